@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Wrappers around the C library's allocator. Every entry passes fault_hit, which is empty unless the build
+ * defines TSR_FAULT. */
+#include "alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checked.h"
+#include "fault.h"
+
+#define ALIGNMENT 64
+
+void *mem_alloc(size_t size) {
+    if (fault_hit(FAULT_ALLOC)) return NULL;
+    return malloc(size ? size : 1);
+}
+
+void *mem_alloc_array(uint64_t count, uint64_t size) {
+    uint64_t bytes;
+    if (!checked_mul(count, size, &bytes) || bytes > SIZE_MAX) return NULL;
+    return mem_alloc((size_t)bytes);
+}
+
+void *mem_alloc_zero(uint64_t count, uint64_t size) {
+    if (fault_hit(FAULT_ALLOC)) return NULL;
+    return calloc(count ? count : 1, size ? size : 1);
+}
+
+void *mem_resize(void *memory, uint64_t count, uint64_t size) {
+    uint64_t bytes;
+    if (!checked_mul(count, size, &bytes) || bytes > SIZE_MAX) return NULL;
+    if (fault_hit(FAULT_ALLOC)) return NULL;
+    return realloc(memory, bytes ? (size_t)bytes : 1);
+}
+
+char *mem_dup_bytes(const void *bytes, size_t size) {
+    if (size == SIZE_MAX) return NULL;
+    char *copy = mem_alloc(size + 1);
+    if (!copy) return NULL;
+    if (size) memcpy(copy, bytes, size);
+    copy[size] = '\0';
+    return copy;
+}
+
+char *mem_dup_text(const char *text) {
+    return mem_dup_bytes(text, strlen(text));
+}
+
+void mem_free(void *memory) {
+    free(memory);
+}
+
+void *mem_alloc_aligned(uint64_t size) {
+    if (size > SIZE_MAX - ALIGNMENT) return NULL;
+    if (fault_hit(FAULT_ALLOC)) return NULL;
+    size_t rounded = ((size_t)size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return aligned_alloc(ALIGNMENT, rounded ? rounded : ALIGNMENT);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Growing byte strings, and the few questions asked of names. */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zero-initialise before first use; `text` is NUL-terminated once anything was added. After a failed allocation
+ * `failed` is set and further additions do nothing, so a caller checks once at the end. */
+struct str {
+    char *text;
+    size_t length;
+    size_t capacity;
+    bool failed;
+};
+
+void str_add(struct str *str, const void *bytes, size_t size);
+void str_add_text(struct str *str, const char *text);
+void str_add_format(struct str *str, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void str_add_le(struct str *str, uint64_t value, unsigned size); /* little-endian number */
+void str_truncate(struct str *str, size_t length);               /* keeps the memory */
+void str_clear(struct str *str);
+
+/* True when text begins / ends with the affix. [any] */
+bool text_starts_with(const char *text, const char *prefix);
+bool text_ends_with(const char *text, const char *suffix);
+
+/* The candidate with the smallest edit distance to `name`, if it is near enough to be a slip (a third of the
+ * length); else NULL. Candidates end with NULL. [any] */
+const char *text_nearest(const char *name, const char *const *candidates);
+
+/* True when the bytes are valid UTF-8 (no surrogates, no overlong forms). [any] */
+bool text_is_utf8(const char *text, size_t length);
+
+/* "2.10 MB" style decimal size into a caller's buffer; returns the buffer. [any] */
+char *text_bytes(uint64_t bytes, char *buffer, size_t size);
+
+#endif
