@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Names and numbers of the container that reader and writer share; docs/format.md is the specification. The container
+ * is a safetensors file whose U8 tensor X is the payload of tensor X. Neither side includes the other. */
+#ifndef FORMAT_CONTAINER_H
+#define FORMAT_CONTAINER_H
+
+#include <base/digest.h>
+#include <tessera/tensor.h>
+
+#define CONTAINER_VERSION_MAJOR 0
+#define CONTAINER_VERSION_MINOR 1
+#define CONTAINER_VERSION_TEXT "0.1"
+
+/* __metadata__ of every output file. */
+#define CONTAINER_KEY_FORMAT "tessera.format"        /* CONTAINER_VERSION_TEXT */
+#define CONTAINER_KEY_DIGEST "tessera.header_digest" /* of the header with these 32 digits as zeros */
+
+/* U8 tensors of our own; a source tensor whose name begins with the prefix is refused at plan time. */
+#define CONTAINER_PREFIX "tessera."
+#define CONTAINER_MANIFEST "tessera.manifest"   /* in the first output file */
+#define CONTAINER_HEADER_OF "tessera.header/"   /* + source file name: that file's safetensors header, verbatim */
+#define CONTAINER_FILE_OF "tessera.file/"       /* + name: a small source file whose copy was changed in the output */
+
+#define PAYLOAD_MAGIC "TSRP"
+#define PAYLOAD_FIXED_BYTES 48
+#define PAYLOAD_ENTRY_BYTES 20 /* u32 length (bit 31: raw source bytes), 16 bytes digest */
+#define PAYLOAD_RAW_BIT UINT32_C(0x80000000)
+#define PAYLOAD_FLAG_TRANSPOSED 1 /* the matrix view is the transposed source */
+#define PAYLOAD_CODEC_HEADER_MAX (UINT64_C(1) << 24)
+
+/* What stands in front of a payload's tiles. Pointers are borrowed. */
+struct payload_head {
+    int32_t dtype;
+    const char *dtype_name; /* needed for OPAQUE only */
+    uint64_t rank;
+    uint64_t shape[TSR_RANK_MAX];
+    uint64_t rows, columns; /* matrix view; for OPAQUE 1 x bytes */
+    uint64_t bytes;         /* of the source tensor */
+    bool transposed;
+    uint64_t tile_rows, tile_columns; /* see plugin/tile.h; tile_columns == columns unless tile_rows is 1 */
+    uint64_t tile_count;
+    const char *codec_id;
+    uint64_t bitstream_version;
+    const char *params; /* canonical text */
+    const void *codec_header;
+    uint64_t codec_header_bytes;
+};
+
+#endif

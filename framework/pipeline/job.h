@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a user can have done: inspect, plan, compress, verify, decompress, diff, report. The program calls only these;
+ * they print nothing and never exit. Results are JSON values whose members docs/cli.md documents, so that the terminal
+ * view and --json cannot tell two stories. Functions are [instance] per env. */
+#ifndef PIPELINE_JOB_H
+#define PIPELINE_JOB_H
+
+#include <base/env.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <plugin/registry.h>
+
+/* Where data files are looked for; folders in order of preference. */
+struct job_paths {
+    const char *const *role_folders;
+    uint64_t role_folder_count;
+    const char *const *config_folders;
+    uint64_t config_folder_count;
+};
+
+struct job_compress_options {
+    const char *model;
+    const char *config; /* file, profile name, or NULL for lossless */
+    const char *output;
+    uint64_t max_shard_bytes; /* 0: split as the source */
+    bool force;               /* replace an existing output */
+    bool restart;             /* throw away an unfinished run instead of resuming it */
+};
+
+/* Each sets *result on success (and, where said, on a verdict that failed); release with json_decref. */
+
+/* Files, dtypes, roles, duplicates, sizes. */
+tsr_status job_inspect(const char *model, const struct job_paths *paths, const struct env *env, json_t **result,
+                       tsr_error *err);
+/* One object a tensor and the totals. Writes nothing. */
+tsr_status job_plan(const char *model, const char *config, const struct registry *registry,
+                    const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
+/* Plan, encode (resuming what is there), assemble, verify from disk, publish by rename. *result is the receipt. */
+tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,
+                        const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
+/* Checks every checksum and decodes every tile. On damage the status is TSR_E_CORRUPT, err tells the first, and *result
+ * lists all: {"ok": false, "damage": [{"file","tensor","what"}...]}. */
+tsr_status job_verify(const char *output, const struct registry *registry, const struct env *env, json_t **result,
+                      tsr_error *err);
+/* Back to plain safetensors, every source file under its own name. */
+tsr_status job_decompress(const char *output, const char *destination, bool force, const struct registry *registry,
+                          const struct env *env, json_t **result, tsr_error *err);
+/* Two checkpoints, raw or compressed, tensor by tensor. */
+tsr_status job_diff(const char *a, const char *b, const struct registry *registry, const struct env *env,
+                    json_t **result, tsr_error *err);
+/* The receipt of a finished output with run facts beside it. */
+tsr_status job_report(const char *output, json_t **result, tsr_error *err);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Drives a codec over a tensor: cuts tiles, turns transposed sources, converts dtypes, falls back to raw bytes for a
+ * tile that holds NaN or Inf, or does not shrink, spreads tiles over workers, keeps their order. Knows no file format:
+ * source and sink are callbacks. */
+#ifndef PLUGIN_CODER_H
+#define PLUGIN_CODER_H
+
+#include "tile.h"
+
+#include <base/env.h>
+#include <base/digest.h>
+
+/* The tensor's bytes in source order. [any] */
+struct coder_source {
+    void *ctx;
+    tsr_status (*read)(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err);
+};
+
+struct coder_job {
+    const struct env *env;
+    const tsr_host *host;
+    const tsr_codec *codec;
+    const tsr_param_value *params;
+    const tsr_encode_hints *hints; /* or NULL */
+    const tsr_tensor *tensor;      /* rows and columns of the matrix view */
+    bool transposed;               /* source order is [columns][rows] (for each leading block of rank > 2) */
+    uint32_t dtype_bits;           /* 8 for OPAQUE */
+};
+
+/* Where an encoded tensor goes: the codec header once, then tiles in order. */
+struct coder_sink {
+    void *ctx;
+    tsr_status (*begin)(void *ctx, const struct tile_grid *grid, const void *header, uint64_t bytes, tsr_error *err);
+    tsr_status (*tile)(void *ctx, const void *bytes, uint64_t size, bool raw, tsr_error *err);
+};
+
+/* Encodes all tiles. Bytes depend on source, codec, params and hints alone. If source_digest is not NULL it gets the
+ * XXH3-128 of the source bytes in source order. */
+tsr_status coder_encode(const struct coder_job *job, const struct coder_source *source, const struct coder_sink *sink,
+                        struct digest *source_digest, tsr_error *err);
+
+/* A decoder over one stored tensor. `header` must live as long as it. */
+struct coder;
+tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid, const void *header, uint64_t bytes,
+                      uint64_t bitstream_version, struct coder **coder, tsr_error *err);
+void coder_close(struct coder *coder);
+/* Decodes one stored tile into source-dtype bytes in matrix order (dst holds tile_at(...).rows * columns elements).
+ * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. [any] */
+tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw, void *dst,
+                             uint64_t worker, tsr_error *err);
+
+/* The host table lent to plugins, on top of an env. Lives in the caller's storage. */
+struct host_services {
+    tsr_host host;
+    const struct env *env;
+};
+void host_services_init(struct host_services *services, const struct env *env);
+
+#endif
