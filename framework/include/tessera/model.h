@@ -9,13 +9,15 @@
 #define TESSERA_MODEL_H
 
 #include "host.h"
+#include "node.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* y[n][rows] = x[n][columns] W^T, row-major F32, W in whatever form the host keeps it. */
+/* y[n][rows] = x[n][columns] W^T, row-major F32, W in whatever form the host keeps it: dense, tiles decoded on the
+ * fly, or a codec's own product. */
 typedef struct tsr_linear tsr_linear;
 
 /* The host's weights. `index` counts the tensors of the checkpoint, aliases included. */
@@ -29,26 +31,31 @@ typedef struct tsr_weights {
     /* Copies matrix rows as F32 [rows][columns]. */
     tsr_status (*read_rows)(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, float *dst,
                             tsr_error *err);
-    /* Operator over a row range of a tensor; `transposed` 1 when the source stores [in][out] (Conv1D). Owned by
-     * the weights table, valid as long as it is. */
+    /* Operator over rows [first_row, first_row + rows) of a tensor of rank 2, or of rank 3 seen as [E * out][in];
+     * `transposed` 1 when the source stores [in][out] (Conv1D). Owned by the weights table, valid as long as it is. */
     tsr_status (*linear)(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, int32_t transposed,
                          tsr_linear **linear, tsr_error *err);
+    /* x [tokens][columns] -> y [tokens][rows], on all workers. Bit for bit, what a token gets does not depend on the
+     * tokens beside it, on their number, or on the number of workers. */
     tsr_status (*apply)(void *ctx, tsr_linear *linear, const float *x, uint64_t tokens, float *y,
                         tsr_error *err);
+    /* The same for one token by the fastest way there is; it may round differently from apply. */
+    tsr_status (*apply_one)(void *ctx, tsr_linear *linear, const float *x, float *y, tsr_error *err);
 } tsr_weights;
 
 /* What forward reports while it runs; any member may be NULL. Rows are tokens. */
 typedef struct tsr_hooks {
     uint64_t struct_size;
     void *ctx;
-    /* Hidden state after layer `layer` (0 = embedding output), [tokens][hidden]. */
+    /* Hidden state after layer `layer`, [tokens][hidden]; 0 is what enters the first layer, layers + 1 what the output
+     * matrix is multiplied with. */
     tsr_status (*hidden)(void *ctx, uint64_t layer, const float *state, uint64_t tokens, uint64_t hidden,
                          tsr_error *err);
     /* Input of the linear operator that reads tensor `index`, [tokens][columns]. */
     tsr_status (*linear_input)(void *ctx, uint64_t index, const float *x, uint64_t tokens, uint64_t columns,
                                tsr_error *err);
-    /* Logits of `tokens` positions starting at `first`, [tokens][vocabulary]. NULL: only the last position is
-     * computed, and returned in forward's `logits`. */
+    /* Logits of `tokens` positions starting at `first`, [tokens][vocabulary], piece by piece. NULL: only the last
+     * position is computed, and returned in forward's `logits`. */
     tsr_status (*logits)(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
                          tsr_error *err);
 } tsr_hooks;
@@ -56,8 +63,8 @@ typedef struct tsr_hooks {
 typedef struct tsr_model_setup {
     uint64_t struct_size;
     const tsr_host *host;
-    const char *config;   /* config.json, NUL-terminated */
-    const char *families; /* folder with family descriptions, NUL-terminated, or NULL */
+    const tsr_node *config;   /* config.json, a map */
+    const tsr_node *families; /* a list of all family descriptions that the host found, each a map */
     const tsr_weights *weights;
 } tsr_model_setup;
 
@@ -76,8 +83,8 @@ typedef struct tsr_model {
     const char *name;
     const char *description;
     uint64_t flags;
-    /* 0..100: how well this plugin fits; the highest wins. */
-    int32_t (*probe)(const char *config, const tsr_weights *weights);
+    /* 0..100: how well this plugin fits (setup.host may be NULL here); the highest wins. */
+    int32_t (*probe)(const tsr_model_setup *setup);
     tsr_status (*create)(const tsr_model_setup *setup, void **self, tsr_error *err);
     void (*destroy)(void *self);
     void (*info)(void *self, tsr_model_info *info);
