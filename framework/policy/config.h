@@ -5,6 +5,8 @@
 #ifndef POLICY_CONFIG_H
 #define POLICY_CONFIG_H
 
+#include "pattern.h"
+
 #include <base/arena.h>
 #include <plugin/param_bind.h>
 #include <plugin/registry.h>
@@ -37,9 +39,5 @@ tsr_status config_parse(const char *text, size_t size, const char *path, const s
 tsr_status config_default(const struct registry *registry, struct arena *arena, struct config *config, tsr_error *err);
 /* Path of what the user named with -c: a file, or NAME.yaml in one of folders[]. NULL when there is none. */
 const char *config_locate(const char *name, const char *const *folders, uint64_t folder_count, struct arena *arena);
-
-/* Glob ("*" any run, "{layer}" digits) or "re:" PCRE2, over the whole name. `layer` gets the first capture or -1, and may
- * be NULL. TSR_E_CONFIG for a pattern that does not compile. [any] */
-tsr_status pattern_match(const char *pattern, const char *name, bool *matches, int64_t *layer, tsr_error *err);
 
 #endif

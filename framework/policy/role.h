@@ -31,13 +31,25 @@ struct role_assignment {
 
 struct role_set;
 
-/* Loads one role file. TSR_E_CONFIG with file:line:column. Memory is the arena's. */
+/* Rows and columns of the matrix that a codec sees. A vector is one row, a scalar 1 x 1. TSR_E_LIMIT when the product
+ * leaves 64 bits. [any] */
+tsr_status role_matrix(enum role_view view, uint64_t rank, const uint64_t *shape, uint64_t *rows, uint64_t *columns,
+                       tsr_error *err);
+/* A walk with `stride` reads columns 0, s, 2s, ..., then 1, 1+s, ...: each once if 1 <= s < columns (or s is 1, which
+ * always does); anything else is TSR_E_CONFIG. [any] */
+tsr_status role_check_stride(uint64_t stride, uint64_t columns, tsr_error *err);
+
+/* Reads one role file (docs/roles.md). TSR_E_CONFIG with file:line:column, `path` as in messages. Memory is the arena's. */
+tsr_status role_parse(const char *text, uint64_t size, const char *path, struct arena *arena, struct role_set **set,
+                      tsr_error *err);
 tsr_status role_load(const char *path, struct arena *arena, struct role_set **set, tsr_error *err);
-/* Finds the file for `name`: "auto" goes by config.json's model_type (folder `folders[]` of role files are searched in
- * order; falls back to generic.yaml with a warning when nothing knows the type), else NAME.yaml. */
+/* Finds the file for `name`: "auto" is the file that lists config.json's `model_type` (NULL: there is none) under
+ * model_types, or generic.yaml with a warning when no file does; any other name is NAME.yaml. The first folder that has
+ * one wins; two files of one folder that list the same type are an error. */
 tsr_status role_find(const char *name, const char *model_type, const char *const *folders, uint64_t folder_count,
                      const struct env *env, struct arena *arena, struct role_set **set, tsr_error *err);
-/* Role of one tensor; a stride that is no bijection for its columns is TSR_E_CONFIG. [any] */
+/* Role of one tensor. A stride written in the role file that is no bijection over the tensor's columns is TSR_E_CONFIG;
+ * the role's own stride gives way to 1 in a tensor too narrow for it. [any] */
 tsr_status role_assign(struct role_set *set, const char *tensor_name, uint64_t rank, const uint64_t *shape,
                        struct role_assignment *assignment, tsr_error *err);
 const char *role_set_name(const struct role_set *set);
