@@ -22,9 +22,11 @@ static inline double rng_real(struct rng *rng) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53;
 }
 
+__extension__ typedef unsigned __int128 rng_wide;
+
 /* Uniform in 0..bound-1 for bound > 0; the bias is below bound / 2^64. */
 static inline uint64_t rng_below(struct rng *rng, uint64_t bound) {
-    return (uint64_t)(((unsigned __int128)rng_next(rng) * bound) >> 64);
+    return (uint64_t)(((rng_wide)rng_next(rng) * bound) >> 64);
 }
 
 /* FNV-1a of a name: a seed that is the same everywhere. */
