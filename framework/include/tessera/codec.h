@@ -19,9 +19,10 @@
 extern "C" {
 #endif
 
-/* Flags say only what pointers cannot. Unknown bits in the upper half make the loader refuse. */
+/* Flags say only what pointers cannot. Unknown bits in the upper half make the loader refuse. One of EXACT,
+ * RECONSTRUCT and SIGNATURE is set. */
 #define TSR_CODEC_EXACT (UINT64_C(1) << 0)            /* decode returns the source bytes */
-#define TSR_CODEC_RECONSTRUCT (UINT64_C(1) << 1)      /* decode approximates the source */
+#define TSR_CODEC_RECONSTRUCT (UINT64_C(1) << 1)      /* decode approximates the source, relative error <= 1 */
 #define TSR_CODEC_CORRECTION (UINT64_C(1) << 2)       /* made to be stacked on another codec's error */
 #define TSR_CODEC_SIGNATURE (UINT64_C(1) << 3)        /* an address, not a reconstruction */
 #define TSR_CODEC_PROGRESSIVE (UINT64_C(1) << 4)      /* a prefix of a tile decodes to something coarser */
@@ -33,8 +34,12 @@ extern "C" {
 /* The form in which encode gets and decode returns a tile. */
 enum {
     TSR_INPUT_SOURCE = 0, /* bytes in the source dtype */
-    TSR_INPUT_F32 = 1     /* finite F32 values; decode's values are rounded to the source dtype by the host */
+    TSR_INPUT_F32 = 1     /* finite F32 values; decode's values are rounded to the source dtype by the host.
+                           * For F32, F16 and BF16 sources only. */
 };
+
+/* The most that prepare may write. */
+#define TSR_CODEC_HEADER_MAX (UINT64_C(1) << 24)
 
 /* A block of whole rows, or, where one row alone exceeds the tile size, a piece of one row. */
 typedef struct tsr_tile {
@@ -87,11 +92,13 @@ typedef struct tsr_codec {
 
     /* A cheap yes (TSR_OK), or a reason in err. Nullable: yes to every tensor of an accepted dtype. [any] */
     tsr_status (*can_encode)(const tsr_codec_setup *setup, tsr_error *err);
-    /* On failure *self stays NULL and nothing is left behind. */
+    /* On failure *self stays NULL and nothing is left behind. A codec without state may leave NULL on success. */
     tsr_status (*create)(const tsr_codec_setup *setup, void **self, tsr_error *err);
+    /* Called once for each create that succeeded. */
     void (*destroy)(void *self);
     /* Encoder only, nullable: looks at the whole tensor once before its first tile and writes what all tiles
-     * share (tables, steps), at most 2^24 bytes. The decoder gets these bytes as setup.header. */
+     * share (tables, steps), at most TSR_CODEC_HEADER_MAX bytes. The decoder gets these bytes as setup.header.
+     * In the F32 form, elements that are NaN or Inf read as 0 here: their tiles are stored raw. */
     tsr_status (*prepare)(void *self, const tsr_row_source *source, const tsr_writer *header, tsr_error *err);
     /* Upper bound of what encode writes for this tile. */
     uint64_t (*encode_bound)(void *self, const tsr_tile *tile);

@@ -52,7 +52,8 @@ enum {
 
 /* One tensor. Lent by the host for the life of the object it was given to.
  * The matrix view has `rows` x `columns` elements in row-major order, where a row is one output unit (a
- * transposed weight is turned by the host before a codec sees it); rows * columns is the element count. */
+ * transposed weight is turned by the host before a codec sees it); rows * columns is the element count. Tensors of
+ * F4 and of unknown dtypes are seen as one row of bytes: rows is 1, columns is `bytes`. */
 typedef struct tsr_tensor {
     uint64_t struct_size;
     const char *name;      /* UTF-8; for messages and seeds only */
