@@ -12,8 +12,8 @@
  * column when malformed. Release with json_decref. [any] */
 tsr_status json_parse(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err);
 
-/* Compact text with keys in the order of insertion, or indented by two spaces. NULL when memory is short. Free with
- * mem_free. [any] */
+/* Compact text with keys in the order of insertion, or indented by two spaces; reals with 15 digits. NULL when memory
+ * is short. Free with mem_free. [any] */
 char *json_to_text(const json_t *value, int indented);
 
 #endif

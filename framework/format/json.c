@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * jansson with its strict options. jansson already refuses trailing text, NaN, bad UTF-8 and NUL characters, and keeps
+ * keys in the order of insertion; its allocator is replaced before the first use. */
+#include "json.h"
+
+#include <pthread.h>
+
+#include <base/alloc.h>
+
+static pthread_once_t allocator_once = PTHREAD_ONCE_INIT;
+
+static void use_our_allocator(void) {
+    json_set_alloc_funcs(mem_alloc, mem_free);
+}
+
+tsr_status json_parse(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
+    json_error_t found;
+    pthread_once(&allocator_once, use_our_allocator);
+    *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &found);
+    if (*value) return TSR_OK;
+    if (json_error_code(&found) == json_error_out_of_memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", subject);
+    }
+    tsr_status st = tsr_fail(err, TSR_E_INPUT, "%s:%d:%d: %s", subject, found.line, found.column, found.text);
+    if (err) err->offset = (uint64_t)found.position;
+    return st;
+}
+
+char *json_to_text(const json_t *value, int indented) {
+    /* 15 digits print every decimal number of up to 15 digits as it was written: 0.1, not 0.10000000000000001. */
+    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (indented ? JSON_INDENT(2) : JSON_COMPACT);
+    pthread_once(&allocator_once, use_our_allocator);
+    return json_dumps(value, flags);
+}
