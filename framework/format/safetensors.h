@@ -4,7 +4,8 @@
  * what a folder of shards is (checkpoint.h).
  *
  * Accepted: every dtype of the format, unknown ones as opaque bytes, zero-size and scalar tensors, tensors in any
- * order. Refused with TSR_E_INPUT naming file and tensor: every way in which header and file can disagree. */
+ * order, unknown members of a tensor's object (as the reference implementation does). Refused with TSR_E_INPUT naming
+ * file and tensor: every way in which header and file can disagree. More than TSR_RANK_MAX extents: TSR_E_LIMIT. */
 #ifndef FORMAT_SAFETENSORS_H
 #define FORMAT_SAFETENSORS_H
 
@@ -30,6 +31,7 @@ struct safetensors {
     uint64_t header_bytes;
     json_t *root; /* parsed; owns all names */
     struct safetensors_entry *entries; /* by offset, empty ones by name among equals */
+    const struct safetensors_entry **by_name; /* [count], sorted by bytes of the name */
     uint64_t count;
 };
 
