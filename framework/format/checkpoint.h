@@ -2,7 +2,9 @@
  *
  * A model as users have it: one .safetensors file, or a folder with model.safetensors or with shards and an index,
  * subfolders included (speech_tokenizer/). Gives one list of tensors over all files. A folder is read by its index if
- * there is one, else model.safetensors, else the only .safetensors in it: never by a glob. */
+ * there is one, else model.safetensors, else the only .safetensors in it: never by a glob. A subfolder is part of the
+ * model's tensors if it has an index or a model.safetensors. Folders whose name begins with a dot (.git, .cache) do not
+ * belong to a model; links to files are followed, links to folders refused. */
 #ifndef FORMAT_CHECKPOINT_H
 #define FORMAT_CHECKPOINT_H
 
@@ -11,7 +13,8 @@
 #include <base/arena.h>
 
 struct checkpoint_file {
-    const char *name; /* relative to the folder: "model-00001-of-00002.safetensors" */
+    const char *name;   /* relative to the folder: "model-00001-of-00002.safetensors" */
+    const char *prefix; /* in front of its tensors' names: "", or "speech_tokenizer/" for a nested checkpoint */
     struct safetensors st;
 };
 
@@ -31,9 +34,10 @@ struct checkpoint {
     struct arena arena;
     const char *root;  /* folder of the model (of the file, for a single file) */
     bool single_file;  /* opened by the name of one .safetensors file: there are no extras */
-    struct checkpoint_file *files; /* in the order of the index / by name */
+    struct checkpoint_file *files; /* those of the root, then of subfolders, by name */
     uint64_t file_count;
     struct checkpoint_tensor *tensors; /* files in order, by offset within a file */
+    const struct checkpoint_tensor **by_name; /* [tensor_count], sorted by bytes */
     uint64_t tensor_count;
     struct checkpoint_extra *extras; /* by name; folder input only */
     uint64_t extra_count;
