@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rANS coder itself: framing, checks, and the scalar loops, which are the specification that the vector kernels
+ * equal bit for bit. See entropy_rans.h for the stream. Division by freq is a multiplication: with
+ * r = floor((2^32 - 1) / freq) and x < 2^32, floor(x * r / 2^32) is floor(x / freq) or one less. */
+#include "entropy_rans.h"
+
+#include <base/bytes.h>
+#include <string.h>
+
+uint64_t rans_bound(uint64_t count) {
+    return 4 * RANS_LANES + 2 * count + RANS_SLACK;
+}
+
+static tsr_status split_check(const tsr_entropy_split *split, uint64_t count, tsr_error *err) {
+    if (split->symbol_bits > 16 || split->low_bits > 16 - split->symbol_bits || count > UINT64_MAX / 64) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "entropy coder: %u low bits and a symbol of %u bits do not fit in 16",
+                        (unsigned)split->low_bits, (unsigned)split->symbol_bits);
+    }
+    uint8_t largest = 0;
+    for (uint64_t i = 0; split->contexts && i < count; i++) {
+        largest = split->contexts[i] > largest ? split->contexts[i] : largest;
+    }
+    if (largest >= split->model->contexts) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "entropy coder: context %u, the model has %u", (unsigned)largest,
+                        (unsigned)split->model->contexts);
+    }
+    return TSR_OK;
+}
+
+/* Encodes values[first..last) of one group, from the last lane down. */
+static void encode_lanes(struct rans_encoder *encoder, const uint16_t *values, uint64_t first, uint64_t last) {
+    const struct tsr_entropy_model *model = encoder->model;
+    uint32_t bits = model->bits;
+    uint8_t *at = encoder->at;
+    for (uint64_t i = last; i-- > first;) {
+        uint32_t context = encoder->contexts ? encoder->contexts[i] : 0;
+        uint32_t symbol = (uint32_t)values[i] >> encoder->low_bits & encoder->symbol_mask;
+        if (symbol >= model->alphabet) {
+            encoder->uncodable = true;
+            continue;
+        }
+        struct rans_symbol entry = model->symbols[(context << model->stride_bits) + symbol];
+        if (entry.freq == 0) encoder->uncodable = true;
+        uint32_t x = encoder->states[i % RANS_LANES];
+        if (x >> (32 - bits) >= entry.freq) {
+            at -= 2;
+            at[0] = (uint8_t)x;
+            at[1] = (uint8_t)(x >> 8);
+            x >>= 16;
+        }
+        uint32_t quotient = (uint32_t)((uint64_t)x * entry.reciprocal >> 32);
+        uint32_t rest = x - quotient * entry.freq;
+        if (rest >= entry.freq) {
+            quotient++;
+            rest -= entry.freq;
+        }
+        encoder->states[i % RANS_LANES] = (quotient << bits) + rest + entry.start;
+    }
+    encoder->at = at;
+}
+
+static tsr_status encode_all(struct rans_encoder *encoder, enum rans_level level, const uint16_t *values,
+                             uint64_t count, tsr_error *err) {
+    uint64_t whole = count / RANS_LANES;
+    rans_encode_groups groups = rans_kernels_of(level).encode;
+    for (unsigned i = 0; i < RANS_LANES; i++) encoder->states[i] = RANS_LOW;
+    encode_lanes(encoder, values, whole * RANS_LANES, count);
+    if (groups) groups(encoder, values, whole);
+    for (uint64_t g = groups ? 0 : whole; g-- > 0;) {
+        encode_lanes(encoder, values, g * RANS_LANES, (g + 1) * RANS_LANES);
+    }
+    if (encoder->uncodable) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "entropy coder: a symbol has no probability in the model");
+    }
+    for (uint64_t i = count < RANS_LANES ? count : RANS_LANES; i-- > 0;) {
+        encoder->at -= 4;
+        store_le(encoder->at, encoder->states[i], 4);
+    }
+    return TSR_OK;
+}
+
+tsr_status rans_encode(const tsr_entropy_split *split, enum rans_level level, const uint16_t *values, uint64_t count,
+                       void *dst, uint64_t capacity, uint64_t *written, tsr_error *err) {
+    uint8_t *bytes = dst;
+    tsr_status status = split_check(split, count, err);
+    if (status != TSR_OK) return status;
+    uint64_t raw_bytes = entropy_bits_bytes(count, 16 - split->symbol_bits);
+    if (capacity < raw_bytes + rans_bound(count)) {
+        return tsr_fail(err, TSR_E_SPACE, "entropy coder: %llu bytes given for %llu symbols",
+                        (unsigned long long)capacity, (unsigned long long)count);
+    }
+    uint8_t *end = bytes + raw_bytes + rans_bound(count);
+    struct rans_encoder encoder = {.model = split->model,
+                                   .begin = bytes + raw_bytes,
+                                   .at = end,
+                                   .contexts = split->contexts,
+                                   .low_bits = split->low_bits,
+                                   .symbol_mask = (UINT32_C(1) << split->symbol_bits) - 1};
+    entropy_split_pack(split, values, count, bytes);
+    status = encode_all(&encoder, level, values, count, err);
+    if (status != TSR_OK) return status;
+    memmove(bytes + raw_bytes, encoder.at, (size_t)(end - encoder.at));
+    *written = raw_bytes + (uint64_t)(end - encoder.at);
+    return TSR_OK;
+}
+
+/* Decodes the symbols of values[first..last) of one group; false when the words end too early. */
+static bool decode_lanes(struct rans_decoder *decoder, uint16_t *values, uint64_t first, uint64_t last) {
+    const struct tsr_entropy_model *model = decoder->model;
+    uint32_t bits = model->bits, mask = (UINT32_C(1) << bits) - 1;
+    const uint8_t *at = decoder->at;
+    for (uint64_t i = first; i < last; i++) {
+        uint32_t context = decoder->contexts ? decoder->contexts[i] : 0;
+        uint32_t x = decoder->states[i % RANS_LANES], slot = x & mask;
+        uint32_t symbol = model->slot_symbol[(context << bits) + slot];
+        struct rans_symbol entry = model->symbols[(context << model->stride_bits) + symbol];
+        values[i] = (uint16_t)symbol;
+        x = entry.freq * (x >> bits) + slot - entry.start;
+        if (x < RANS_LOW) {
+            if (decoder->end - at < 2) return false;
+            x = x << 16 | (uint32_t)at[0] | (uint32_t)at[1] << 8;
+            at += 2;
+        }
+        decoder->states[i % RANS_LANES] = x;
+    }
+    decoder->at = at;
+    return true;
+}
+
+static bool decode_all(struct rans_decoder *decoder, enum rans_level level, uint16_t *values, uint64_t count) {
+    uint64_t lanes = count < RANS_LANES ? count : RANS_LANES, done = 0;
+    rans_decode_groups groups = rans_kernels_of(level).decode;
+    if ((uint64_t)(decoder->end - decoder->at) < 4 * lanes) return false;
+    for (uint64_t i = 0; i < lanes; i++, decoder->at += 4) decoder->states[i] = (uint32_t)load_le(decoder->at, 4);
+    if (groups) done = groups(decoder, values, 0, count / RANS_LANES) * RANS_LANES;
+    for (uint64_t at = done; at < count; at += RANS_LANES) {
+        if (!decode_lanes(decoder, values, at, count - at < RANS_LANES ? count : at + RANS_LANES)) return false;
+    }
+    entropy_split_join(decoder, values, done, count - done);
+    uint32_t wrong = 0;
+    for (uint64_t i = 0; i < lanes; i++) wrong |= decoder->states[i] ^ RANS_LOW;
+    return wrong == 0 && decoder->at == decoder->end;
+}
+
+tsr_status rans_decode(const tsr_entropy_split *split, enum rans_level level, const void *src, uint64_t size,
+                       uint16_t *values, uint64_t count, tsr_error *err) {
+    tsr_status status = split_check(split, count, err);
+    if (status != TSR_OK) return status;
+    uint64_t raw_bytes = entropy_bits_bytes(count, 16 - split->symbol_bits);
+    if (size < raw_bytes) {
+        return tsr_fail(err, TSR_E_CORRUPT, "entropy coder: %llu bytes, the raw bits alone take %llu",
+                        (unsigned long long)size, (unsigned long long)raw_bytes);
+    }
+    if (split->symbol_bits < 16 && split->model->alphabet > UINT32_C(1) << split->symbol_bits) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "entropy coder: alphabet of %u symbols, values have %u bits for one",
+                        (unsigned)split->model->alphabet, (unsigned)split->symbol_bits);
+    }
+    const uint8_t *bytes = src;
+    struct rans_decoder decoder = {.model = split->model,
+                                   .at = bytes + raw_bytes,
+                                   .end = bytes + size,
+                                   .raw = bytes,
+                                   .raw_bytes = raw_bytes,
+                                   .contexts = split->contexts,
+                                   .low_bits = split->low_bits,
+                                   .symbol_bits = split->symbol_bits};
+    if (!decode_all(&decoder, level, values, count)) {
+        return tsr_fail(err, TSR_E_CORRUPT, "entropy coder: damaged stream of %llu bytes", (unsigned long long)size);
+    }
+    return TSR_OK;
+}
