@@ -2,7 +2,7 @@
  *
  * Reading, writing and durable replacement of files. Interrupted calls are repeated, short reads and writes are
  * continued; fault_hit stands in front of every operation that the fault tests make fail. */
-#define _GNU_SOURCE /* copy_file_range */
+#define _GNU_SOURCE /* copy_file_range, renameat2 */
 #include "fs.h"
 
 #include <errno.h>
@@ -278,6 +278,16 @@ tsr_status fs_rename(const char *from, const char *to, tsr_error *err) {
     return st == TSR_OK ? sync_parent(from, err) : st;
 }
 
+tsr_status fs_exchange(const char *a, const char *b, tsr_error *err) {
+    if (fault_errno(FAULT_RENAME, EIO) || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE)) {
+        bool cannot = errno == EINVAL || errno == ENOSYS;
+        return tsr_fail(err, cannot ? TSR_E_UNSUPPORTED : TSR_E_IO, "%s: cannot swap with %s: %s", a, b,
+                        strerror(errno));
+    }
+    tsr_status st = sync_parent(a, err);
+    return st == TSR_OK ? sync_parent(b, err) : st;
+}
+
 tsr_status fs_replace(const char *path, const void *bytes, uint64_t size, tsr_error *err) {
     struct fs_output output = {0};
     size_t length = strlen(path);
@@ -305,8 +315,16 @@ static void name_holder(int fd, char *text, size_t size) {
     text[strcspn(text, "\n")] = '\0';
 }
 
-tsr_status fs_lock(const char *path, struct fs_lock *lock, tsr_error *err) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+/* False when the locked file has lost its name: the holder before us removed it. */
+static bool still_named(int fd, const char *path) {
+    struct stat locked, named;
+    return !fstat(fd, &locked) && !stat(path, &named) && locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
+/* Opens and locks; *fd is -1 and the status TSR_OK when the name moved on meanwhile. */
+static tsr_status lock_once(const char *path, int *locked, tsr_error *err) {
+    *locked = -1;
+    int fd = fault_errno(FAULT_OPEN, EACCES) ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) return fail_io(err, path, "create");
     struct flock request = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_SETLK, &request)) {
@@ -318,6 +336,21 @@ tsr_status fs_lock(const char *path, struct fs_lock *lock, tsr_error *err) {
         if (!busy) return st;
         return tsr_fail(err, TSR_E_BUSY, "%s: held by process %s", path, holder[0] ? holder : "(unknown)");
     }
+    if (still_named(fd, path)) {
+        *locked = fd;
+    } else {
+        close(fd);
+    }
+    return TSR_OK;
+}
+
+tsr_status fs_lock(const char *path, struct fs_lock *lock, tsr_error *err) {
+    int fd = -1;
+    for (int attempt = 0; fd < 0 && attempt < 100; attempt++) {
+        tsr_status st = lock_once(path, &fd, err);
+        if (st != TSR_OK) return st;
+    }
+    if (fd < 0) return tsr_fail(err, TSR_E_BUSY, "%s: the file is removed again and again", path);
     char text[32];
     int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     char *copy = mem_dup_text(path);

@@ -66,6 +66,9 @@ void fs_abandon(struct fs_output *output); /* closes, removes nothing */
 tsr_status fs_replace(const char *path, const void *bytes, uint64_t size, tsr_error *err);
 /* Renames and syncs the folders of both names. */
 tsr_status fs_rename(const char *from, const char *to, tsr_error *err);
+/* Swaps two names of one file system in one step and syncs their folders. TSR_E_UNSUPPORTED where the file system
+ * cannot. */
+tsr_status fs_exchange(const char *a, const char *b, tsr_error *err);
 tsr_status fs_sync_folder(const char *path, tsr_error *err);
 
 /* ---- folders and names ---- */
@@ -102,7 +105,8 @@ struct fs_lock {
     char *path;
     int fd;
 };
-/* Takes an exclusive lock on a file (created if need be), which a crash releases. TSR_E_BUSY names the holder. */
+/* Takes an exclusive lock on a file (created if need be), which a crash releases. TSR_E_BUSY names the holder. A holder
+ * may remove the file before it unlocks: who waited for the removed one tries again with the name. */
 tsr_status fs_lock(const char *path, struct fs_lock *lock, tsr_error *err);
 void fs_unlock(struct fs_lock *lock); /* the file stays */
 

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A part counts once its journal line is on disk, and the line is written only after the part is. Parts of an earlier
+ * run are believed only after their bytes were read and their digest found equal, so no order of lost writes can
+ * bring a wrong one back. */
+#include "encode.h"
+
+#include "lanes.h"
+#include "meter.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <base/pool.h>
+#include <base/str.h>
+#include <format/container_write.h>
+#include <inttypes.h>
+#include <plugin/coder.h>
+#include <string.h>
+#include <tessera/version.h>
+
+#define READ_PIECE (UINT64_C(1) << 20)
+
+/* ---- keys ---- */
+
+/* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints (none in this version),
+ * and, so that a resumed run equals an uninterrupted one, the program and plugin that wrote it. */
+static tsr_status make_key(const struct plan_entry *entry, char key[DIGEST_HEX], tsr_error *err) {
+    const struct safetensors_entry *source = entry->source->entry;
+    struct str text = {0};
+    char hex[DIGEST_HEX];
+    str_add_format(&text, "%s\n%s\n%s", TSR_VERSION, source->name, source->dtype_name);
+    for (uint64_t i = 0; i < source->rank; i++) str_add_format(&text, " %" PRIu64, source->shape[i]);
+    str_add_format(&text, "\n%" PRIu64 " %" PRIu64 " %d %d %.17g\n", entry->rows, entry->columns, entry->transposed,
+                   entry->regime, entry->row_error_max);
+    str_add_format(&text, "%s %" PRIu64 " %s\n%s\n", entry->codec->id, entry->codec->bitstream_version,
+                   entry->plugin ? entry->plugin->digest : "", entry->params.canonical);
+    str_add_format(&text, "hints none\n%s\n", digest_to_hex(&entry->digest, hex));
+    tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", source->name) : TSR_OK;
+    if (st == TSR_OK) {
+        struct digest digest = digest_of(text.text, text.length);
+        digest_to_hex(&digest, key);
+    }
+    str_clear(&text);
+    return st;
+}
+
+/* Digest of a whole file, in pieces. */
+static tsr_status digest_file(const char *path, uint64_t *bytes, struct digest *digest, tsr_error *err) {
+    struct fs_file file = {0};
+    struct digest_state *state = digest_create();
+    uint8_t *buffer = mem_alloc(READ_PIECE);
+    tsr_status st = state && buffer ? fs_open(path, &file, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
+    for (uint64_t at = 0; st == TSR_OK && at < file.size; at += READ_PIECE) {
+        uint64_t size = min_u64(READ_PIECE, file.size - at);
+        st = fs_read_at(&file, at, buffer, size, err);
+        if (st == TSR_OK) digest_add(state, buffer, size);
+    }
+    if (st == TSR_OK) {
+        *bytes = file.size;
+        *digest = digest_end(state);
+    }
+    fs_close(&file);
+    mem_free(buffer);
+    digest_destroy(state);
+    return st;
+}
+
+/* ---- taking over ---- */
+
+struct taking {
+    const struct journal *journal;
+    struct parts *parts;
+};
+
+static tsr_status take_over(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct taking *taking = ctx;
+    (void)worker;
+    struct part *part = &taking->parts->items[index];
+    const struct journal_part *record = part->path ? journal_find(taking->journal, part->key) : NULL;
+    if (!record || fs_kind_of(part->path) != FS_FILE) return TSR_OK;
+    uint64_t bytes = 0;
+    struct digest digest;
+    tsr_status st = digest_file(part->path, &bytes, &digest, err);
+    if (st != TSR_OK) return st;
+    part->done = bytes == record->bytes && digest_equal(&digest, &record->payload);
+    part->bytes = bytes;
+    return TSR_OK;
+}
+
+static tsr_status name_parts(const struct plan *plan, const struct work *work, struct parts *parts, tsr_error *err) {
+    parts->items = arena_alloc(&parts->arena, plan->count, sizeof *parts->items);
+    if (!parts->items) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->folder);
+    for (uint64_t i = 0; i < plan->count; i++) {
+        if (plan->entries[i].alias_of >= 0) continue;
+        struct part *part = &parts->items[i];
+        tsr_status st = make_key(&plan->entries[i], part->key, err);
+        if (st != TSR_OK) return st;
+        part->path = arena_format(&parts->arena, "%s/%s.part", work->parts, part->key);
+        if (!part->path) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->folder);
+    }
+    return TSR_OK;
+}
+
+tsr_status parts_open(const struct plan *plan, const struct work *work, const struct journal *journal,
+                      const struct env *env, struct parts *parts, tsr_error *err) {
+    struct taking taking = {journal, parts};
+    tsr_status st = name_parts(plan, work, parts, err);
+    if (st == TSR_OK && journal->count) st = pool_for(env->pool, plan->count, take_over, &taking, err);
+    if (st != TSR_OK) return st;
+    for (uint64_t i = 0; i < plan->count; i++) parts->reused += parts->items[i].done;
+    if (journal->count && parts->reused == 0 && plan->count) {
+        return tsr_fail(err, TSR_E_CONFIG, "%s: holds an unfinished run of another model or config, "
+                        "--restart throws it away", work->folder);
+    }
+    return TSR_OK;
+}
+
+void parts_close(struct parts *parts) {
+    arena_clear(&parts->arena);
+    *parts = (struct parts){0};
+}
+
+/* ---- encoding ---- */
+
+struct encoding {
+    const struct checkpoint *checkpoint;
+    const struct plan *plan;
+    const struct work *work;
+    const struct env *env;
+    struct parts *parts;
+    struct journal *journal;
+    pthread_mutex_t journal_lock;
+    struct host_services services;
+    struct meter meter;
+};
+
+/* One tensor on its way into its part file. */
+struct encoding_one {
+    struct encoding *encoding;
+    const struct plan_entry *entry;
+    struct payload_head head;
+    struct tile_grid grid;
+    struct fs_output output;
+    struct payload_writer writer;
+    uint64_t tile;
+};
+
+static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
+    struct encoding_one *one = ctx;
+    return checkpoint_read(one->encoding->checkpoint, one->entry->source, offset, dst, size, err);
+}
+
+static tsr_status begin_payload(void *ctx, const struct tile_grid *grid, const void *header, uint64_t bytes,
+                                tsr_error *err) {
+    struct encoding_one *one = ctx;
+    one->grid = *grid;
+    one->head.tile_rows = grid->tile_rows;
+    one->head.tile_columns = grid->tile_columns;
+    one->head.tile_count = grid->count;
+    one->head.codec_header = header;
+    one->head.codec_header_bytes = bytes;
+    return payload_begin(&one->writer, &one->output, &one->head, err);
+}
+
+static tsr_status add_tile(void *ctx, const void *bytes, uint64_t size, bool raw, tsr_error *err) {
+    struct encoding_one *one = ctx;
+    tsr_status st = meter_check_cancel(one->encoding->env, err);
+    if (st == TSR_OK) st = payload_add_tile(&one->writer, bytes, size, raw, err);
+    if (st != TSR_OK) return st;
+    const struct safetensors_entry *source = one->entry->source->entry;
+    uint64_t weights = max_u64(one->grid.rows * one->grid.columns, 1);
+    tsr_tile tile = tile_at(&one->grid, one->tile++, (uint32_t)(source->bytes * 8 / weights));
+    meter_add(&one->encoding->meter, NULL, tile.bytes);
+    return TSR_OK;
+}
+
+static void fill_head(const struct plan_entry *entry, struct payload_head *head) {
+    const struct safetensors_entry *source = entry->source->entry;
+    *head = (struct payload_head){.dtype = source->dtype,
+                                  .dtype_name = source->dtype_name,
+                                  .rank = source->rank,
+                                  .rows = entry->rows,
+                                  .columns = entry->columns,
+                                  .bytes = source->bytes,
+                                  .transposed = entry->transposed,
+                                  .codec_id = entry->codec->id,
+                                  .bitstream_version = entry->codec->bitstream_version,
+                                  .params = entry->params.canonical};
+    memcpy(head->shape, source->shape, source->rank * sizeof source->shape[0]);
+}
+
+/* The tensor goes through the codec into one->output. */
+static tsr_status encode_payload(struct encoding_one *one, tsr_error *err) {
+    const struct plan_entry *entry = one->entry;
+    const struct safetensors_entry *source = entry->source->entry;
+    uint64_t rows = entry->rows, columns = entry->columns;
+    tsr_tensor tensor = {.struct_size = sizeof tensor,
+                         .name = source->name,
+                         .shape = source->shape,
+                         .rank = source->rank,
+                         .rows = rows,
+                         .columns = columns,
+                         .bytes = source->bytes,
+                         .dtype = source->dtype,
+                         .regime = entry->regime};
+    struct coder_job job = {.env = one->encoding->env,
+                            .host = &one->encoding->services.host,
+                            .codec = entry->codec,
+                            .params = entry->params.values,
+                            .tensor = &tensor,
+                            .transposed = entry->transposed,
+                            .dtype_bits = tile_matrix_of(source->dtype, source->bytes, &rows, &columns)};
+    struct coder_source from = {one, read_source};
+    struct coder_sink sink = {one, begin_payload, add_tile};
+    struct digest digest;
+    fill_head(entry, &one->head);
+    tsr_status st = coder_encode(&job, &from, &sink, &digest, err);
+    if (st == TSR_OK) st = payload_end(&one->writer, err);
+    if (st == TSR_OK && !digest_equal(&digest, &entry->digest)) {
+        st = tsr_fail(err, TSR_E_INPUT, "the file changed while it was read");
+    }
+    return st;
+}
+
+static tsr_status record_part(struct encoding *encoding, const struct plan_entry *entry, struct part *part,
+                              tsr_error *err) {
+    struct journal_part record = {.source = entry->digest};
+    memcpy(record.key, part->key, DIGEST_HEX);
+    tsr_status st = digest_file(part->path, &record.bytes, &record.payload, err);
+    if (st != TSR_OK) return st;
+    pthread_mutex_lock(&encoding->journal_lock);
+    st = journal_add_part(encoding->journal, &record, err);
+    pthread_mutex_unlock(&encoding->journal_lock);
+    part->bytes = record.bytes;
+    part->done = st == TSR_OK;
+    return st;
+}
+
+static tsr_status encode_one(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct encoding *encoding = ctx;
+    (void)worker;
+    struct part *part = &encoding->parts->items[index];
+    const struct plan_entry *entry = &encoding->plan->entries[index];
+    if (!part->path || part->done) return TSR_OK;
+    struct encoding_one one = {.encoding = encoding, .entry = entry};
+    tsr_status st = meter_check_cancel(encoding->env, err);
+    if (st == TSR_OK) st = fs_create(part->path, &one.output, err);
+    if (st == TSR_OK) {
+        st = encode_payload(&one, err);
+        if (st != TSR_OK && st != TSR_E_CANCELLED) st = error_context(err, st, "%s", entry->source->name);
+    }
+    if (st == TSR_OK) st = fs_sync(&one.output, err);
+    if (st == TSR_OK) st = fs_finish(&one.output, err);
+    if (st == TSR_OK) st = fs_sync_folder(encoding->work->parts, err);
+    if (st == TSR_OK) st = record_part(encoding, entry, part, err);
+    payload_abandon(&one.writer);
+    fs_abandon(&one.output);
+    if (st == TSR_OK) meter_add(&encoding->meter, entry->source->name, 0);
+    return st;
+}
+
+static tsr_status list_missing(struct encoding *encoding, uint64_t **missing, uint64_t *bytes, uint64_t *items,
+                               tsr_error *err) {
+    const struct plan *plan = encoding->plan;
+    *missing = mem_alloc_zero(plan->count, sizeof **missing);
+    if (!*missing) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", encoding->work->folder);
+    for (uint64_t i = 0; i < plan->count; i++) {
+        const struct part *part = &encoding->parts->items[i];
+        if (!part->path || part->done) continue;
+        (*missing)[i] = plan->entries[i].source->entry->bytes;
+        *bytes += (*missing)[i];
+        *items += 1;
+    }
+    return TSR_OK;
+}
+
+tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *plan, const struct work *work,
+                        struct journal *journal, const struct env *env, struct parts *parts, tsr_error *err) {
+    struct encoding encoding = {.checkpoint = checkpoint, .plan = plan, .work = work, .env = env, .parts = parts,
+                                .journal = journal};
+    uint64_t *missing = NULL, bytes = 0, items = 0;
+    tsr_status st = list_missing(&encoding, &missing, &bytes, &items, err);
+    if (st != TSR_OK) return st;
+    host_services_init(&encoding.services, env);
+    pthread_mutex_init(&encoding.journal_lock, NULL);
+    meter_begin(&encoding.meter, env, "encode", bytes, items);
+    st = lanes_run(env, missing, plan->count, encode_one, &encoding, err);
+    meter_end(&encoding.meter);
+    pthread_mutex_destroy(&encoding.journal_lock);
+    mem_free(missing);
+    for (uint64_t i = 0; st == TSR_OK && i < checkpoint->file_count; i++) {
+        st = fs_unchanged(&checkpoint->files[i].st.file, err);
+    }
+    return st;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an unfinished run has done: one text line a fact, appended and synced, so that the same command can go on after
+ * any kind of end. Knows nothing of tensors beyond their keys. */
+#ifndef PIPELINE_JOURNAL_H
+#define PIPELINE_JOURNAL_H
+
+#include <base/digest.h>
+#include <base/fs.h>
+
+/* A finished part. The key names everything its bytes depend on. */
+struct journal_part {
+    char key[DIGEST_HEX];
+    uint64_t bytes;
+    struct digest payload; /* of the part file */
+    struct digest source;  /* of the tensor's source bytes */
+};
+
+/* Zero-initialise. */
+struct journal {
+    struct fs_output output;
+    struct digest last; /* of the newest line: each line's checksum covers the one before it */
+    struct journal_part *parts;
+    uint64_t count;
+    uint64_t runs;                  /* how often a run began */
+    char published[DIGEST_HEX]; /* digest of the receipt that was about to be published, or "" */
+};
+
+/* Opens or creates. The first line that is torn, damaged or not of this file ends the trust: it and all behind it are cut
+ * off. Close in any case. */
+tsr_status journal_open(const char *path, struct journal *journal, tsr_error *err);
+void journal_close(struct journal *journal);
+
+/* Each appends one line and syncs it. [instance] */
+tsr_status journal_add_run(struct journal *journal, tsr_error *err);
+tsr_status journal_add_part(struct journal *journal, const struct journal_part *part, tsr_error *err);
+tsr_status journal_add_published(struct journal *journal, const char *receipt_digest, tsr_error *err);
+
+/* The newest part of that key, or NULL. Borrowed until the next append. */
+const struct journal_part *journal_find(const struct journal *journal, const char *key);
+
+#endif
