@@ -44,8 +44,9 @@ tsr_status role_parse(const char *text, uint64_t size, const char *path, struct 
                       tsr_error *err);
 tsr_status role_load(const char *path, struct arena *arena, struct role_set **set, tsr_error *err);
 /* Finds the file for `name`: "auto" is the file that lists config.json's `model_type` (NULL: there is none) under
- * model_types, or generic.yaml with a warning when no file does; any other name is NAME.yaml. The first folder that has
- * one wins; two files of one folder that list the same type are an error. */
+ * model_types, or generic.yaml with a warning when no file does; a name that ends in .yaml is a path, any other NAME is
+ * NAME.yaml in the folders. The first folder that has one wins; two files of one folder that list the same type are an
+ * error. */
 tsr_status role_find(const char *name, const char *model_type, const char *const *folders, uint64_t folder_count,
                      const struct env *env, struct arena *arena, struct role_set **set, tsr_error *err);
 /* Role of one tensor. A stride written in the role file that is no bijection over the tensor's columns is TSR_E_CONFIG;
