@@ -43,5 +43,7 @@ tsr_status yaml_known_keys(const struct yaml_node *map, const char *const *names
 /* Numbers in a range; unquoted scalars that are nothing but a number. [any] */
 tsr_status yaml_integer(const struct yaml_node *node, const char *what, int64_t minimum, int64_t maximum,
                         const char *subject, int64_t *value, tsr_error *err);
+tsr_status yaml_real(const struct yaml_node *node, const char *what, double minimum, double maximum,
+                     const char *subject, double *value, tsr_error *err);
 
 #endif

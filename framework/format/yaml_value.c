@@ -45,7 +45,7 @@ tsr_status yaml_known_keys(const struct yaml_node *map, const char *const *names
         if (*name) continue;
         const char *nearest = text_nearest(key, names);
         if (!nearest) return yaml_fail(err, subject, &map->keys[i], "unknown key \"%s\"", key);
-        return yaml_fail(err, subject, &map->keys[i], "unknown key \"%s\", did you mean \"%s\"?", key, nearest);
+        return yaml_fail(err, subject, &map->keys[i], "unknown key \"%s\"; did you mean \"%s\"?", key, nearest);
     }
     return TSR_OK;
 }
@@ -64,6 +64,21 @@ tsr_status yaml_integer(const struct yaml_node *node, const char *what, int64_t 
     if (errno == ERANGE || number < minimum || number > maximum) {
         return yaml_fail(err, subject, node, "%s: %s is outside %" PRId64 "..%" PRId64, what, node->text, minimum,
                          maximum);
+    }
+    *value = number;
+    return TSR_OK;
+}
+
+tsr_status yaml_real(const struct yaml_node *node, const char *what, double minimum, double maximum,
+                     const char *subject, double *value, tsr_error *err) {
+    tsr_status st = yaml_expect(node, YAML_SCALAR, what, subject, err);
+    if (st) return st;
+    char *end = NULL;
+    double number = strtod(node->text, &end); /* the program never calls setlocale: a point is a point */
+    bool is_number = !node->quoted && strspn(node->text, "+-.0123456789eE") == strlen(node->text) && end != node->text;
+    if (!is_number || *end) return yaml_fail(err, subject, node, "%s: expected a number, found \"%s\"", what, node->text);
+    if (!(number >= minimum && number <= maximum)) {
+        return yaml_fail(err, subject, node, "%s: %s is outside %g..%g", what, node->text, minimum, maximum);
     }
     *value = number;
     return TSR_OK;

@@ -12,16 +12,31 @@
 #include <plugin/registry.h>
 #include <stdbool.h>
 
+#define CONFIG_ROW_ERROR_DEFAULT 0.03 /* relative RMS error that a row of the index regime may have */
+
+/* What a rule demands of each tensor it takes; 0: nothing. Checked against the information bound and the trial. */
+struct config_request {
+    double max_bits;  /* payload bits a weight */
+    double min_ratio; /* source bytes against payload bytes */
+    double min_cos;
+    double max_error; /* relative squared error D */
+};
+
 struct config_rule {
-    const char *const *roles;    /* NULL-terminated, or NULL for any */
-    const char *const *patterns; /* "match": globs or "re:...", or NULL for any */
-    const char *const *dtypes;   /* or NULL for any */
-    int32_t regime;              /* TSR_REGIME_*, or -1 for any */
+    const char *const *roles;               /* NULL-terminated, or NULL for any */
+    const struct pattern *const *patterns;  /* NULL-terminated, or NULL for any */
+    uint64_t dtypes;                        /* TSR_DTYPE_BIT mask, 0 for any */
+    int32_t regime;                         /* TSR_REGIME_*, or -1 for any */
     const tsr_codec *codec;
+    const struct registry_plugin *plugin;   /* where codec came from */
+    const struct param_given *given;        /* parameters as written */
+    uint64_t given_count;
     struct param_set params;
     uint32_t stride;        /* 0: the role's */
-    double row_error_max;   /* index regime: relative RMS bound of each row */
-    uint32_t line;
+    double row_error_max;   /* index regime: relative RMS bound of each row, 0 for none; -1: not given */
+    bool optional;          /* may match nothing */
+    struct config_request request;
+    uint32_t line, column;
 };
 
 struct config {
@@ -39,5 +54,12 @@ tsr_status config_parse(const char *text, size_t size, const char *path, const s
 tsr_status config_default(const struct registry *registry, struct arena *arena, struct config *config, tsr_error *err);
 /* Path of what the user named with -c: a file, or NAME.yaml in one of folders[]. NULL when there is none. */
 const char *config_locate(const char *name, const char *const *folders, uint64_t folder_count, struct arena *arena);
+/* Reads the file that was located. TSR_E_IO or what config_parse says. */
+tsr_status config_load(const char *path, const struct registry *registry, struct arena *arena, struct config *config,
+                       tsr_error *err);
+
+/* "path:line:column: what" of a rule. TSR_E_CONFIG. [any] */
+tsr_status config_rule_fail(tsr_error *err, const struct config *config, const struct config_rule *rule,
+                            const char *format, ...) TSR_PRINTF(4, 5);
 
 #endif

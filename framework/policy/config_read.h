@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files that read a config share. Private to config*.c. */
+#ifndef POLICY_CONFIG_READ_H
+#define POLICY_CONFIG_READ_H
+
+#include "config.h"
+
+#include <format/yaml.h>
+
+struct config_reader {
+    const char *path;
+    const struct registry *registry;
+    struct arena *arena;
+};
+
+/* One item of `rules`. */
+tsr_status config_read_rule(const struct config_reader *reader, const struct yaml_node *node, struct config_rule *rule,
+                            tsr_error *err);
+
+/* Keys whose structure is known but that this version cannot obey: checks them, then refuses. TSR_OK when absent. */
+tsr_status config_refuse_later(const struct config_reader *reader, const struct yaml_node *root, tsr_error *err);
+tsr_status config_refuse_later_of_rule(const struct config_reader *reader, const struct yaml_node *rule,
+                                       tsr_error *err);
+
+/* A value that must be text: single and not empty. */
+tsr_status config_text(const struct config_reader *reader, const struct yaml_node *node, const char *what,
+                       const char **text, tsr_error *err);
+
+/* One value or a list of them: the items and how many. An empty list is an error. */
+struct config_items {
+    const struct yaml_node *nodes;
+    uint64_t count;
+};
+tsr_status config_one_or_more(const struct config_reader *reader, const struct yaml_node *node, const char *what,
+                              struct config_items *items, tsr_error *err);
+
+tsr_status config_no_memory(const struct config_reader *reader, tsr_error *err);
+
+#endif
