@@ -1,12 +1,31 @@
 # Tessera. `make help` prints the targets. The build tree mirrors an installed prefix (bin lib share), so the binary finds
-# its plugins and roles the same way in both. CONFIG=asan|tsan|fault|debug builds beside the release build.
+# its plugins and roles the same way in both. CONFIG=asan|tsan|fault|debug|fuzz builds beside the release build.
 CONFIG ?= release
+SHELL := /bin/bash
 B := build$(if $(filter-out release,$(CONFIG)),/$(CONFIG))
 PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
 CC ?= gcc
 
+comma := ,
 VERSION := $(shell sed -n 's/.*TSR_VERSION "\(.*\)"/\1/p' framework/include/tessera/version.h)
 LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8
+PACKAGE_yaml-0.1 := libyaml-dev
+PACKAGE_jansson := libjansson-dev
+PACKAGE_libxxhash := libxxhash-dev
+PACKAGE_libzstd := libzstd-dev
+PACKAGE_libpcre2-8 := libpcre2-dev
+
+# Targets that build nothing themselves, or install what is missing first.
+UNCHECKED := help clean bootstrap demo check check-asan check-tsan check-fault fuzz soak bench stats uninstall
+ifneq ($(filter-out $(UNCHECKED),$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell command -v pkg-config),)
+$(error pkg-config is missing: apt-get install pkg-config, or run contrib/bootstrap)
+endif
+$(foreach library,$(LIBRARIES),$(if $(shell pkg-config --exists $(library) && echo yes),,$(error \
+  library $(library) is missing: apt-get install $(PACKAGE_$(library)), or run contrib/bootstrap)))
+endif
+
 # Headers of libraries are not ours to warn about.
 LIBRARY_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null))
 LIBRARY_LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
@@ -24,7 +43,9 @@ OPTIMISE_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-r
 CFLAGS_ALL := -std=c11 -D_POSIX_C_SOURCE=200809L -g $(OPTIMISE_$(CONFIG)) -ffp-contract=off -fPIC -fvisibility=hidden \
   $(WARNINGS) -MMD -MP -Iframework/include $(CFLAGS)
 CORE_CFLAGS := $(CFLAGS_ALL) -Iframework $(LIBRARY_CFLAGS)
-LDFLAGS_ALL := $(filter -fsanitize=%,$(OPTIMISE_$(CONFIG):-fsanitize=fuzzer-no-link%=-fsanitize=%)) $(LDFLAGS)
+# The fuzzer's own main is linked into fuzz targets only.
+LDFLAGS_ALL := $(if $(filter asan fault fuzz,$(CONFIG)),-fsanitize=address$(comma)undefined) \
+  $(if $(filter tsan,$(CONFIG)),-fsanitize=thread) $(LDFLAGS)
 LDLIBS_ALL := $(LIBRARY_LIBS) -lm -lpthread -ldl
 
 ifeq ($(shell uname -m),x86_64)
@@ -39,6 +60,9 @@ CLI_SOURCES := $(wildcard framework/cli/*.c)
 CODECS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 MODELS := $(notdir $(patsubst %/,%,$(wildcard models/*/)))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
+# Script tests; those of bench/ and soak/ are run by their own targets.
+SCRIPTS := $(filter-out tests/bench/% tests/soak/%,$(wildcard tests/*/*.sh))
 
 object = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB := $(B)/lib/libtessera.a
@@ -46,6 +70,10 @@ BINARY := $(B)/bin/tessera
 PLUGINS := $(CODECS:%=$(B)/lib/tessera/tessera-codec-%.so) $(MODELS:%=$(B)/lib/tessera/tessera-model-%.so)
 DATA := $(B)/share/tessera
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SOURCES))
+# The plugins' sources once more, for programs that link them: each under a symbol of its own, tsr_plugin_NAME.
+BUILTIN := $(B)/lib/libtessera-plugins.a
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SOURCES))
+REPLAY_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(FUZZ_SOURCES))
 
 .PHONY: all help
 all: $(if $(CLI_SOURCES),$(BINARY)) $(PLUGINS) $(DATA)/.stamp ## build binary and plugins into build/
@@ -95,17 +123,120 @@ $(DATA)/.stamp: $(wildcard roles/*.yaml configs/*.yaml)
 	@cp $(wildcard configs/*.yaml) $(DATA)/configs/ 2>/dev/null || true
 	@touch $@
 
+# Where `make install` will put things; part of two objects, which follow when PREFIX changes.
+INSTALLED := -DTSR_DATA_DIR='"$(PREFIX)/share/tessera"' -DTSR_PLUGIN_DIR='"$(PREFIX)/lib/tessera"'
+$(B)/prefix: FORCE
+	@mkdir -p $(@D)
+	@[ "$$(cat $@ 2>/dev/null)" = "$(PREFIX)" ] || echo "$(PREFIX)" >$@
+INSTALLED_OBJECTS := $(call object,framework/cli/session.c framework/plugin/registry_folders.c)
+$(INSTALLED_OBJECTS): $(B)/prefix
+$(INSTALLED_OBJECTS): CORE_CFLAGS += $(INSTALLED)
+
+$(B)/obj/builtin/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DTSR_PLUGIN_NAME=tsr_plugin_$(subst -,_,$(word 2,$(subst /, ,$<))) $(call vector_flags,$<) -c $< -o $@
+
+$(BUILTIN): $(patsubst %.c,$(B)/obj/builtin/%.o,$(wildcard $(CODECS:%=plugins/%/*.c) $(MODELS:%=models/%/*.c)))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+.PHONY: programs
+programs: all $(UNIT_TESTS) $(REPLAY_TARGETS) ## build all test programs
+
 .PHONY: unit
 unit: all $(UNIT_TESTS) ## build and run the unit tests
 	@TESSERA_BUILD=$(B) tests/run $(UNIT_TESTS)
 
-$(B)/tests/%: $(B)/obj/tests/unit/%.o $(LIB)
+$(B)/tests/%: $(B)/obj/tests/unit/%.o $(BUILTIN) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $^ -lcunit $(LDLIBS_ALL) -o $@
+
+# A fuzz target without the fuzzer: runs the files it is given.
+$(B)/tests/replay_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(BUILTIN) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ_TARGETS)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(BUILTIN) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+
+# ---- what people type ----
+
+.PHONY: bootstrap demo check check-asan check-tsan check-fault fuzz soak bench golden stats
+bootstrap: ## install missing Debian packages
+	@contrib/bootstrap
+
+demo: ## set up, build, compress the bundled model with every shipped config
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@TESSERA_BUILD=$(B) contrib/demo
+
+check: ## set up, build with -Werror, run all tests
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) WERROR=1 programs
+	@TESSERA_BUILD=$(B) tests/run $(UNIT_TESTS) $(SCRIPTS)
+
+# Sanitizers see programs; scripts of groups that build, install or measure add nothing there.
+SANITIZED := $(filter-out tests/structure/% tests/install/% tests/oot/% tests/kill/%,$(SCRIPTS))
+check-asan: ## tests under AddressSanitizer and UBSan
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=asan programs
+	@TESSERA_BUILD=build/asan tests/run $(patsubst $(B)/%,build/asan/%,$(UNIT_TESTS)) $(SANITIZED)
+
+check-tsan: ## tests under ThreadSanitizer
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=tsan programs
+	@TESSERA_BUILD=build/tsan tests/run $(patsubst $(B)/%,build/tsan/%,$(UNIT_TESTS)) $(SANITIZED)
+
+check-fault: ## fault tests: every N-th allocation, read, write, fsync, rename fails
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fault programs
+	@TESSERA_BUILD=build/fault TESSERA_FAULTS=all tests/run $(wildcard tests/fault/*.sh)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang)
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fuzz CC=clang WARNINGS=-w fuzz-programs
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run build/fuzz
+
+soak: ## the long forms: 30 min of fuzzing each, 100 kills, 10000 bit flips
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=1800
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@TESSERA_BUILD=$(B) TESSERA_SOAK=1 tests/run $(wildcard tests/kill/*.sh tests/soak/*.sh)
+
+bench: ## measure against the peers; writes docs/results
+	@contrib/bootstrap
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@TESSERA_BUILD=$(B) tests/bench/run
+
+golden: all ## write the golden files anew (say why in the commit)
+	@TESSERA_BUILD=$(B) tests/golden/regenerate
+
+stats: ## lengths of functions and files
+	@tests/structure/lengths
+
+# ---- installation ----
+
+MAN_PAGES = $(DATA)/../man/man1/tessera.1
+$(MAN_PAGES): $(BINARY)
+	@TESSERA_BUILD=$(B) contrib/install describe
+
+.PHONY: install uninstall
+install: all $(MAN_PAGES) ## install below DESTDIR/PREFIX
+	@TESSERA_BUILD=$(B) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" VERSION="$(VERSION)" contrib/install install
+
+uninstall: ## remove exactly what install put there
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" contrib/install uninstall
+
+.PHONY: FORCE
+FORCE:
 
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build
 
 .SECONDARY:
--include $(wildcard $(addprefix $(B)/obj/,framework/*/*.d plugins/*/*.d models/*/*.d tests/*/*.d))
+-include $(wildcard $(addprefix $(B)/obj/,framework/*/*.d plugins/*/*.d models/*/*.d tests/*/*.d builtin/*/*/*.d))
