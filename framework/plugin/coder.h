@@ -25,7 +25,7 @@ struct coder_job {
     const tsr_encode_hints *hints; /* or NULL */
     const tsr_tensor *tensor;      /* rows and columns of the matrix view */
     bool transposed;               /* source order is [columns][rows] (for each leading block of rank > 2) */
-    uint32_t dtype_bits;           /* 8 for OPAQUE */
+    uint32_t dtype_bits;           /* an element of the matrix view: what tile_matrix_of returns */
 };
 
 /* Where an encoded tensor goes: the codec header once, then tiles in order. */
@@ -35,18 +35,24 @@ struct coder_sink {
     tsr_status (*tile)(void *ctx, const void *bytes, uint64_t size, bool raw, tsr_error *err);
 };
 
+/* TSR_OK when the codec takes this tensor; TSR_E_UNSUPPORTED with its reason when not. Source is not looked at. */
+tsr_status coder_accepts(const struct coder_job *job, tsr_error *err);
+
 /* Encodes all tiles. Bytes depend on source, codec, params and hints alone. If source_digest is not NULL it gets the
- * XXH3-128 of the source bytes in source order. */
+ * XXH3-128 of the source bytes in source order. A codec that writes more than it said or returns a status outside the
+ * list misbehaves: TSR_E_PLUGIN. Takes about 20 bytes a weight for 2^21 weights (or one tile, where that is more). A
+ * tensor without elements has no tiles and never reaches the codec. */
 tsr_status coder_encode(const struct coder_job *job, const struct coder_source *source, const struct coder_sink *sink,
                         struct digest *source_digest, tsr_error *err);
 
-/* A decoder over one stored tensor. `header` must live as long as it. */
+/* A decoder over one stored tensor. `header` and what job points to must live as long as it. TSR_E_UNSUPPORTED for a
+ * bitstream version outside those that the codec reads, TSR_E_CORRUPT for a grid that does not fit the tensor. */
 struct coder;
 tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid, const void *header, uint64_t bytes,
                       uint64_t bitstream_version, struct coder **coder, tsr_error *err);
 void coder_close(struct coder *coder);
 /* Decodes one stored tile into source-dtype bytes in matrix order (dst holds tile_at(...).rows * columns elements).
- * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. [any] */
+ * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. `worker` is the caller's in env->pool. [worker] */
 tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw, void *dst,
                              uint64_t worker, tsr_error *err);
 

@@ -3,7 +3,7 @@
  * A codec turns tiles of a tensor into bytes and back. The host owns everything around it: cutting tiles,
  * converting dtypes, directory and checksums, falling back to raw bytes for tiles that hold NaN or Inf or
  * do not shrink, threads, files. So a codec is: declared parameters, an optional look at the whole tensor
- * (prepare), encode a tile, decode a tile. See docs/plugin-guide.md.
+ * (prepare), encode a tile, decode a tile. Tensors without elements never get here. See docs/plugin-guide.md.
  *
  * Thread rules: create, prepare and destroy are [instance] (one thread at a time for one self); encode and
  * decode are [worker]: many threads at once on one self, which they must treat as read-only. */
