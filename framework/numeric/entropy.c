@@ -7,11 +7,23 @@
 
 
 enum rans_level rans_level_best(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        return RANS_AVX512;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return RANS_AVX2;
+#endif
     return RANS_SCALAR;
 }
 
 struct rans_kernels rans_kernels_of(enum rans_level level) {
-    (void)level;
+    enum rans_level best = rans_level_best();
+    if (level > best) level = best;
+#if defined(__x86_64__)
+    if (level == RANS_AVX512) return rans_kernels_avx512();
+    if (level == RANS_AVX2) return rans_kernels_avx2();
+#endif
     return (struct rans_kernels){NULL, NULL};
 }
 

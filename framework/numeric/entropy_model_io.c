@@ -96,7 +96,7 @@ static uint32_t get_bits(struct bit_reader *reader, uint32_t count) {
     uint32_t value = 0;
     for (uint32_t i = 0; i < count; i++, reader->at++) {
         uint32_t bit = 1;
-        if (reader->at < reader->bits) bit = (reader->bytes[reader->at / 8] >> (reader->at % 8)) & 1u;
+        if (reader->at < reader->bits) bit = (uint32_t)reader->bytes[reader->at / 8] >> (reader->at % 8) & 1u;
         value |= bit << i;
     }
     return value;

@@ -28,36 +28,32 @@ static tsr_status split_check(const tsr_entropy_split *split, uint64_t count, ts
     return TSR_OK;
 }
 
-/* Encodes values[first..last) of one group, from the last lane down. */
+/* Encodes values[first..last) of one group, from the last lane down. Without branches that depend on the data: a word
+ * is always stored, and counts only if it was due. */
 static void encode_lanes(struct rans_encoder *encoder, const uint16_t *values, uint64_t first, uint64_t last) {
     const struct tsr_entropy_model *model = encoder->model;
-    uint32_t bits = model->bits;
+    uint32_t bits = model->bits, low_bits = encoder->low_bits, symbol_mask = encoder->symbol_mask;
     uint8_t *at = encoder->at;
+    bool uncodable = false;
     for (uint64_t i = last; i-- > first;) {
         uint32_t context = encoder->contexts ? encoder->contexts[i] : 0;
-        uint32_t symbol = (uint32_t)values[i] >> encoder->low_bits & encoder->symbol_mask;
-        if (symbol >= model->alphabet) {
-            encoder->uncodable = true;
-            continue;
-        }
+        uint32_t symbol = (uint32_t)values[i] >> low_bits & symbol_mask;
+        uncodable |= symbol >= model->alphabet;
+        symbol = symbol >= model->alphabet ? 0 : symbol;
         struct rans_symbol entry = model->symbols[(context << model->stride_bits) + symbol];
-        if (entry.freq == 0) encoder->uncodable = true;
+        uncodable |= entry.freq == 0;
         uint32_t x = encoder->states[i % RANS_LANES];
-        if (x >> (32 - bits) >= entry.freq) {
-            at -= 2;
-            at[0] = (uint8_t)x;
-            at[1] = (uint8_t)(x >> 8);
-            x >>= 16;
-        }
+        uint32_t due = x >> (32 - bits) >= entry.freq;
+        store_le(at - 2, x & 0xffff, 2);
+        at -= 2 * due;
+        x >>= 16 * due;
         uint32_t quotient = (uint32_t)((uint64_t)x * entry.reciprocal >> 32);
         uint32_t rest = x - quotient * entry.freq;
-        if (rest >= entry.freq) {
-            quotient++;
-            rest -= entry.freq;
-        }
-        encoder->states[i % RANS_LANES] = (quotient << bits) + rest + entry.start;
+        uint32_t more = rest >= entry.freq ? (UINT32_C(1) << bits) - entry.freq : 0;
+        encoder->states[i % RANS_LANES] = (quotient << bits) + rest + entry.start + more;
     }
     encoder->at = at;
+    encoder->uncodable |= uncodable;
 }
 
 static tsr_status encode_all(struct rans_encoder *encoder, enum rans_level level, const uint16_t *values,
@@ -105,27 +101,43 @@ tsr_status rans_encode(const tsr_entropy_split *split, enum rans_level level, co
     return TSR_OK;
 }
 
+/* One symbol of a lane; the state may be left below RANS_LOW. */
+static inline uint16_t decode_symbol(const struct tsr_entropy_model *model, uint32_t context, uint32_t *state) {
+    uint32_t bits = model->bits, x = *state, slot = x & ((UINT32_C(1) << bits) - 1);
+    uint32_t symbol = model->slot_symbol[(context << bits) + slot];
+    struct rans_symbol entry = model->symbols[(context << model->stride_bits) + symbol];
+    *state = entry.freq * (x >> bits) + slot - entry.start;
+    return (uint16_t)symbol;
+}
+
 /* Decodes the symbols of values[first..last) of one group; false when the words end too early. */
 static bool decode_lanes(struct rans_decoder *decoder, uint16_t *values, uint64_t first, uint64_t last) {
-    const struct tsr_entropy_model *model = decoder->model;
-    uint32_t bits = model->bits, mask = (UINT32_C(1) << bits) - 1;
-    const uint8_t *at = decoder->at;
     for (uint64_t i = first; i < last; i++) {
-        uint32_t context = decoder->contexts ? decoder->contexts[i] : 0;
-        uint32_t x = decoder->states[i % RANS_LANES], slot = x & mask;
-        uint32_t symbol = model->slot_symbol[(context << bits) + slot];
-        struct rans_symbol entry = model->symbols[(context << model->stride_bits) + symbol];
-        values[i] = (uint16_t)symbol;
-        x = entry.freq * (x >> bits) + slot - entry.start;
-        if (x < RANS_LOW) {
-            if (decoder->end - at < 2) return false;
-            x = x << 16 | (uint32_t)at[0] | (uint32_t)at[1] << 8;
-            at += 2;
+        uint32_t *state = decoder->states + i % RANS_LANES;
+        values[i] = decode_symbol(decoder->model, decoder->contexts ? decoder->contexts[i] : 0, state);
+        if (*state >= RANS_LOW) continue;
+        if (decoder->end - decoder->at < 2) return false;
+        *state = *state << 16 | (uint32_t)load_le(decoder->at, 2);
+        decoder->at += 2;
+    }
+    return true;
+}
+
+/* The same for whole groups while the words surely suffice, without branches that depend on the data. */
+static uint64_t decode_groups(struct rans_decoder *decoder, uint16_t *values, uint64_t group, uint64_t last) {
+    const uint8_t *at = decoder->at;
+    for (; group < last && decoder->end - at >= 2 * RANS_LANES; group++) {
+        for (uint32_t lane = 0; lane < RANS_LANES; lane++) {
+            uint64_t i = group * RANS_LANES + lane;
+            uint32_t x = decoder->states[lane];
+            values[i] = decode_symbol(decoder->model, decoder->contexts ? decoder->contexts[i] : 0, &x);
+            uint32_t word = (uint32_t)load_le(at, 2), due = x < RANS_LOW;
+            decoder->states[lane] = due ? x << 16 | word : x;
+            at += 2 * due;
         }
-        decoder->states[i % RANS_LANES] = x;
     }
     decoder->at = at;
-    return true;
+    return group;
 }
 
 static bool decode_all(struct rans_decoder *decoder, enum rans_level level, uint16_t *values, uint64_t count) {
@@ -134,7 +146,8 @@ static bool decode_all(struct rans_decoder *decoder, enum rans_level level, uint
     if ((uint64_t)(decoder->end - decoder->at) < 4 * lanes) return false;
     for (uint64_t i = 0; i < lanes; i++, decoder->at += 4) decoder->states[i] = (uint32_t)load_le(decoder->at, 4);
     if (groups) done = groups(decoder, values, 0, count / RANS_LANES) * RANS_LANES;
-    for (uint64_t at = done; at < count; at += RANS_LANES) {
+    uint64_t at = decode_groups(decoder, values, done / RANS_LANES, count / RANS_LANES) * RANS_LANES;
+    for (; at < count; at += RANS_LANES) {
         if (!decode_lanes(decoder, values, at, count - at < RANS_LANES ? count : at + RANS_LANES)) return false;
     }
     entropy_split_join(decoder, values, done, count - done);

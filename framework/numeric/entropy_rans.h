@@ -64,6 +64,12 @@ struct rans_kernels {
     rans_encode_groups encode;
 };
 
+/* Kernels of one vector unit; the caller has made sure that the machine has it. */
+#if defined(__x86_64__)
+struct rans_kernels rans_kernels_avx2(void);
+struct rans_kernels rans_kernels_avx512(void);
+#endif
+
 enum rans_level { RANS_SCALAR, RANS_AVX2, RANS_AVX512, RANS_LEVELS };
 
 /* Kernels of a level, clamped to what this machine has. [any] */

@@ -288,7 +288,7 @@ static void symbols_are_counted(void) {
         memset(counts, 0, sizeof counts);
         for (uint64_t i = 0; i < 5003; i++) VALUES[i] = (uint16_t)(i * 40503);
         entropy_services()->split_count(&split, VALUES, 5003, counts);
-        for (uint64_t i = 0; i < 5003; i++) counts[VALUES[i] >> split.low_bits & ((1u << split.symbol_bits) - 1)]--;
+        for (uint64_t i = 0; i < 5003; i++) counts[(uint32_t)VALUES[i] >> split.low_bits & ((1u << split.symbol_bits) - 1)]--;
         for (uint32_t s = 0; s < 65536; s++) CU_ASSERT_EQUAL(counts[s], 0);
     }
 }
