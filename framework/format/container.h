@@ -22,12 +22,22 @@
 #define CONTAINER_HEADER_OF "tessera.header/"   /* + source file name: that file's safetensors header, verbatim */
 #define CONTAINER_FILE_OF "tessera.file/"       /* + name: a small source file whose copy was changed in the output */
 
+/* A container's header begins with these characters, then 32 digits: their place is the same in every version. */
+#define CONTAINER_HEADER_START "{\"__metadata__\":{\"" CONTAINER_KEY_DIGEST "\":\""
+
 #define PAYLOAD_MAGIC "TSRP"
-#define PAYLOAD_FIXED_BYTES 48
+#define PAYLOAD_VERSION (CONTAINER_VERSION_MAJOR << 8 | CONTAINER_VERSION_MINOR)
+#define PAYLOAD_FIXED_BYTES 52
 #define PAYLOAD_ENTRY_BYTES 20 /* u32 length (bit 31: raw source bytes), 16 bytes digest */
 #define PAYLOAD_RAW_BIT UINT32_C(0x80000000)
 #define PAYLOAD_FLAG_TRANSPOSED 1 /* the matrix view is the transposed source */
 #define PAYLOAD_CODEC_HEADER_MAX (UINT64_C(1) << 24)
+#define PAYLOAD_TILE_WEIGHTS_MAX (UINT64_C(1) << 22)
+
+#define BLOB_MAGIC "TSRB"
+#define BLOB_HEAD_BYTES 16 /* magic, u16 version, u16 zero, u64 bytes before compression */
+/* zstd cannot do better than a block of 2^17 bytes in 4; more is a lie. */
+#define BLOB_RATIO_MAX (UINT64_C(1) << 15)
 
 /* What stands in front of a payload's tiles. Pointers are borrowed. */
 struct payload_head {
@@ -35,10 +45,10 @@ struct payload_head {
     const char *dtype_name; /* needed for OPAQUE only */
     uint64_t rank;
     uint64_t shape[TSR_RANK_MAX];
-    uint64_t rows, columns; /* matrix view; for OPAQUE 1 x bytes */
+    uint64_t rows, columns; /* matrix view; for OPAQUE and F4 1 x bytes */
     uint64_t bytes;         /* of the source tensor */
     bool transposed;
-    uint64_t tile_rows, tile_columns; /* see plugin/tile.h; tile_columns == columns unless tile_rows is 1 */
+    uint64_t tile_rows, tile_columns; /* tile_columns == columns unless tile_rows is 1; both 0 for an empty tensor */
     uint64_t tile_count;
     const char *codec_id;
     uint64_t bitstream_version;

@@ -45,8 +45,8 @@ tsr_status container_size(const struct container_part *parts, uint64_t count, ui
 tsr_status container_write(const char *path, const struct container_part *parts, uint64_t count,
                            struct digest *header_digest, tsr_error *err);
 
-/* zstd frame with the TSRB head and checksum of docs/format.md, for headers, small files and the manifest: appends to
- * *blob (mem_free). */
+/* zstd frame with the TSRB head and checksum of docs/format.md, for headers, small files and the manifest. Sets
+ * *blob (mem_free). The bytes depend on the version of libzstd. [any] */
 tsr_status blob_make(const void *bytes, uint64_t size, void **blob, uint64_t *blob_bytes, tsr_error *err);
 
 #endif

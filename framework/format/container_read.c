@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading side of docs/format.md. Order for every structure: its length against the tensor that holds it, its checksum,
+ * then its numbers against each other. All failures here are damage (TSR_E_CORRUPT) and name file and tensor, unless
+ * the file is of another format version. */
+#include "container_read.h"
+
+#include <string.h>
+#include <zstd.h>
+
+#include <base/alloc.h>
+#include <base/bytes.h>
+#include <base/checked.h>
+#include <base/str.h>
+
+#include "dtype.h"
+
+#define LENGTH_BYTES 8
+#define U64(x) ((unsigned long long)(x))
+
+/* ---- the file ---- */
+
+bool container_is(const struct safetensors *st) {
+    if (safetensors_metadata(st, CONTAINER_KEY_FORMAT) || safetensors_metadata(st, CONTAINER_KEY_DIGEST)) return true;
+    for (uint64_t i = 0; i < st->count; i++) { /* one flipped bit in the metadata must not hide a container */
+        if (text_starts_with(st->entries[i].name, CONTAINER_PREFIX)) return true;
+    }
+    return false;
+}
+
+static tsr_status header_fail(const struct safetensors *st, tsr_error *err, const char *what) {
+    return tsr_fail(err, TSR_E_CORRUPT, "%s: header: %s", st->file.path, what);
+}
+
+tsr_status container_check(const struct safetensors *st, tsr_error *err) {
+    const size_t start = strlen(CONTAINER_HEADER_START), digits = DIGEST_HEX - 1;
+    char stored[DIGEST_HEX];
+    struct digest expected;
+    if (st->header_bytes < LENGTH_BYTES + start + digits ||
+        memcmp(st->header + LENGTH_BYTES, CONTAINER_HEADER_START, start) != 0) {
+        return header_fail(st, err, "does not begin with its checksum");
+    }
+    char *place = st->header + LENGTH_BYTES + start;
+    memcpy(stored, place, digits);
+    stored[digits] = '\0';
+    if (!digest_from_hex(stored, &expected)) return header_fail(st, err, "its checksum is not 32 hexadecimal digits");
+    memset(place, '0', digits);
+    struct digest found = digest_of(st->header, st->header_bytes);
+    memcpy(place, stored, digits);
+    if (!digest_equal(&found, &expected)) return header_fail(st, err, "is damaged (checksum)");
+    const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
+    if (!version) return header_fail(st, err, "has no " CONTAINER_KEY_FORMAT);
+    if (strcmp(version, CONTAINER_VERSION_TEXT) != 0) {
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: format %s, this program reads " CONTAINER_VERSION_TEXT,
+                        st->file.path, version);
+    }
+    return TSR_OK;
+}
+
+/* ---- the head of a payload ---- */
+
+/* Lengths from the fixed part, before anything of them is believed. */
+struct lengths {
+    uint64_t dtype_name, codec_id, params, codec_header, directory_at, prefix;
+};
+
+/* A payload being opened. */
+struct reading {
+    struct payload *payload;
+    const struct safetensors_entry *entry;
+    struct lengths lengths;
+    tsr_error *err;
+};
+
+static tsr_status damage(const struct reading *reading, const char *what) {
+    return tsr_fail(reading->err, TSR_E_CORRUPT, "%s: tensor \"%s\": payload: %s", reading->payload->file->path,
+                    reading->payload->name, what);
+}
+
+static tsr_status no_memory(const struct reading *reading) {
+    return tsr_fail(reading->err, TSR_E_NOMEM, "%s: tensor \"%s\": out of memory", reading->payload->file->path,
+                    reading->payload->name);
+}
+
+/* Reads the numbers of the fixed part and what they say about the length of the prefix. */
+static tsr_status read_fixed(struct reading *reading) {
+    struct payload_head *head = &reading->payload->head;
+    struct lengths *lengths = &reading->lengths;
+    uint8_t bytes[PAYLOAD_FIXED_BYTES];
+    if (reading->entry->dtype != TSR_DTYPE_U8) return damage(reading, "is not a U8 tensor");
+    if (reading->entry->bytes < PAYLOAD_FIXED_BYTES + DIGEST_BYTES) return damage(reading, "is too short");
+    tsr_status st = fs_read_at(reading->payload->file, reading->entry->offset, bytes, sizeof bytes, reading->err);
+    if (st != TSR_OK) return st;
+    struct cursor cursor = cursor_over(bytes, sizeof bytes);
+    if (memcmp(cursor_take(&cursor, 4), PAYLOAD_MAGIC, 4) != 0) return damage(reading, "does not begin with TSRP");
+    if (cursor_u(&cursor, 2) != PAYLOAD_VERSION) return damage(reading, "has another version than its file");
+    head->dtype = (int32_t)cursor_u(&cursor, 1);
+    head->rank = cursor_u(&cursor, 1);
+    uint64_t flags = cursor_u(&cursor, 1);
+    lengths->dtype_name = cursor_u(&cursor, 1);
+    lengths->codec_id = cursor_u(&cursor, 1);
+    uint64_t reserved = cursor_u(&cursor, 1);
+    lengths->params = cursor_u(&cursor, 4);
+    lengths->codec_header = cursor_u(&cursor, 4);
+    head->bitstream_version = cursor_u(&cursor, 4);
+    head->rows = cursor_u(&cursor, 8);
+    head->columns = cursor_u(&cursor, 8);
+    head->tile_rows = cursor_u(&cursor, 4);
+    head->tile_columns = cursor_u(&cursor, 4);
+    head->tile_count = cursor_u(&cursor, 4);
+    head->transposed = flags & PAYLOAD_FLAG_TRANSPOSED;
+    if ((flags & ~(uint64_t)PAYLOAD_FLAG_TRANSPOSED) || reserved) return damage(reading, "has an unknown flag");
+    lengths->directory_at = PAYLOAD_FIXED_BYTES + 8 * head->rank + lengths->dtype_name + lengths->codec_id +
+                            lengths->params + lengths->codec_header;
+    lengths->prefix = lengths->directory_at + head->tile_count * PAYLOAD_ENTRY_BYTES + DIGEST_BYTES;
+    if (lengths->prefix > reading->entry->bytes) return damage(reading, "its directory does not fit in it");
+    return TSR_OK;
+}
+
+/* Copies a string of the prefix to where it gets a NUL, and moves on. */
+static const char *take_text(struct cursor *cursor, uint64_t length, char **room) {
+    const char *text = *room;
+    const uint8_t *from = cursor_take(cursor, length);
+    if (!from || memchr(from, '\0', (size_t)length) || !text_is_utf8((const char *)from, (size_t)length)) return NULL;
+    memcpy(*room, from, (size_t)length);
+    (*room)[length] = '\0';
+    *room += length + 1;
+    return text;
+}
+
+/* Reads the whole prefix into payload->memory, with room for the three strings behind it, and checks its digest. */
+static tsr_status read_prefix(struct reading *reading) {
+    struct payload *payload = reading->payload;
+    const struct lengths *lengths = &reading->lengths;
+    uint64_t strings = lengths->dtype_name + lengths->codec_id + lengths->params + 3;
+    uint8_t *prefix = mem_alloc((size_t)(lengths->prefix + strings));
+    payload->memory = prefix;
+    if (!prefix) return no_memory(reading);
+    tsr_status st = fs_read_at(payload->file, reading->entry->offset, prefix, lengths->prefix, reading->err);
+    if (st != TSR_OK) return st;
+    struct digest digest = digest_of(prefix, lengths->prefix - DIGEST_BYTES);
+    if (memcmp(digest.bytes, prefix + lengths->prefix - DIGEST_BYTES, DIGEST_BYTES) != 0) {
+        return damage(reading, "its head or directory is damaged (checksum)");
+    }
+    return TSR_OK;
+}
+
+static tsr_status read_head(struct reading *reading) {
+    struct payload *payload = reading->payload;
+    struct payload_head *head = &payload->head;
+    const struct lengths *lengths = &reading->lengths;
+    char *room = (char *)payload->memory + lengths->prefix;
+    struct cursor cursor = cursor_over(payload->memory, lengths->directory_at);
+    if (head->dtype >= TSR_DTYPE_COUNT || head->rank > TSR_RANK_MAX) return damage(reading, "unknown dtype or rank");
+    if ((head->dtype == TSR_DTYPE_OPAQUE) != (lengths->dtype_name != 0)) return damage(reading, "bad dtype name");
+    if (lengths->codec_header > PAYLOAD_CODEC_HEADER_MAX) return damage(reading, "its codec header is too long");
+    (void)cursor_take(&cursor, PAYLOAD_FIXED_BYTES);
+    for (uint64_t i = 0; i < head->rank; i++) head->shape[i] = cursor_u(&cursor, 8);
+    head->dtype_name = take_text(&cursor, lengths->dtype_name, &room);
+    head->codec_id = take_text(&cursor, lengths->codec_id, &room);
+    head->params = take_text(&cursor, lengths->params, &room);
+    head->codec_header = cursor_take(&cursor, lengths->codec_header);
+    head->codec_header_bytes = lengths->codec_header;
+    if (!head->dtype_name || !head->codec_id || !head->params) return damage(reading, "a name in it is not UTF-8 text");
+    if (head->dtype != TSR_DTYPE_OPAQUE) head->dtype_name = dtype_name(head->dtype);
+    return TSR_OK;
+}
+
+/* ---- numbers against each other ---- */
+
+/* Bytes an element of the matrix view; F4 and OPAQUE are viewed as bytes. */
+static uint64_t view_bytes(int32_t dtype) {
+    uint32_t bits = dtype_bits(dtype);
+    return bits < 8 ? 1 : bits / 8;
+}
+
+/* The matrix view must have as many elements as the shape, and the tensor a size below 2^63. */
+static tsr_status check_shape(struct reading *reading) {
+    struct payload_head *head = &reading->payload->head;
+    uint64_t elements = 1, viewed, bits = dtype_bits(head->dtype);
+    bool empty = false;
+    for (uint64_t i = 0; i < head->rank; i++) {
+        empty |= head->shape[i] == 0;
+        if (head->shape[i] && !checked_mul(elements, head->shape[i], &elements)) {
+            return damage(reading, "the product of its shape exceeds 64 bits");
+        }
+    }
+    if (empty) elements = 0;
+    if (!checked_mul(head->rows, head->columns, &viewed) ||
+        !checked_mul(viewed, view_bytes(head->dtype), &head->bytes) || head->bytes > INT64_MAX) {
+        return damage(reading, "its matrix view exceeds 64 bits");
+    }
+    bool bytewise = head->dtype == TSR_DTYPE_OPAQUE || head->dtype == TSR_DTYPE_F4;
+    if (bytewise && (head->rows != 1 || head->transposed)) return damage(reading, "its matrix view is not one row");
+    bool agrees = head->dtype == TSR_DTYPE_OPAQUE || (bytewise ? elements % 2 == 0 && elements / (8 / bits) == viewed
+                                                               : elements == viewed);
+    return agrees ? TSR_OK : damage(reading, "matrix view and shape differ in size");
+}
+
+static tsr_status check_grid(const struct reading *reading) {
+    const struct payload_head *head = &reading->payload->head;
+    if (head->bytes == 0) {
+        bool none = head->tile_rows == 0 && head->tile_columns == 0 && head->tile_count == 0;
+        return none ? TSR_OK : damage(reading, "an empty tensor has tiles");
+    }
+    bool inside = head->tile_rows >= 1 && head->tile_rows <= head->rows && head->tile_columns >= 1 &&
+                  head->tile_columns <= head->columns;
+    bool whole = head->tile_columns == head->columns || head->tile_rows == 1;
+    if (!inside || !whole || head->tile_rows * head->tile_columns > PAYLOAD_TILE_WEIGHTS_MAX) {
+        return damage(reading, "its tiles have an impossible shape");
+    }
+    uint64_t count;
+    if (!checked_mul(ceil_div(head->rows, head->tile_rows), ceil_div(head->columns, head->tile_columns), &count) ||
+        count != head->tile_count) {
+        return damage(reading, "its number of tiles does not follow from its shape");
+    }
+    return TSR_OK;
+}
+
+/* Bytes in the source dtype of one tile. */
+static uint64_t tile_source_bytes(const struct payload_head *head, uint64_t index) {
+    uint64_t pieces = ceil_div(head->columns, head->tile_columns);
+    uint64_t row = index / pieces * head->tile_rows, column = index % pieces * head->tile_columns;
+    return min_u64(head->tile_rows, head->rows - row) * min_u64(head->tile_columns, head->columns - column) *
+           view_bytes(head->dtype);
+}
+
+static tsr_status read_directory(struct reading *reading) {
+    struct payload *payload = reading->payload;
+    const struct payload_head *head = &payload->head;
+    uint64_t at = reading->lengths.prefix;
+    struct cursor cursor = cursor_over((const uint8_t *)payload->memory + reading->lengths.directory_at,
+                                       head->tile_count * PAYLOAD_ENTRY_BYTES);
+    payload->tiles = mem_alloc_array(head->tile_count, sizeof *payload->tiles);
+    if (!payload->tiles) return no_memory(reading);
+    for (uint64_t i = 0; i < head->tile_count; i++) {
+        struct payload_tile *tile = &payload->tiles[i];
+        uint64_t length = cursor_u(&cursor, 4);
+        tile->raw = length & PAYLOAD_RAW_BIT;
+        tile->bytes = length & ~(uint64_t)PAYLOAD_RAW_BIT;
+        tile->offset = reading->entry->offset + at;
+        memcpy(tile->digest.bytes, cursor_take(&cursor, DIGEST_BYTES), DIGEST_BYTES);
+        if (tile->bytes > reading->entry->bytes - at) return damage(reading, "its tiles reach beyond its end");
+        if (tile->raw && tile->bytes != tile_source_bytes(head, i)) return damage(reading, "a raw tile has a wrong size");
+        at += tile->bytes;
+    }
+    return at == reading->entry->bytes ? TSR_OK : damage(reading, "bytes stand behind its last tile");
+}
+
+tsr_status payload_open(const struct safetensors *st, const struct safetensors_entry *entry, struct payload *payload,
+                        tsr_error *err) {
+    struct reading reading = {.payload = payload, .entry = entry, .err = err};
+    payload->file = &st->file;
+    payload->name = entry->name;
+    tsr_status status = read_fixed(&reading);
+    if (status == TSR_OK) status = read_prefix(&reading);
+    if (status == TSR_OK) status = read_head(&reading);
+    if (status == TSR_OK) status = check_shape(&reading);
+    if (status == TSR_OK) status = check_grid(&reading);
+    if (status == TSR_OK) status = read_directory(&reading);
+    return status;
+}
+
+void payload_close(struct payload *payload) {
+    mem_free(payload->tiles);
+    mem_free(payload->memory);
+    *payload = (struct payload){0};
+}
+
+tsr_status payload_read_tile(const struct payload *payload, uint64_t index, void *dst, tsr_error *err) {
+    const struct payload_tile *tile = &payload->tiles[index];
+    tsr_status st = fs_read_at(payload->file, tile->offset, dst, tile->bytes, err);
+    if (st != TSR_OK) return st;
+    struct digest digest = digest_of(dst, tile->bytes);
+    if (digest_equal(&digest, &tile->digest)) return TSR_OK;
+    return tsr_fail(err, TSR_E_CORRUPT, "%s: tensor \"%s\": tile %llu of %llu is damaged (checksum)",
+                    payload->file->path, payload->name, U64(index), U64(payload->head.tile_count));
+}
+
+/* ---- blobs ---- */
+
+/* A blob being read: its tensor, and the most bytes the caller wants out of it. */
+struct blob {
+    const struct fs_file *file;
+    const struct safetensors_entry *entry;
+    uint64_t limit;
+    uint64_t frame_bytes;
+    uint64_t raw_bytes;
+    tsr_error *err;
+};
+
+static tsr_status blob_fail(const struct blob *blob, tsr_status status, const char *what) {
+    return tsr_fail(blob->err, status, "%s: tensor \"%s\": blob %s", blob->file->path, blob->entry->name, what);
+}
+
+/* Checks a blob that was read whole. */
+static tsr_status blob_check(struct blob *blob, const uint8_t *stored) {
+    struct digest digest = digest_of(stored, BLOB_HEAD_BYTES + blob->frame_bytes);
+    if (memcmp(digest.bytes, stored + BLOB_HEAD_BYTES + blob->frame_bytes, DIGEST_BYTES) != 0) {
+        return blob_fail(blob, TSR_E_CORRUPT, "is damaged (checksum)");
+    }
+    if (memcmp(stored, BLOB_MAGIC, 4) != 0 || load_le(stored + 4, 4) != PAYLOAD_VERSION) {
+        return blob_fail(blob, TSR_E_CORRUPT, "does not begin with TSRB and the version of its file");
+    }
+    blob->raw_bytes = load_le(stored + 8, 8);
+    if (blob->raw_bytes / BLOB_RATIO_MAX > blob->frame_bytes) {
+        return blob_fail(blob, TSR_E_CORRUPT, "claims more bytes than it can hold");
+    }
+    if (blob->raw_bytes > blob->limit) return blob_fail(blob, TSR_E_LIMIT, "holds more bytes than are accepted");
+    return TSR_OK;
+}
+
+static tsr_status blob_unpack(const struct blob *blob, const uint8_t *stored, char **bytes) {
+    char *raw = mem_alloc((size_t)blob->raw_bytes + 1);
+    if (!raw) return blob_fail(blob, TSR_E_NOMEM, "is too large for memory");
+    size_t got = ZSTD_decompress(raw, (size_t)blob->raw_bytes, stored + BLOB_HEAD_BYTES, (size_t)blob->frame_bytes);
+    if (ZSTD_isError(got) || got != blob->raw_bytes) {
+        mem_free(raw);
+        return blob_fail(blob, TSR_E_CORRUPT, "does not decompress to its size");
+    }
+    raw[got] = '\0';
+    *bytes = raw;
+    return TSR_OK;
+}
+
+tsr_status blob_read(const struct safetensors *st, const struct safetensors_entry *entry, uint64_t limit, char **bytes,
+                     uint64_t *size, tsr_error *err) {
+    struct blob blob = {.file = &st->file, .entry = entry, .limit = limit, .err = err};
+    *bytes = NULL;
+    if (entry->dtype != TSR_DTYPE_U8 || entry->bytes < BLOB_HEAD_BYTES + DIGEST_BYTES) {
+        return blob_fail(&blob, TSR_E_CORRUPT, "is too short or not a U8 tensor");
+    }
+    blob.frame_bytes = entry->bytes - BLOB_HEAD_BYTES - DIGEST_BYTES;
+    if (blob.frame_bytes > ZSTD_compressBound((size_t)limit)) {
+        return blob_fail(&blob, TSR_E_LIMIT, "holds more bytes than are accepted");
+    }
+    uint8_t *stored = mem_alloc((size_t)entry->bytes);
+    if (!stored) return blob_fail(&blob, TSR_E_NOMEM, "is too large for memory");
+    tsr_status status = fs_read_at(blob.file, entry->offset, stored, entry->bytes, err);
+    if (status == TSR_OK) status = blob_check(&blob, stored);
+    if (status == TSR_OK) status = blob_unpack(&blob, stored, bytes);
+    if (status == TSR_OK) *size = blob.raw_bytes;
+    mem_free(stored);
+    return status;
+}
