@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# `make install` into an empty prefix gives a program that runs from there; `make uninstall` leaves nothing of it and
+# everything else.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+model=$PWD/demo/stories-1m
+check() { # name command...
+    local name=$1
+    shift
+    if "$@"; then echo "ok - $name"; else echo "not ok - $name"; fi
+}
+quiet_make() { make --no-print-directory -s CONFIG="${config:-release}" PREFIX="$work/prefix" DESTDIR= "$@" >"$work/log" 2>&1 || { cat "$work/log"; false; }; }
+
+mkdir -p "$work/prefix/lib/tessera" "$work/prefix/bin"
+echo mine >"$work/prefix/lib/tessera/mine.txt"
+check install quiet_make install
+tool=$work/prefix/bin/tessera
+cd "$work" || exit 1
+check installed_program_compresses env -i "$tool" compress "$model" -o "$work/out" -q
+check installed_program_verifies env -i "$tool" verify "$work/out" -q
+check installed_profile_is_found eval 'env -i "$tool" plan "$model" -c lossless >/dev/null'
+check installed_plugins_are_its_own eval 'env -i "$tool" plugin list --json | grep -q "$work/prefix/lib/tessera/"'
+check man_pages [ -s "$work/prefix/share/man/man1/tessera-compress.1" ]
+check completions [ -s "$work/prefix/share/bash-completion/completions/tessera" ]
+export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
+check pkg_config_finds_the_headers eval 'echo "#include <tessera/plugin.h>" |
+    gcc -x c -std=c11 -fsyntax-only $(pkg-config --cflags tessera) -'
+check pkg_config_names_the_plugin_folder [ "$(pkg-config --variable=plugindir tessera)" = "$work/prefix/lib/tessera" ]
+cd "$OLDPWD" || exit 1
+check installing_again_is_fine quiet_make install
+check uninstall quiet_make uninstall
+check nothing_is_left [ "$(cd "$work/prefix" && find . -mindepth 1 | sort | tr '\n' ' ')" = \
+    "./bin ./lib ./lib/tessera ./lib/tessera/mine.txt " ]
+check second_uninstall_says_so eval '! make -s PREFIX="$work/prefix" uninstall 2>/dev/null >&2'
