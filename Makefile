@@ -163,6 +163,12 @@ $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(BUILTIN) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
+.PHONY: bench-programs
+bench-programs: $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(BUILTIN) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+
 # ---- what people type ----
 
 .PHONY: bootstrap demo check check-asan check-tsan check-fault fuzz soak bench golden stats
@@ -209,7 +215,7 @@ soak: ## the long forms: 30 min of fuzzing each, 100 kills, 10000 bit flips
 
 bench: ## measure against the peers; writes docs/results
 	@contrib/bootstrap
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all bench-programs
 	@TESSERA_BUILD=$(B) tests/bench/run
 
 golden: all ## write the golden files anew (say why in the commit)
