@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decodes headers and tiles in the order of scalar_bitstream.h. Every number is checked before it is used; whatever is
+ * not what an encoder writes is TSR_E_CORRUPT. One F32 multiplication a weight, no libm. */
+#include "scalar_decode.h"
+
+/* What is left of the input; `short_of` once more was asked for than there is. */
+struct input {
+    const uint8_t *bytes;
+    uint64_t size;
+    bool short_of;
+};
+
+static const uint8_t *input_take(struct input *input, uint64_t size) {
+    if (input->short_of || size > input->size) {
+        input->short_of = true;
+        return NULL;
+    }
+    const uint8_t *taken = input->bytes;
+    input->bytes += size;
+    input->size -= size;
+    return taken;
+}
+
+static uint32_t input_number(struct input *input, unsigned size) {
+    const uint8_t *bytes = input_take(input, size);
+    uint32_t value = 0;
+    for (unsigned i = 0; bytes && i < size; i++) value |= (uint32_t)bytes[i] << (8 * i);
+    return value;
+}
+
+static uint32_t input_varint(struct input *input) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < SCALAR_VARINT_MAX; i++) {
+        uint32_t byte = input_number(input, 1);
+        value |= (uint64_t)(byte & 127) << (7 * i);
+        if (byte < 128) {
+            if (value > UINT32_MAX) input->short_of = true;
+            return (uint32_t)value;
+        }
+    }
+    input->short_of = true;
+    return 0;
+}
+
+static tsr_status corrupt(tsr_error *err, const char *what) {
+    return tsr_fail(err, TSR_E_CORRUPT, "scalar: %s", what);
+}
+
+/* values[2M+2] of one class. */
+static void fill_values(float *values, uint32_t middle, const uint8_t *offsets, uint32_t offset_count) {
+    values[middle] = 0;
+    values[2 * middle + 1] = 0;
+    for (uint32_t m = 1; m <= middle; m++) {
+        float value = (float)m;
+        if (m <= offset_count) value += (float)(offsets[m - 1] < 128 ? offsets[m - 1] : offsets[m - 1] - 256) / 256;
+        values[middle + m] = value;
+        values[middle - m] = -value;
+    }
+}
+
+static tsr_status read_classes(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
+    const uint32_t alphabet = 2 * decoder->middle + 2;
+    uint64_t bytes = (uint64_t)decoder->class_count * alphabet * sizeof *decoder->values;
+    decoder->values = decoder->host->alloc(decoder->host, bytes);
+    if (!decoder->values) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
+    for (uint32_t c = 0; c < decoder->class_count; c++) {
+        uint32_t count = input_number(input, 1);
+        const uint8_t *offsets = input_take(input, count);
+        if (!offsets || count > SCALAR_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
+        fill_values(decoder->values + (uint64_t)c * alphabet, decoder->middle, offsets, count);
+    }
+    return TSR_OK;
+}
+
+static tsr_status read_model(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
+    uint64_t consumed = 0;
+    tsr_entropy_shape shape = {.struct_size = sizeof shape};
+    tsr_status status = decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed,
+                                                     &decoder->model, err);
+    if (status != TSR_OK) return status;
+    decoder->entropy->model_shape(decoder->model, &shape);
+    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 ||
+        shape.contexts != decoder->class_count) return corrupt(err, "header: model of another shape");
+    return TSR_OK;
+}
+
+tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
+    struct input input = {header, size, false};
+    decoder->mantissa_bits = input_number(&input, 1);
+    decoder->class_count = input_number(&input, 1);
+    decoder->group = input_varint(&input);
+    decoder->middle = input_varint(&input);
+    if (input.short_of) return corrupt(err, "header: cut short");
+    if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 ||
+        decoder->class_count > SCALAR_CLASSES_MAX || decoder->middle > SCALAR_LIMIT_MAX) {
+        return corrupt(err, "header: numbers out of range");
+    }
+    tsr_status status = read_classes(decoder, &input, err);
+    return status == TSR_OK ? read_model(decoder, &input, err) : status;
+}
+
+void scalar_decoder_clear(struct scalar_decoder *decoder) {
+    decoder->host->free(decoder->host, decoder->values);
+    if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
+}
+
+/* Side bits; zeros behind the end, and `overrun` then. */
+struct bits {
+    const uint8_t *bytes;
+    uint64_t at, count;
+    bool overrun;
+};
+
+static uint32_t bits_get(struct bits *bits, uint32_t count) {
+    uint32_t value = 0;
+    if (count > bits->count - bits->at) {
+        bits->overrun = true;
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++, bits->at++) {
+        value |= ((bits->bytes[bits->at / 8] >> (bits->at % 8)) & 1u) << i;
+    }
+    return value;
+}
+
+static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
+    uint32_t prefix = 0;
+    while (prefix < SCALAR_RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;
+    if (prefix == SCALAR_RICE_PREFIX_MAX) return bits_get(bits, 16);
+    return prefix << parameter | bits_get(bits, parameter);
+}
+
+/* Working memory for one tile, all of it the worker's scratch. */
+struct tile_work {
+    const struct scalar_decoder *decoder;
+    const tsr_tile *tile;
+    uint16_t *codes;   /* [segment_count] */
+    uint16_t *symbols; /* [rows * columns] at most */
+    uint8_t *classes;  /* [segment_count] */
+    uint8_t *contexts; /* [rows * columns]; only with several classes */
+    uint64_t row_segments, segment_count, symbol_count;
+};
+
+static tsr_status work_init(struct tile_work *work, tsr_error *err) {
+    const struct scalar_decoder *decoder = work->decoder;
+    const uint64_t weights = work->tile->rows * work->tile->columns;
+    work->row_segments = scalar_segments(work->tile->columns, decoder->group);
+    work->segment_count = work->tile->rows * work->row_segments;
+    uint64_t total = 3 * work->segment_count + 2 * weights + (decoder->class_count > 1 ? weights : 0) + 64;
+    uint8_t *memory = decoder->host->scratch(decoder->host, work->tile->worker, total);
+    if (!memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a tile of %llu weights", (unsigned long long)weights);
+    }
+    work->symbols = (uint16_t *)(void *)memory;
+    work->codes = work->symbols + weights;
+    work->classes = (uint8_t *)(work->codes + work->segment_count);
+    if (decoder->class_count > 1) work->contexts = work->classes + work->segment_count;
+    return TSR_OK;
+}
+
+static uint64_t segment_columns(const struct tile_work *work, uint64_t segment) {
+    return scalar_segment_columns(work->tile->columns, work->decoder->group, segment % work->row_segments);
+}
+
+/* Steps and classes of all segments, and from them the number of symbols and their contexts. */
+static bool read_segments(struct tile_work *work, struct bits *bits, uint32_t centre, const uint8_t rice[2]) {
+    const struct scalar_decoder *decoder = work->decoder;
+    for (uint64_t i = 0; i < work->segment_count; i++) {
+        int64_t code = (int64_t)centre + scalar_unzigzag(bits_get_rice(bits, rice[0]));
+        bool coded = code > SCALAR_CODE_RAW;
+        if (code < 0 || (coded && (code > UINT16_MAX || !scalar_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+            return false;
+        }
+        uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
+        if (class >= decoder->class_count) return false;
+        work->codes[i] = (uint16_t)code;
+        work->classes[i] = (uint8_t)class;
+        if (!coded) continue;
+        uint64_t count = segment_columns(work, i);
+        if (work->contexts) memset(work->contexts + work->symbol_count, (int)class, (size_t)count);
+        work->symbol_count += count;
+    }
+    return !bits->overrun && bits->count - bits->at < 8;
+}
+
+static tsr_status read_symbols(const struct tile_work *work, const uint8_t *stream, uint64_t size, tsr_error *err) {
+    const struct scalar_decoder *decoder = work->decoder;
+    const tsr_entropy_split split = {sizeof split, decoder->model, work->contexts, 0, 16};
+    if (work->symbol_count == 0) return size == 0 ? TSR_OK : corrupt(err, "tile: symbols for no segment");
+    return decoder->entropy->split_decode(&split, stream, size, work->symbols, work->symbol_count, err);
+}
+
+static bool patch_escapes(const struct tile_work *work, const uint16_t *symbols, uint64_t count, float step,
+                          struct input *escapes, float *x) {
+    for (uint64_t i = 0; i < count; i++) {
+        if (symbols[i] != 2 * work->decoder->middle + 1) continue;
+        int32_t index = scalar_unzigzag(input_varint(escapes));
+        if (escapes->short_of || index > SCALAR_INDEX_MAX || index < -SCALAR_INDEX_MAX) return false;
+        x[i] = (float)index * step;
+    }
+    return true;
+}
+
+/* All but raw segments. */
+static bool reconstruct(const struct tile_work *work, struct input *rest, float *x) {
+    const struct scalar_decoder *decoder = work->decoder;
+    const uint32_t escape = 2 * decoder->middle + 1;
+    const uint16_t *symbols = work->symbols;
+    for (uint64_t i = 0; i < work->segment_count; i++) {
+        uint64_t count = segment_columns(work, i);
+        if (work->codes[i] == SCALAR_CODE_ZERO) memset(x, 0, (size_t)count * sizeof *x);
+        if (work->codes[i] > SCALAR_CODE_RAW) {
+            const float *values = decoder->values + (uint64_t)work->classes[i] * (escape + 1);
+            float step = scalar_code_step(work->codes[i], decoder->mantissa_bits);
+            uint64_t escapes = decoder->kernels->reconstruct(symbols, count, values, step, escape, x);
+            if (escapes > 0 && !patch_escapes(work, symbols, count, step, rest, x)) return false;
+            symbols += count;
+        }
+        x += count;
+    }
+    return true;
+}
+
+static bool read_raw(const struct tile_work *work, struct input *rest, float *x) {
+    for (uint64_t i = 0; i < work->segment_count; i++) {
+        uint64_t count = segment_columns(work, i);
+        for (uint64_t j = 0; work->codes[i] == SCALAR_CODE_RAW && j < count; j++) {
+            uint32_t bits = input_number(rest, 4);
+            memcpy(&x[j], &bits, sizeof bits);
+        }
+        x += count;
+    }
+    return !rest->short_of && rest->size == 0;
+}
+
+tsr_status scalar_decode_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
+                              uint64_t size, float *x, tsr_error *err) {
+    struct tile_work work = {.decoder = decoder, .tile = tile};
+    struct input input = {src, size, false};
+    uint8_t rice[2] = {0, 0};
+    uint32_t centre = input_number(&input, 2);
+    rice[0] = (uint8_t)input_number(&input, 1);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(&input, 1);
+    uint64_t side_bytes = input_varint(&input);
+    uint64_t stream_bytes = input_varint(&input);
+    const uint8_t *side = input_take(&input, side_bytes);
+    const uint8_t *stream = input_take(&input, stream_bytes);
+    if (input.short_of) return corrupt(err, "tile: cut short");
+    if (rice[0] > SCALAR_RICE_MAX || rice[1] > SCALAR_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    tsr_status status = work_init(&work, err);
+    if (status != TSR_OK) return status;
+    struct bits bits = {side, 0, side_bytes * 8, false};
+    if (!read_segments(&work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
+    status = read_symbols(&work, stream, stream_bytes, err);
+    if (status != TSR_OK) return status;
+    if (!reconstruct(&work, &input, x)) return corrupt(err, "tile: damaged escapes");
+    if (!read_raw(&work, &input, x)) return corrupt(err, "tile: bytes missing or left over");
+    return TSR_OK;
+}

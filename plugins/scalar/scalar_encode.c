@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Encodes one tile: chooses and refines the step of each segment, quantises, and writes the layout of
+ * scalar_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
+#include "scalar_encode.h"
+
+#include <math.h>
+
+/* Working memory for one tile, all of it the worker's scratch. */
+struct tile_work {
+    const struct scalar_encoder *encoder;
+    const tsr_tile *tile;
+    const float *x; /* [rows][columns] */
+    struct scalar_segment *segments;
+    uint16_t *symbols; /* of coded segments, one behind the other */
+    uint8_t *contexts; /* class of each symbol; only with several classes */
+    uint64_t row_segments, segment_count, symbol_count;
+};
+
+/* Bytes at dst[at..]; `full` once something did not fit. */
+struct sink {
+    uint8_t *bytes;
+    uint64_t capacity, at;
+    bool full;
+};
+
+static uint8_t *sink_take(struct sink *sink, uint64_t size) {
+    if (sink->full || size > sink->capacity - sink->at) {
+        sink->full = true;
+        return NULL;
+    }
+    sink->at += size;
+    return sink->bytes + sink->at - size;
+}
+
+static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
+    uint8_t *bytes = sink_take(sink, size);
+    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+}
+
+static void sink_varint(struct sink *sink, uint32_t value) {
+    for (; value >= 128; value >>= 7) sink_number(sink, value | 128, 1);
+    sink_number(sink, value, 1);
+}
+
+/* Side bits, least significant first, into zeroed bytes. */
+struct bits {
+    uint8_t *bytes;
+    uint64_t at;
+};
+
+static void bits_put(struct bits *bits, uint32_t value, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++, bits->at++) {
+        bits->bytes[bits->at / 8] = (uint8_t)(bits->bytes[bits->at / 8] | ((value >> i) & 1u) << (bits->at % 8));
+    }
+}
+
+static void bits_put_rice(struct bits *bits, uint32_t value, uint32_t parameter) {
+    uint32_t prefix = value >> parameter;
+    if (prefix >= SCALAR_RICE_PREFIX_MAX) {
+        bits_put(bits, (1u << SCALAR_RICE_PREFIX_MAX) - 1, SCALAR_RICE_PREFIX_MAX);
+        bits_put(bits, value, 16);
+        return;
+    }
+    bits_put(bits, (1u << prefix) - 1, prefix + 1);
+    bits_put(bits, value, parameter);
+}
+
+static const struct scalar_class *class_of(const struct scalar_encoder *encoder, const struct scalar_segment *segment) {
+    return &encoder->classes[encoder->bucket_class[segment->bucket]];
+}
+
+static struct scalar_quantiser quantiser_of(const struct scalar_encoder *encoder,
+                                            const struct scalar_segment *segment) {
+    return (struct scalar_quantiser){segment->inverse, scalar_rounding(encoder), class_of(encoder, segment)->limit,
+                                     encoder->middle};
+}
+
+/* What quantise would give without a limit. */
+static int32_t index_of(float x, const struct scalar_quantiser *quantiser) {
+    float scaled = fabsf(x) * quantiser->inverse;
+    int32_t magnitude = (int32_t)(scaled + quantiser->rounding);
+    return x < 0 ? -magnitude : magnitude;
+}
+
+/* The value as the host will store it after decoding: BF16 and F16 round to nearest, ties to even. */
+static float rounded(float value, int32_t dtype) {
+    uint32_t bits;
+    if (dtype == TSR_DTYPE_F16 && fabsf(value) < 0x1p-14f) return value + 0x1.8p-1f - 0x1.8p-1f;
+    if (dtype != TSR_DTYPE_F16 && dtype != TSR_DTYPE_BF16) return value;
+    const uint32_t dropped = dtype == TSR_DTYPE_F16 ? 13 : 16;
+    memcpy(&bits, &value, sizeof bits);
+    bits += (1u << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+    bits = bits >> dropped << dropped;
+    memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
+/* Relative RMS error that decoding will leave. */
+static double segment_error(const struct scalar_encoder *encoder, const struct scalar_segment *segment, const float *x,
+                            uint64_t count) {
+    const struct scalar_class *class = class_of(encoder, segment);
+    const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
+    const float step = scalar_code_step(segment->code, encoder->mantissa_bits);
+    double error = 0, energy = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t index = index_of(x[i], &quantiser);
+        uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
+        float point = (float)magnitude;
+        if (magnitude > 0 && magnitude <= class->limit && magnitude <= class->offset_count) {
+            point += (float)class->offsets[magnitude - 1] / 256;
+        }
+        double difference = (double)fabsf(x[i]) - (double)rounded(point * step, encoder->tensor->dtype);
+        error += difference * difference;
+        energy += (double)x[i] * (double)x[i];
+    }
+    return sqrt(error / energy);
+}
+
+/* Makes the step finer until the bound holds; raw if no step is fine enough. */
+static void segment_refine(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x,
+                           uint64_t count) {
+    float largest;
+    (void)encoder->kernels->energy(x, count, &largest);
+    while (segment_error(encoder, segment, x, count) > encoder->settings.error_bound) {
+        segment->code--;
+        float step = scalar_code_step(segment->code, encoder->mantissa_bits);
+        if (!scalar_code_is_step(segment->code, encoder->mantissa_bits) || step < largest * 0x1p-22f) {
+            segment->code = SCALAR_CODE_RAW;
+            return;
+        }
+        segment->inverse = 1.0f / step;
+    }
+}
+
+static void quantise_segment(struct tile_work *work, struct scalar_segment *segment, const float *x, uint64_t count,
+                             uint64_t row) {
+    const struct scalar_encoder *encoder = work->encoder;
+    *segment = scalar_segment_choose(encoder, x, count, row);
+    if (encoder->settings.error_bound > 0 && scalar_segment_is_coded(segment)) {
+        segment_refine(encoder, segment, x, count);
+    }
+    if (!scalar_segment_is_coded(segment)) return;
+    const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
+    segment->escapes =
+        (uint32_t)encoder->kernels->quantise(x, count, &quantiser, work->symbols + work->symbol_count);
+    if (work->contexts) memset(work->contexts + work->symbol_count, encoder->bucket_class[segment->bucket], count);
+    work->symbol_count += count;
+}
+
+static void quantise_tile(struct tile_work *work) {
+    const tsr_tile *tile = work->tile;
+    const uint64_t group = work->encoder->settings.group;
+    for (uint64_t r = 0; r < tile->rows; r++) {
+        const float *x = work->x + r * tile->columns;
+        for (uint64_t s = 0; s < work->row_segments; s++) {
+            uint64_t count = scalar_segment_columns(tile->columns, group, s);
+            quantise_segment(work, &work->segments[r * work->row_segments + s], x, count, tile->first_row + r);
+            x += count;
+        }
+    }
+}
+
+static void write_side(const struct tile_work *work, const struct scalar_side *side, uint8_t *bytes) {
+    const struct scalar_encoder *encoder = work->encoder;
+    struct bits bits = {bytes, 0};
+    memset(bytes, 0, (size_t)((side->bits + 7) / 8));
+    for (uint64_t i = 0; i < work->segment_count; i++) {
+        const struct scalar_segment *segment = &work->segments[i];
+        bits_put_rice(&bits, scalar_zigzag((int32_t)segment->code - (int32_t)side->centre), side->code_rice);
+        if (encoder->class_count > 1 && scalar_segment_is_coded(segment)) {
+            bits_put_rice(&bits, encoder->bucket_class[segment->bucket], side->class_rice);
+        }
+    }
+}
+
+/* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
+static tsr_status write_symbols(const struct tile_work *work, const struct scalar_side *side, struct sink *sink,
+                                tsr_error *err) {
+    const struct scalar_encoder *encoder = work->encoder;
+    const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
+    const uint64_t side_bytes = (side->bits + 7) / 8, gap = SCALAR_VARINT_MAX + side_bytes;
+    uint64_t stream_bytes = 0;
+    sink_varint(sink, (uint32_t)side_bytes);
+    if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "scalar: tile buffer full");
+    uint8_t *stream = sink->bytes + sink->at + gap;
+    if (work->symbol_count > 0) {
+        tsr_status status =
+            encoder->entropy->split_encode(&split, work->symbols, work->symbol_count, stream,
+                                           sink->capacity - sink->at - gap, &stream_bytes, err);
+        if (status != TSR_OK) return status;
+    }
+    sink_varint(sink, (uint32_t)stream_bytes);
+    uint8_t *bits = sink_take(sink, side_bytes);
+    uint8_t *place = sink_take(sink, stream_bytes);
+    if (place) memmove(place, stream, (size_t)stream_bytes);
+    if (bits) write_side(work, side, bits);
+    return TSR_OK;
+}
+
+/* Escaped indices of a segment, or its raw values. */
+static void write_segment_rest(const struct scalar_encoder *encoder, const struct scalar_segment *segment,
+                               const float *x, uint64_t count, struct sink *sink) {
+    if (segment->code == SCALAR_CODE_RAW) {
+        for (uint64_t i = 0; i < count; i++) {
+            uint32_t bits;
+            memcpy(&bits, &x[i], sizeof bits);
+            sink_number(sink, bits, 4);
+        }
+        return;
+    }
+    if (!scalar_segment_is_coded(segment) || segment->escapes == 0) return;
+    const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t index = index_of(x[i], &quantiser);
+        if ((uint32_t)(index < 0 ? -index : index) > quantiser.limit) sink_varint(sink, scalar_zigzag(index));
+    }
+}
+
+/* Escapes first (raw = false), raw segments behind them. */
+static void write_rest(const struct tile_work *work, bool raw, struct sink *sink) {
+    const tsr_tile *tile = work->tile;
+    const uint64_t group = work->encoder->settings.group;
+    for (uint64_t i = 0; i < work->segment_count; i++) {
+        const struct scalar_segment *segment = &work->segments[i];
+        if ((segment->code == SCALAR_CODE_RAW) != raw) continue;
+        uint64_t first = i % work->row_segments * (group ? group : tile->columns);
+        uint64_t count = scalar_segment_columns(tile->columns, group, i % work->row_segments);
+        const float *x = work->x + i / work->row_segments * tile->columns + first;
+        write_segment_rest(work->encoder, segment, x, count, sink);
+    }
+}
+
+uint64_t scalar_encode_bound(const struct scalar_encoder *encoder, const tsr_tile *tile) {
+    const tsr_entropy_split split = {sizeof split, encoder->model, NULL, 0, 16};
+    uint64_t weights = tile->rows * tile->columns;
+    uint64_t segments = tile->rows * scalar_segments(tile->columns, encoder->settings.group);
+    /* Two Rice codes of at most 28 bits a segment; an escape or a raw value is at most 5 bytes. */
+    return 4 + 3 * SCALAR_VARINT_MAX + 8 * segments + encoder->entropy->split_bound(&split, weights) +
+           SCALAR_VARINT_MAX * weights;
+}
+
+static tsr_status work_init(struct tile_work *work, tsr_error *err) {
+    const struct scalar_encoder *encoder = work->encoder;
+    const uint64_t weights = work->tile->rows * work->tile->columns;
+    work->row_segments = scalar_segments(work->tile->columns, encoder->settings.group);
+    work->segment_count = work->tile->rows * work->row_segments;
+    uint64_t segment_bytes = work->segment_count * sizeof *work->segments;
+    uint64_t total = segment_bytes + weights * (encoder->class_count > 1 ? 3 : 2) + 64;
+    uint8_t *memory = encoder->host->scratch(encoder->host, work->tile->worker, total);
+    if (!memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a tile of %llu weights", (unsigned long long)weights);
+    }
+    work->segments = (struct scalar_segment *)(void *)memory;
+    work->symbols = (uint16_t *)(void *)(memory + segment_bytes);
+    if (encoder->class_count > 1) work->contexts = memory + segment_bytes + 2 * weights;
+    return TSR_OK;
+}
+
+tsr_status scalar_encode_tile(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, uint8_t *dst,
+                              uint64_t capacity, uint64_t *written, tsr_error *err) {
+    struct tile_work work = {.encoder = encoder, .tile = tile, .x = x};
+    struct sink sink = {dst, capacity, 0, false};
+    tsr_status status = work_init(&work, err);
+    if (status != TSR_OK) return status;
+    quantise_tile(&work);
+    struct scalar_side side = scalar_side_plan(encoder, work.segments, work.segment_count);
+    sink_number(&sink, side.centre, 2);
+    sink_number(&sink, side.code_rice, 1);
+    if (encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);
+    status = write_symbols(&work, &side, &sink, err);
+    if (status != TSR_OK) return status;
+    write_rest(&work, false, &sink);
+    write_rest(&work, true, &sink);
+    if (sink.full) return tsr_fail(err, TSR_E_SPACE, "scalar: tile needs more than %llu bytes", (unsigned long long)capacity);
+    *written = sink.at;
+    return TSR_OK;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Before the first tile: the scale that gives the rate asked for, then classes, limits, reconstruction points and the
+ * entropy model, and the header that carries them. */
+#include "scalar_rate.h"
+
+#include <math.h>
+
+enum { SEARCH_STEPS = 16, FULL_PASSES = 4 };
+
+/* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
+#define LOG_SCALE_LEAST (-14.0)
+#define LOG_SCALE_MOST 8.0
+/* Relative difference from the rate asked for that ends the search on a sample, and on the tensor. */
+#define SAMPLE_TOLERANCE 0.001
+#define TENSOR_TOLERANCE 0.004
+
+/* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
+struct search {
+    double asked;
+    double at, rate;   /* last trial */
+    double low, high;  /* rate(low) > asked > rate(high) as far as known */
+    double slope;
+    uint32_t trials;
+};
+
+static struct search search_begin(double asked) {
+    /* RMS over step at high rate for a Gaussian: log2(sqrt(2 pi e)) = 2.05 (Gish and Pierce 1968). */
+    double guess = 2.05 - asked;
+    return (struct search){asked, guess, 0, LOG_SCALE_LEAST, LOG_SCALE_MOST, -1, 0};
+}
+
+/* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
+static void search_next(struct search *search, double rate, double previous_at) {
+    double difference = rate - search->asked;
+    if (search->trials > 0 && search->at != previous_at) {
+        double slope = (rate - search->rate) / (search->at - previous_at);
+        search->slope = slope < -1.2 ? -1.2 : slope > -0.05 ? -0.05 : slope;
+    }
+    if (difference > 0) search->low = search->at;
+    else search->high = search->at;
+    double next = search->at - difference / search->slope;
+    if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
+    search->rate = rate;
+    search->at = next;
+    search->trials++;
+}
+
+static bool near(double rate, double asked, double tolerance) {
+    return fabs(rate - asked) <= tolerance * asked;
+}
+
+static tsr_status search_sample(struct scalar_encoder *encoder, const tsr_row_source *source,
+                                struct scalar_counts *counts, struct search *search, tsr_error *err) {
+    const struct scalar_measure measure = {.encoder = encoder, .source = source, .sample = true};
+    double previous = search->at;
+    for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
+        encoder->scale = scalar_exp2(search->at);
+        tsr_status status = scalar_measure_run(&measure, counts, err);
+        if (status != TSR_OK) return status;
+        double rate = scalar_rate_estimate(encoder, counts), at = search->at;
+        if (near(rate, search->asked, SAMPLE_TOLERANCE)) break;
+        search_next(search, rate, previous);
+        previous = at;
+    }
+    return TSR_OK;
+}
+
+/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
+static void reset_classes(struct scalar_encoder *encoder) {
+    bool many = encoder->row_weight || encoder->settings.error_bound > 0;
+    encoder->class_count = many ? SCALAR_CLASSES_MAX : 1;
+    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) encoder->bucket_class[b] = (uint8_t)(many ? b : 0);
+}
+
+static uint64_t header_bound(const struct scalar_encoder *encoder) {
+    return 2 + 2 * SCALAR_VARINT_MAX + encoder->class_count * (1 + SCALAR_OFFSETS_MAX) +
+           encoder->class_count * encoder->entropy->model_bound(2 * encoder->middle + 2);
+}
+
+static void put_varint(uint8_t *bytes, uint64_t *at, uint32_t value) {
+    for (; value >= 128; value >>= 7) bytes[(*at)++] = (uint8_t)(value | 128);
+    bytes[(*at)++] = (uint8_t)value;
+}
+
+static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {
+    uint64_t at = 0, model_bytes = 0;
+    bytes[at++] = (uint8_t)encoder->mantissa_bits;
+    bytes[at++] = (uint8_t)encoder->class_count;
+    put_varint(bytes, &at, (uint32_t)encoder->settings.group);
+    put_varint(bytes, &at, encoder->middle);
+    for (uint32_t c = 0; c < encoder->class_count; c++) {
+        const struct scalar_class *class = &encoder->classes[c];
+        bytes[at++] = (uint8_t)class->offset_count;
+        memcpy(bytes + at, class->offsets, class->offset_count);
+        at += class->offset_count;
+    }
+    tsr_status status =
+        encoder->entropy->model_write(encoder->model, bytes + at, header_bound(encoder) - at, &model_bytes, err);
+    *size = at + model_bytes;
+    return status;
+}
+
+/* Measures the whole tensor at the present scale and builds everything; *header is then the host's memory. */
+static tsr_status build(struct scalar_encoder *encoder, const struct scalar_measure *measure,
+                        struct scalar_counts *counts, struct scalar_points *points, struct search *search,
+                        uint8_t **header, uint64_t *size, tsr_error *err) {
+    double bits = 0;
+    reset_classes(encoder);
+    tsr_status status = scalar_measure_run(measure, counts, err);
+    if (status != TSR_OK) return status;
+    uint64_t weights = counts->sums.weights;
+    if (measure->overshoot) scalar_rate_points(counts, points);
+    status = scalar_rate_build(encoder, counts, points, &bits, err);
+    if (status != TSR_OK) return status;
+    encoder->host->free(encoder->host, *header);
+    *header = encoder->host->alloc(encoder->host, header_bound(encoder));
+    if (!*header) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a header");
+    status = make_header(encoder, *header, size, err);
+    search->rate = weights ? (bits + 8 * (double)*size) / (double)weights : search->asked;
+    return status;
+}
+
+static tsr_status build_at_rate(struct scalar_encoder *encoder, const tsr_row_source *source,
+                                struct scalar_counts *counts, struct scalar_points *points, struct search *search,
+                                const tsr_writer *writer, tsr_error *err) {
+    const bool all = scalar_measure_sample_is_all(encoder);
+    const struct scalar_measure measure = {
+        .encoder = encoder, .source = source, .overshoot = all && encoder->settings.centroids};
+    uint8_t *header = NULL;
+    uint64_t size = 0;
+    tsr_status status = TSR_OK;
+    for (uint32_t i = 0; i < FULL_PASSES; i++) {
+        status = build(encoder, &measure, counts, points, search, &header, &size, err);
+        if (status != TSR_OK || encoder->settings.step > 0) break;
+        if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
+        double next = scalar_log2(encoder->scale) - (search->rate - search->asked) / search->slope;
+        if (next < LOG_SCALE_LEAST || next > LOG_SCALE_MOST) break;
+        encoder->scale = scalar_exp2(next);
+    }
+    if (status == TSR_OK) status = writer->write(writer->ctx, header, size, err);
+    encoder->host->free(encoder->host, header);
+    return status;
+}
+
+static tsr_status set_weighted_rms(struct scalar_encoder *encoder, const tsr_row_source *source,
+                                   struct scalar_counts *counts, tsr_error *err) {
+    const struct scalar_measure measure = {.encoder = encoder, .source = source, .energy_only = true};
+    if (!encoder->row_weight) return TSR_OK;
+    tsr_status status = scalar_measure_run(&measure, counts, err);
+    double mean = counts->sums.weights ? counts->sums.weighted_energy / (double)counts->sums.weights : 0;
+    encoder->weighted_rms = sqrt(mean);
+    return status;
+}
+
+/* Shorter segments get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step)
+ * costs only about d^2 nats whatever the length. */
+static uint32_t choose_mantissa_bits(const struct scalar_encoder *encoder) {
+    uint64_t columns = scalar_segment_columns(encoder->tensor->columns, encoder->settings.group, 0);
+    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
+}
+
+tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
+                          tsr_error *err) {
+    const tsr_host *host = encoder->host;
+    struct search search = search_begin(encoder->settings.bits);
+    struct scalar_points *points = host->alloc(host, sizeof *points);
+    struct scalar_counts *counts = host->alloc(host, sizeof *counts);
+    tsr_status status = TSR_OK;
+    if (!points || !counts) {
+        status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for counts");
+        goto done;
+    }
+    memset(points, 0, sizeof *points);
+    reset_classes(encoder);
+    encoder->mantissa_bits = choose_mantissa_bits(encoder);
+    status = set_weighted_rms(encoder, source, counts, err);
+    if (status != TSR_OK) goto done;
+    if (encoder->settings.step > 0) {
+        encoder->scale = encoder->settings.step;
+    } else {
+        status = search_sample(encoder, source, counts, &search, err);
+        if (status != TSR_OK) goto done;
+    }
+    if (encoder->settings.centroids && !scalar_measure_sample_is_all(encoder)) {
+        const struct scalar_measure measure = {
+            .encoder = encoder, .source = source, .sample = true, .overshoot = true};
+        status = scalar_measure_run(&measure, counts, err);
+        if (status != TSR_OK) goto done;
+        scalar_rate_points(counts, points);
+    }
+    status = build_at_rate(encoder, source, counts, points, &search, header, err);
+done:
+    host->free(host, counts);
+    host->free(host, points);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From counts to classes, limits, centroids and the entropy model, and what all of it costs in bits. */
+#ifndef SCALAR_RATE_H
+#define SCALAR_RATE_H
+
+#include "scalar_measure.h"
+
+/* Bits a weight, by the entropy of the counts, side information included. `share` is the part of the tensor that was
+ * measured. For the search; scalar_rate_build is exact. */
+double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct scalar_counts *counts);
+
+/* Sums from which reconstruction points are made, by bucket and magnitude. */
+struct scalar_points {
+    double overshoot[SCALAR_CLASSES_MAX][SCALAR_OFFSETS_MAX];
+    uint64_t counts[SCALAR_CLASSES_MAX][SCALAR_OFFSETS_MAX];
+};
+
+void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points);
+
+/* Fills classes and model of the encoder (replacing an older model) from counts of the whole tensor, which are folded
+ * from buckets into classes. *bits gets what all tiles will take, without the header. */
+tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
+                             const struct scalar_points *points, double *bits, tsr_error *err);
+
+/* log2 of value > 0 and 2^x for |x| < 1000 by + - * / alone: the same bits on every machine, to about 1e-12. */
+double scalar_log2(double value);
+double scalar_exp2(double value);
+
+#endif

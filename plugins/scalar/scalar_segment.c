@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The step of a segment, and the cheapest way to write the steps of a tile. Prepare measures with exactly these, so
+ * that what it predicts is what encode does. Doubles with + - * / and sqrt only: the same bits on every machine. */
+#include "scalar_encode.h"
+
+#include <math.h>
+
+/* Outside these an F32 step or its inverse could leave the range of normal numbers: such segments are stored raw. */
+#define RMS_LEAST 0x1p-100
+#define PEAK_MOST 0x1p+126f
+/* From this length on it pays to announce that all of a segment rounds to zero. */
+#define ZERO_RUN 128
+/* Uniform error: RMS error is step / sqrt(12); a little less, since the dead zone and rare large errors add to it. */
+#define STEPS_PER_ERROR 3.4
+
+/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
+static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
+    if (step >= 0x1p127) return 255u << mantissa_bits;
+    float value = (float)step;
+    uint32_t bits, shift = 23 - mantissa_bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits + (1u << (shift - 1))) >> shift;
+}
+
+/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
+static uint32_t bucket_of(double ratio) {
+    double square = ratio * ratio * 1.4142135623730951;
+    uint64_t bits;
+    memcpy(&bits, &square, sizeof bits);
+    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
+    return exponent < 0 ? 0 : exponent >= SCALAR_CLASSES_MAX ? SCALAR_CLASSES_MAX - 1 : (uint32_t)exponent;
+}
+
+/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
+ * 1 / RMS^2 and no weights at all mean the same steps. */
+static double unit_of(const struct scalar_encoder *encoder, double rms, uint64_t row) {
+    if (!encoder->row_weight) return rms;
+    double weight = (double)encoder->row_weight[row];
+    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
+}
+
+struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
+                                            uint64_t row) {
+    struct scalar_segment segment = {.code = SCALAR_CODE_ZERO};
+    const double bound = encoder->settings.error_bound;
+    float largest = 0;
+    if (count == 0) return segment;
+    double rms = sqrt(encoder->kernels->energy(x, count, &largest) / (double)count);
+    if (largest == 0) return segment;
+    if (rms < RMS_LEAST || largest >= PEAK_MOST) {
+        segment.code = SCALAR_CODE_RAW;
+        return segment;
+    }
+    double step = encoder->scale * unit_of(encoder, rms, row);
+    if (bound > 0 && step > STEPS_PER_ERROR * bound * rms) step = STEPS_PER_ERROR * bound * rms;
+    double least = (double)largest * 0x1p-22;
+    if (step < least) step = least;
+    segment.bucket = encoder->row_weight || bound > 0 ? bucket_of(rms * encoder->scale / step) : 8;
+    segment.code = code_nearest(step, encoder->mantissa_bits);
+    if (!scalar_code_is_step(segment.code, encoder->mantissa_bits)) {
+        segment.code = bound > 0 ? SCALAR_CODE_RAW : SCALAR_CODE_ZERO;
+        return segment;
+    }
+    segment.inverse = 1.0f / scalar_code_step(segment.code, encoder->mantissa_bits);
+    if (bound == 0 && count >= ZERO_RUN && largest * segment.inverse + scalar_rounding(encoder) < 1) {
+        segment.code = SCALAR_CODE_ZERO;
+    }
+    return segment;
+}
+
+static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
+    uint32_t prefix = value >> parameter;
+    return prefix < SCALAR_RICE_PREFIX_MAX ? prefix + 1 + parameter : SCALAR_RICE_PREFIX_MAX + 16;
+}
+
+/* Bits of all codes with one parameter, and of all classes with it. */
+static void side_bits(const struct scalar_encoder *encoder, const struct scalar_segment *segments, uint64_t count,
+                      const struct scalar_side *trial, uint64_t bits[2]) {
+    bits[0] = bits[1] = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t distance = (int32_t)segments[i].code - (int32_t)trial->centre;
+        bits[0] += rice_bits(scalar_zigzag(distance), trial->code_rice);
+        if (scalar_segment_is_coded(&segments[i])) {
+            bits[1] += rice_bits(encoder->bucket_class[segments[i].bucket], trial->class_rice);
+        }
+    }
+}
+
+struct scalar_side scalar_side_plan(const struct scalar_encoder *encoder, const struct scalar_segment *segments,
+                                    uint64_t count) {
+    struct scalar_side plan = {0}, trial = {0};
+    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint64_t i = 0; i < count; i++) {
+        if (!scalar_segment_is_coded(&segments[i])) continue;
+        sum += segments[i].code;
+        coded++;
+    }
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : SCALAR_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= SCALAR_RICE_MAX; parameter++) {
+        trial.code_rice = trial.class_rice = parameter;
+        side_bits(encoder, segments, count, &trial, bits);
+        if (bits[0] < best[0]) {
+            best[0] = bits[0];
+            plan.code_rice = parameter;
+        }
+        if (bits[1] < best[1]) {
+            best[1] = bits[1];
+            plan.class_rice = parameter;
+        }
+    }
+    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
+    return plan;
+}
