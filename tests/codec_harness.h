@@ -7,8 +7,8 @@
 
 #include <base/alloc.h>
 #include <numeric/entropy.h>
-#include <plugin/registry.h>
 #include <plugin/tile.h>
+#include <tessera/plugin.h>
 #include <stdlib.h>
 #include <string.h>
 

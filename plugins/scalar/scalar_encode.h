@@ -60,6 +60,11 @@ static inline bool scalar_segment_is_coded(const struct scalar_segment *segment)
     return segment->code > SCALAR_CODE_RAW;
 }
 
+/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
+static inline uint32_t scalar_bucket_count(const struct scalar_encoder *encoder) {
+    return encoder->row_weight || encoder->settings.error_bound > 0 ? SCALAR_CLASSES_MAX : 1;
+}
+
 static inline float scalar_rounding(const struct scalar_encoder *encoder) {
     return (float)(0.5 - encoder->settings.dead_zone);
 }

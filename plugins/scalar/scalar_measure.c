@@ -62,8 +62,8 @@ struct slot {
     float *x;                        /* [block weights] */
     struct scalar_segment *segments; /* [block segments] */
     uint16_t *buffer;                /* symbols of one segment */
-    /* Neighbouring symbols count in different tables, so that equal ones do not wait for each other. */
-    uint32_t symbols[2][SCALAR_CLASSES_MAX][SCALAR_SYMBOLS_MAX];
+    /* [2 * buckets]. Neighbours count in different tables, so that equal symbols do not wait for each other. */
+    uint32_t (*symbols)[SCALAR_SYMBOLS_MAX];
 };
 
 struct pass {
@@ -75,7 +75,7 @@ struct pass {
 };
 
 static void count_symbols(struct slot *slot, uint32_t bucket, uint64_t count) {
-    uint32_t *even = slot->symbols[0][bucket], *odd = slot->symbols[1][bucket];
+    uint32_t *even = slot->symbols[2 * bucket], *odd = slot->symbols[2 * bucket + 1];
     const uint16_t *symbols = slot->buffer;
     for (uint64_t i = 0; i + 2 <= count; i += 2) {
         even[symbols[i]]++;
@@ -154,15 +154,16 @@ static tsr_status measure_block(void *ctx, uint64_t index, uint64_t worker, tsr_
 
 /* Adds a slot up and leaves its tables zero. */
 static void take_slot(struct slot *slot, struct scalar_counts *counts) {
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
+    for (uint32_t b = 0; b < counts->buckets; b++) {
         if (slot->sums.bucket_weights[b] == 0) continue;
+        uint32_t *even = slot->symbols[2 * b], *odd = slot->symbols[2 * b + 1];
         counts->sums.bucket_weights[b] += slot->sums.bucket_weights[b];
         for (uint32_t m = 0; m < SCALAR_OFFSETS_MAX; m++) counts->sums.overshoot[b][m] += slot->sums.overshoot[b][m];
         for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) {
-            counts->symbols[b][s] += (uint64_t)slot->symbols[0][b][s] + slot->symbols[1][b][s];
+            counts->symbols[b][s] += (uint64_t)even[s] + odd[s];
         }
-        memset(slot->symbols[0][b], 0, sizeof slot->symbols[0][b]);
-        memset(slot->symbols[1][b], 0, sizeof slot->symbols[1][b]);
+        memset(even, 0, sizeof slot->symbols[0]);
+        memset(odd, 0, sizeof slot->symbols[0]);
     }
     counts->sums.weights += slot->sums.weights;
     counts->sums.side_bits += slot->sums.side_bits;
@@ -170,17 +171,19 @@ static void take_slot(struct slot *slot, struct scalar_counts *counts) {
     counts->sums.weighted_energy += slot->sums.weighted_energy;
 }
 
-static struct slot *slot_create(const tsr_host *host, const struct pass *pass) {
+static struct slot *slot_create(const tsr_host *host, const struct pass *pass, uint32_t buckets) {
     uint64_t weights = pass->cut.block_rows * pass->cut.block_columns;
     uint64_t segments = pass->cut.block_rows * pass->row_segments;
     uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
-    uint64_t total = head + segments * sizeof(struct scalar_segment) + weights * 4 + pass->cut.block_columns * 2;
+    uint64_t tables = 2 * buckets * sizeof(uint32_t[SCALAR_SYMBOLS_MAX]);
+    uint64_t total = head + tables + segments * sizeof(struct scalar_segment) + weights * 4 + pass->cut.block_columns * 2;
     uint8_t *memory = host->alloc(host, total);
     if (!memory) return NULL;
     struct slot *slot = (struct slot *)(void *)memory;
-    memset(slot, 0, sizeof *slot);
-    slot->x = (float *)(void *)(memory + head);
-    slot->segments = (struct scalar_segment *)(void *)(memory + head + weights * 4);
+    memset(memory, 0, (size_t)(head + tables));
+    slot->symbols = (uint32_t(*)[SCALAR_SYMBOLS_MAX])(void *)(memory + head);
+    slot->x = (float *)(void *)(memory + head + tables);
+    slot->segments = (struct scalar_segment *)(void *)(slot->x + weights);
     slot->buffer = (uint16_t *)(void *)(slot->segments + segments);
     return slot;
 }
@@ -191,9 +194,10 @@ tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scala
     uint64_t blocks = pass.cut.row_blocks * pass.cut.column_blocks;
     tsr_status status = TSR_OK;
     pass.row_segments = scalar_segments(pass.cut.block_columns, measure->encoder->settings.group);
-    memset(counts, 0, sizeof *counts);
+    memset(&counts->sums, 0, sizeof counts->sums);
+    memset(counts->symbols, 0, counts->buckets * sizeof *counts->symbols);
     for (uint64_t i = 0; i < WAVE && i < blocks; i++) {
-        pass.slots[i] = slot_create(host, &pass);
+        pass.slots[i] = slot_create(host, &pass, counts->buckets);
         if (!pass.slots[i]) {
             status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory to measure %s", measure->encoder->tensor->name);
             goto done;

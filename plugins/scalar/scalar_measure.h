@@ -22,7 +22,8 @@ struct scalar_sums {
 /* Symbols are those of middle SCALAR_LIMIT_MAX, whatever the encoder's. */
 struct scalar_counts {
     struct scalar_sums sums;
-    uint64_t symbols[SCALAR_CLASSES_MAX][SCALAR_SYMBOLS_MAX];
+    uint32_t buckets;                        /* all others are empty */
+    uint64_t (*symbols)[SCALAR_SYMBOLS_MAX]; /* [buckets] */
 };
 
 struct scalar_measure {

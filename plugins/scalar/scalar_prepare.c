@@ -12,7 +12,7 @@ enum { SEARCH_STEPS = 16, FULL_PASSES = 4 };
 #define LOG_SCALE_LEAST (-14.0)
 #define LOG_SCALE_MOST 8.0
 /* Relative difference from the rate asked for that ends the search on a sample, and on the tensor. */
-#define SAMPLE_TOLERANCE 0.001
+#define SAMPLE_TOLERANCE 0.002
 #define TENSOR_TOLERANCE 0.004
 
 /* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
@@ -59,18 +59,18 @@ static tsr_status search_sample(struct scalar_encoder *encoder, const tsr_row_so
         tsr_status status = scalar_measure_run(&measure, counts, err);
         if (status != TSR_OK) return status;
         double rate = scalar_rate_estimate(encoder, counts), at = search->at;
-        if (near(rate, search->asked, SAMPLE_TOLERANCE)) break;
+        if (near(rate, search->asked, SAMPLE_TOLERANCE) || search->high - search->low < 0.001) break;
         search_next(search, rate, previous);
         previous = at;
     }
     return TSR_OK;
 }
 
-/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
 static void reset_classes(struct scalar_encoder *encoder) {
-    bool many = encoder->row_weight || encoder->settings.error_bound > 0;
-    encoder->class_count = many ? SCALAR_CLASSES_MAX : 1;
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) encoder->bucket_class[b] = (uint8_t)(many ? b : 0);
+    encoder->class_count = scalar_bucket_count(encoder);
+    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
+        encoder->bucket_class[b] = (uint8_t)(b < encoder->class_count ? b : 0);
+    }
 }
 
 static uint64_t header_bound(const struct scalar_encoder *encoder) {
@@ -165,9 +165,10 @@ tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *
     const tsr_host *host = encoder->host;
     struct search search = search_begin(encoder->settings.bits);
     struct scalar_points *points = host->alloc(host, sizeof *points);
-    struct scalar_counts *counts = host->alloc(host, sizeof *counts);
+    struct scalar_counts tables = {.buckets = scalar_bucket_count(encoder)}, *counts = &tables;
     tsr_status status = TSR_OK;
-    if (!points || !counts) {
+    counts->symbols = host->alloc(host, counts->buckets * sizeof *counts->symbols);
+    if (!points || !counts->symbols) {
         status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for counts");
         goto done;
     }
@@ -191,7 +192,7 @@ tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *
     }
     status = build_at_rate(encoder, source, counts, points, &search, header, err);
 done:
-    host->free(host, counts);
+    host->free(host, counts->symbols);
     host->free(host, points);
     return status;
 }

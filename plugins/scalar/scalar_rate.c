@@ -3,9 +3,12 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
 #include "scalar_rate.h"
 
+/* Relative saving that finer probabilities must bring. */
+#define FINE_GAIN 0.0003
+
 enum {
     CLASS_WEIGHTS_LEAST = 1 << 12, /* a smaller class costs more in tables than it saves */
-    STREAM_OVERHEAD_BITS = 8 * 72, /* states of the coder and the fixed part of a tile */
+    STREAM_OVERHEAD_BITS = 8 * 102, /* states of the coder, less what they carry, and the fixed part of a tile */
     HEADER_BITS = 8 * 12,
     SYMBOL_TABLE_BITS = 5, /* about what the model stores for each symbol */
     SCALAR_MIDDLE = SCALAR_LIMIT_MAX
@@ -50,7 +53,7 @@ double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct s
     double bits = (double)(counts->sums.side_bits + counts->sums.raw_bits);
     double once = HEADER_BITS + (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
     double all = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
+    for (uint32_t b = 0; b < counts->buckets; b++) {
         uint64_t total = counts->sums.bucket_weights[b];
         for (uint32_t s = 0; total > 0 && s < SCALAR_SYMBOLS_MAX; s++) {
             uint64_t count = counts->symbols[b][s];
@@ -64,7 +67,7 @@ double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct s
 
 void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points) {
     memcpy(points->overshoot, counts->sums.overshoot, sizeof points->overshoot);
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
+    for (uint32_t b = 0; b < counts->buckets; b++) {
         for (uint32_t m = 1; m <= SCALAR_OFFSETS_MAX; m++) {
             points->counts[b][m - 1] =
                 counts->symbols[b][SCALAR_MIDDLE + m] + counts->symbols[b][SCALAR_MIDDLE - m];
@@ -90,7 +93,7 @@ static void assign_classes(struct scalar_encoder *encoder, const struct scalar_c
 
 /* Moves counts of buckets to the place of their class; a class never has a larger number than its buckets. */
 static void fold(const struct scalar_encoder *encoder, struct scalar_counts *counts) {
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
+    for (uint32_t b = 0; b < counts->buckets; b++) {
         uint32_t class = encoder->bucket_class[b];
         bool first = b == 0 || encoder->bucket_class[b - 1] != class;
         if (class == b) continue;
@@ -103,29 +106,57 @@ static void fold(const struct scalar_encoder *encoder, struct scalar_counts *cou
     }
 }
 
-/* Where the tail begins to be cheaper as escapes. A symbol rarer than one slot of the coder's 2^12 takes the slot from
- * the others all the same. */
-static uint32_t choose_limit(const uint64_t *symbols, uint64_t total) {
-    const double slot = (double)total / 4096;
-    double kept = 0, best = 0;
-    uint64_t inside = symbols[SCALAR_MIDDLE];
+/* Where the tail begins to be cheaper as escapes, and the bits that all symbols cost then. A symbol rarer than one slot
+ * of the coder's 2^probability_bits takes the slot from the others all the same. */
+static uint32_t choose_limit(const uint64_t *symbols, uint64_t total, uint32_t probability_bits, double *best) {
+    const double slot = (double)total / (double)(1u << probability_bits);
+    double kept = 0;
+    uint64_t inside = symbols[SCALAR_MIDDLE], one_byte = 0; /* escapes that take one byte, of all */
     uint32_t limit = 0;
+    for (uint32_t m = 1; m < 64; m++) one_byte += symbols[SCALAR_MIDDLE + m] + symbols[SCALAR_MIDDLE - m];
     for (uint32_t m = 0; m < SCALAR_LIMIT_MAX; m++) {
         uint64_t pair[2] = {symbols[SCALAR_MIDDLE + m], m ? symbols[SCALAR_MIDDLE - m] : 0};
         if (m) inside += pair[0] + pair[1];
+        if (m && m < 64) one_byte -= pair[0] + pair[1];
         for (int i = 0; i < (m ? 2 : 1); i++) {
             kept += entropy_bits(pair[i], total) + SYMBOL_TABLE_BITS;
             if ((double)pair[i] < slot) kept += (slot - (double)pair[i]) * 1.4426950408889634;
         }
         uint64_t outside = total - inside;
-        double cost = kept + entropy_bits(outside, total) + (double)outside * (m < 63 ? 8 : 16);
-        if (m == 0 || cost < best) {
-            best = cost;
+        double cost = kept + entropy_bits(outside, total) + 16 * (double)outside - 8 * (double)one_byte;
+        if (m == 0 || cost < *best) {
+            *best = cost;
             limit = m;
         }
         if (outside == 0) break;
     }
     return limit;
+}
+
+/* Limits of all classes for one precision of the coder, and the bits of all symbols. */
+static double choose_limits(const struct scalar_encoder *encoder, const struct scalar_counts *counts,
+                            uint32_t probability_bits, uint32_t *limits) {
+    double sum = 0;
+    for (uint32_t c = 0; c < encoder->class_count; c++) {
+        double bits = 0;
+        limits[c] = choose_limit(counts->symbols[c], counts->sums.bucket_weights[c], probability_bits, &bits);
+        sum += bits;
+    }
+    return sum;
+}
+
+/* 12-bit probabilities, or 14 bits where these save FINE_GAIN: their tables are four times as large. */
+static uint32_t choose_probability_bits(struct scalar_encoder *encoder, const struct scalar_counts *counts) {
+    uint32_t limits[2][SCALAR_CLASSES_MAX];
+    double coarse = choose_limits(encoder, counts, 12, limits[0]), fine = choose_limits(encoder, counts, 14, limits[1]);
+    int chosen = fine < (1 - FINE_GAIN) * coarse;
+    encoder->middle = 0;
+    for (uint32_t c = 0; c < encoder->class_count; c++) {
+        uint32_t limit = limits[chosen][c];
+        encoder->classes[c].limit = limit;
+        if (limit > encoder->middle) encoder->middle = limit;
+    }
+    return chosen ? 14 : 12;
 }
 
 static void set_offsets(struct scalar_encoder *encoder, const struct scalar_points *points) {
@@ -173,52 +204,23 @@ static double model_counts(const struct scalar_encoder *encoder, const struct sc
     return outside_bits;
 }
 
-/* The model with 12-bit probabilities, or with 14 bits where these save a thousandth: they decode a little slower. */
-static tsr_status make_model(struct scalar_encoder *encoder, const uint32_t *counts, double *bits, tsr_error *err) {
-    const tsr_entropy *entropy = encoder->entropy;
-    tsr_entropy_model *fine = NULL;
-    tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, encoder->class_count, 12, 0};
-    entropy->model_destroy(encoder->host, encoder->model);
-    encoder->model = NULL;
-    tsr_status status = TSR_OK;
-    *bits = 0;
-    if (shape.alphabet <= 2048) {
-        status = entropy->model_create_contexts(encoder->host, counts, &shape, &encoder->model, err);
-        if (status != TSR_OK) return status;
-        *bits = entropy->model_cost(encoder->model, counts);
-    }
-    shape.probability_bits = 14;
-    status = entropy->model_create_contexts(encoder->host, counts, &shape, &fine, err);
-    if (status != TSR_OK) return status;
-    double fine_bits = entropy->model_cost(fine, counts);
-    if (!encoder->model || fine_bits < 0.999 * *bits) {
-        tsr_entropy_model *coarse = encoder->model;
-        encoder->model = fine;
-        fine = coarse;
-        *bits = fine_bits;
-    }
-    entropy->model_destroy(encoder->host, fine);
-    return TSR_OK;
-}
-
 tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
                              const struct scalar_points *points, double *bits, tsr_error *err) {
     unsigned shift = 0;
     while (counts->sums.weights >> shift > UINT32_MAX / 2) shift++;
     assign_classes(encoder, counts);
     fold(encoder, counts);
-    encoder->middle = 0;
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        uint32_t limit = choose_limit(counts->symbols[c], counts->sums.bucket_weights[c]);
-        encoder->classes[c].limit = limit;
-        if (limit > encoder->middle) encoder->middle = limit;
-    }
+    uint32_t probability_bits = choose_probability_bits(encoder, counts);
     set_offsets(encoder, points);
-    uint64_t entries = (uint64_t)encoder->class_count * (2 * encoder->middle + 2);
+    const tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, encoder->class_count, probability_bits, 0};
+    uint64_t entries = (uint64_t)encoder->class_count * shape.alphabet;
     uint32_t *model = encoder->host->alloc(encoder->host, entries * sizeof *model);
     if (!model) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for %llu counts", (unsigned long long)entries);
     double outside = model_counts(encoder, counts, shift, model);
-    tsr_status status = make_model(encoder, model, bits, err);
+    encoder->entropy->model_destroy(encoder->host, encoder->model);
+    encoder->model = NULL;
+    tsr_status status = encoder->entropy->model_create_contexts(encoder->host, model, &shape, &encoder->model, err);
+    *bits = status == TSR_OK ? encoder->entropy->model_cost(encoder->model, model) : 0;
     encoder->host->free(encoder->host, model);
     *bits = *bits * (double)(UINT64_C(1) << shift) + outside + (double)(counts->sums.side_bits + counts->sums.raw_bits) +
             (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);

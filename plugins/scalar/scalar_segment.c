@@ -56,7 +56,7 @@ struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder
     if (bound > 0 && step > STEPS_PER_ERROR * bound * rms) step = STEPS_PER_ERROR * bound * rms;
     double least = (double)largest * 0x1p-22;
     if (step < least) step = least;
-    segment.bucket = encoder->row_weight || bound > 0 ? bucket_of(rms * encoder->scale / step) : 8;
+    if (scalar_bucket_count(encoder) > 1) segment.bucket = bucket_of(rms * encoder->scale / step);
     segment.code = code_nearest(step, encoder->mantissa_bits);
     if (!scalar_code_is_step(segment.code, encoder->mantissa_bits)) {
         segment.code = bound > 0 ? SCALAR_CODE_RAW : SCALAR_CODE_ZERO;
