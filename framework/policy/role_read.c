@@ -51,7 +51,7 @@ static tsr_status read_choice(const struct role_reader *reader, const struct yam
     }
     const char *nearest = text_nearest(text, names);
     if (nearest) {
-        return yaml_fail(reader->err, reader->set->path, node, "unknown %s \"%s\", did you mean \"%s\"?", what, text,
+        return yaml_fail(reader->err, reader->set->path, node, "unknown %s \"%s\"; did you mean \"%s\"?", what, text,
                          nearest);
     }
     return yaml_fail(reader->err, reader->set->path, node, "unknown %s \"%s\"", what, text);
@@ -285,7 +285,7 @@ static tsr_status locate_name(const char *name, const char *const *folders, uint
     return failed ? tsr_fail(err, TSR_E_NOMEM, "roles \"%s\": no memory", name) : TSR_OK;
 }
 
-/* "roles "lama": no such file in the role folders, did you mean "llama"?" */
+/* What to say when there is no such file: the nearest name, or where it was looked for. */
 static tsr_status fail_absent(const char *name, const char *const *folders, uint64_t count, tsr_error *err) {
     struct arena arena = {0};
     const char *nearest = NULL;
@@ -300,7 +300,7 @@ static tsr_status fail_absent(const char *name, const char *const *folders, uint
         if (names) nearest = text_nearest(name, names);
         fs_list_clear(&list);
     }
-    tsr_status st = nearest ? tsr_fail(err, TSR_E_CONFIG, "roles \"%s\": no such role file, did you mean \"%s\"?", name,
+    tsr_status st = nearest ? tsr_fail(err, TSR_E_CONFIG, "roles \"%s\": no such role file; did you mean \"%s\"?", name,
                                        nearest)
                             : tsr_fail(err, TSR_E_CONFIG, "roles \"%s\": no %s" ROLE_FILE_SUFFIX " in %s", name, name,
                                        count ? folders[0] : "any folder");

@@ -154,7 +154,7 @@ static void a_compiled_pattern_is_used_again(void) {
     CU_ASSERT_EQUAL_FATAL(pattern_compile("re:h\\.(?<layer>\\d)", &arena, &pattern, NULL), TSR_OK);
     CU_ASSERT_STRING_EQUAL(pattern_text(pattern), "re:h\\.(?<layer>\\d)");
     for (int i = 0; i < 10; i++) {
-        char name[8];
+        char name[16];
         bool matches = false;
         int64_t layer = -1;
         snprintf(name, sizeof name, "h.%d", i);

@@ -353,7 +353,7 @@ static const struct bad_file BAD[] = {
     {"tessera_roles: 1\nfamily: f\nmodel_types: f\n" RULES, "f.yaml:3:14: model_types: expected a list"},
     {"tessera_roles: 1\nfamily: f\nmodel_types: [f, f]\n" RULES, "f.yaml:3:18: model_types: \"f\" twice"},
     {"tessera_roles: 1\nfamily: f\nmodel_types: [[f]]\n" RULES, "model_types: expected a single value"},
-    {HEAD "rule: []\n", "f.yaml:4:1: unknown key \"rule\", did you mean \"rules\"?"},
+    {HEAD "rule: []\n", "f.yaml:4:1: unknown key \"rule\"; did you mean \"rules\"?"},
     {HEAD, "key \"rules\" is missing"},
     {HEAD "rules: []\n", "f.yaml:4:8: rules: expected at least one"},
     {HEAD "rules: {match: a, role: norm}\n", "f.yaml:4:8: rules: expected a list, found a map"},
@@ -364,11 +364,11 @@ static const struct bad_file BAD[] = {
     {HEAD "rules: [{match: [a], role: norm}]\n", "match: expected a single value, found a list"},
     {HEAD "rules: [{match: 'a{', role: norm}]\n", "f.yaml:4:17: pattern \"a{\": expected a name and \"}\""},
     {HEAD "rules: [{match: 're:(', role: norm}]\n", "f.yaml:4:17: pattern \"re:(\": character 5: missing closing"},
-    {HEAD "rules: [{match: a, role: attn_qq}]\n", "f.yaml:4:26: unknown role \"attn_qq\", did you mean \"attn_q\"?"},
+    {HEAD "rules: [{match: a, role: attn_qq}]\n", "f.yaml:4:26: unknown role \"attn_qq\"; did you mean \"attn_q\"?"},
     {HEAD "rules: [{match: a, role: zzzzzzzz}]\n", "f.yaml:4:26: unknown role \"zzzzzzzz\""},
     {HEAD "rules: [{match: a, role: unknown}]\n", "role \"unknown\" is for what no rule matches"},
-    {HEAD "rules: [{match: a, rol: norm}]\n", "unknown key \"rol\", did you mean \"role\"?"},
-    {HEAD "rules: [{match: a, role: norm, regime: exakt}]\n", "unknown regime \"exakt\", did you mean \"exact\"?"},
+    {HEAD "rules: [{match: a, rol: norm}]\n", "unknown key \"rol\"; did you mean \"role\"?"},
+    {HEAD "rules: [{match: a, role: norm, regime: exakt}]\n", "unknown regime \"exakt\"; did you mean \"exact\"?"},
     {HEAD "rules: [{match: a, role: norm, view: cols}]\n", "unknown view \"cols\""},
     {HEAD "rules: [{match: a, role: norm, stride: 0}]\n", "f.yaml:4:40: stride: 0 is outside 1..65535"},
     {HEAD "rules: [{match: a, role: norm, stride: three}]\n", "stride: expected a whole number"},
@@ -468,7 +468,7 @@ static void what_cannot_be_found_is_named(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(found.err.message, "twice/b.yaml: model type \"x\" is already listed by a.yaml"));
     found = find("lama", NULL, "own", "system");
     CU_ASSERT_EQUAL(found.status, TSR_E_CONFIG);
-    CU_ASSERT_STRING_EQUAL(found.err.message, "roles \"lama\": no such role file, did you mean \"llama\"?");
+    CU_ASSERT_STRING_EQUAL(found.err.message, "roles \"lama\": no such role file; did you mean \"llama\"?");
     found = find("zzzzzzzz", NULL, "own", "system");
     CU_ASSERT_PTR_NOT_NULL(strstr(found.err.message, "roles \"zzzzzzzz\": no zzzzzzzz.yaml in "));
     found = find("auto", "x", "broken", "system");
