@@ -102,11 +102,13 @@ typedef struct tsr_codec {
     tsr_status (*prepare)(void *self, const tsr_row_source *source, const tsr_writer *header, tsr_error *err);
     /* Upper bound of what encode writes for this tile. */
     uint64_t (*encode_bound)(void *self, const tsr_tile *tile);
-    /* Encodes one tile: src holds tile->bytes bytes, dst at least encode_bound. [worker] */
+    /* Encodes one tile: src holds tile->bytes bytes, aligned to an element; dst is not aligned. The host gives at
+     * least encode_bound; where capacity does not suffice, TSR_E_SPACE and never a write behind it. [worker] */
     tsr_status (*encode)(void *self, const tsr_tile *tile, const void *src, void *dst, uint64_t capacity,
                          uint64_t *written, tsr_error *err);
-    /* Decodes one tile of exactly `size` bytes into dst, tile->bytes bytes. Damaged input must end in
-     * TSR_E_CORRUPT, never in an access outside src and dst. Bit-exact on every machine, no libm. [worker] */
+    /* Decodes one tile of exactly `size` bytes, not aligned, into dst, tile->bytes bytes, aligned to an element.
+     * Damaged input must end in TSR_E_CORRUPT (or unnoticed, in wrong values), never in an access outside src and
+     * dst. Bit-exact on every machine, no libm. [worker] */
     tsr_status (*decode)(void *self, const tsr_tile *tile, const void *src, uint64_t size, void *dst,
                          tsr_error *err);
     /* Optional groups of operations by id; nullable. [any] */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * No ABI struct has tail padding: a later 4-byte member would hide in it without changing sizeof, and TSR_HAS would say
+ * yes to an old plugin. headers.sh compiles this and checks that no struct is missing here. */
+#include <tessera/ext/entropy.h>
+#include <tessera/plugin.h>
+
+#define LAST_MEMBER(type, member) \
+    _Static_assert(sizeof(type) == offsetof(type, member) + sizeof(((type *)0)->member), #type " has tail padding")
+
+LAST_MEMBER(tsr_error, message);
+LAST_MEMBER(tsr_tensor, regime);
+LAST_MEMBER(tsr_writer, write);
+LAST_MEMBER(tsr_row_source, read);
+LAST_MEMBER(tsr_param, reserved);
+LAST_MEMBER(tsr_param_value, count);
+LAST_MEMBER(tsr_node, line);
+LAST_MEMBER(struct tsr_host, get_extension);
+LAST_MEMBER(tsr_tile, worker);
+LAST_MEMBER(tsr_encode_hints, column_weight);
+LAST_MEMBER(tsr_codec_setup, reserved);
+LAST_MEMBER(tsr_codec, get_extension);
+LAST_MEMBER(tsr_weights, apply_one);
+LAST_MEMBER(tsr_hooks, logits);
+LAST_MEMBER(tsr_model_setup, weights);
+LAST_MEMBER(tsr_model_info, context);
+LAST_MEMBER(tsr_model, get_extension);
+LAST_MEMBER(tsr_plugin, models);
+LAST_MEMBER(tsr_entropy_shape, reserved);
+LAST_MEMBER(tsr_entropy_split, symbol_bits);
+LAST_MEMBER(tsr_entropy, split_count);
