@@ -5,7 +5,11 @@
  * ties to even, in the arithmetic itself; only the default rounding mode of the F32 unit is assumed. */
 #include "dtype.h"
 
+#include <pthread.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "dtype_vector.h"
 
@@ -96,12 +100,21 @@ static inline uint16_t f32_to_bf16(float value) {
     return (uint16_t)(sign | (rounded > 0x7F7F ? 0x7F7F : rounded));
 }
 
-static bool has_avx2(void) {
+static pthread_once_t vector_once = PTHREAD_ONCE_INIT;
+static bool vector_is_there;
+
+/* AVX2 as the system allows it, and F16C, whose name __builtin_cpu_supports knows in gcc but not in clang 14. Asked once:
+ * under a hypervisor the question takes longer than a small tile. */
+static void find_vector(void) {
 #if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
-#else
-    return false;
+    unsigned a, b, c, d;
+    vector_is_there = __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 #endif
+}
+
+static bool has_avx2(void) {
+    pthread_once(&vector_once, find_vector);
+    return vector_is_there;
 }
 
 static inline uint16_t half_at(const void *src, uint64_t index) {
