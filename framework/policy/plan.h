@@ -28,7 +28,8 @@ struct plan_entry {
     /* Predictions (measured on a sample, marked as such wherever printed). 0 for aliases. */
     uint64_t predicted_bytes;
     double predicted_error;       /* relative squared error D; 0 when exact */
-    double bound_error;           /* estimate of the smallest D at that rate (bound.h) */
+    double predicted_cosine;      /* 1 when exact */
+    double bound_error;           /* estimate of the smallest D at that rate (bound.h); 0 when exact */
     bool trial_is_whole;          /* the sample was the whole tensor: bytes are exact */
 };
 

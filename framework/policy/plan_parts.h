@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the steps of planning share. Private to plan*.c. The steps, in order: roles, duplicates (plan_alias.c), rules
+ * (plan_rule.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
+#ifndef POLICY_PLAN_PARTS_H
+#define POLICY_PLAN_PARTS_H
+
+#include "metric.h"
+#include "plan.h"
+
+/* Outcome of encoding a sample of one tensor with one codec. */
+struct trial {
+    bool ran;
+    bool whole;          /* the sample was the tensor */
+    uint64_t bytes;      /* payload, extrapolated */
+    struct metric metric; /* of the sample; lossy codecs only */
+    double bound_error;  /* smallest D at the rate of `bytes`, an estimate; lossy codecs only */
+    double floor_error;  /* below this D no code gets at the rate that was asked for; 0 when none was asked for */
+};
+
+/* What planning knows of an entry beside the entry itself. */
+struct plan_facts {
+    uint64_t owner;                      /* first entry with the same bytes; itself when it is the first */
+    uint64_t governor;                   /* entry of the same bytes with the strictest regime: its rule counts */
+    const struct config_rule *own_rule;  /* the first that matches this tensor */
+    uint64_t weights;
+    struct trial lossless; /* passthrough */
+    struct trial lossy;    /* the rule's codec, when it is another */
+};
+
+struct planner {
+    const struct checkpoint *checkpoint;
+    const struct config *config;
+    const struct registry *registry;
+    const struct plan_options *options;
+    const struct env *env;
+    struct plan *plan;
+    struct plan_facts *facts; /* [plan->count] */
+    const tsr_codec *passthrough;
+    const struct registry_plugin *passthrough_plugin;
+    struct param_set passthrough_params;
+};
+
+/* Digests of all tensors, and which of them are equal. */
+tsr_status plan_find_aliases(struct planner *planner, tsr_error *err);
+/* Rules, codecs and parameters; every rule must take a tensor. */
+tsr_status plan_apply_rules(struct planner *planner, tsr_error *err);
+/* Trial encodings that the options or the rules call for. */
+tsr_status plan_run_trials(struct planner *planner, tsr_error *err);
+/* Fallbacks, requests, predictions. */
+tsr_status plan_decide(struct planner *planner, tsr_error *err);
+
+/* Bytes that the rule of this entry allows its payload; UINT64_MAX when it does not say. */
+uint64_t plan_allowed_bytes(const struct planner *planner, uint64_t index);
+/* Largest D that the rule allows; infinite when it does not say. */
+double plan_allowed_error(const struct plan_entry *entry);
+
+static inline bool plan_is_lossy(const tsr_codec *codec) {
+    return !(codec->flags & TSR_CODEC_EXACT);
+}
+
+tsr_status plan_no_memory(tsr_error *err);
+
+#endif

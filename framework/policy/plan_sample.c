@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Blocks are centred in equal strata of the rows, so that a tensor whose rows change slowly (a vocabulary sorted by
+ * frequency) is represented. Where one row exceeds a tile, columns are cut likewise. Depends on the shape alone. */
+#include "plan_sample.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <format/dtype.h>
+#include <plugin/matrix.h>
+
+#include "bound.h"
+
+#define SAMPLE_WEIGHTS (UINT64_C(1) << 20)
+#define SAMPLE_BLOCKS 32
+#define WIDE_ROWS 4
+#define ENTROPY_VALUES (UINT64_C(1) << 16)
+
+/* Block b of `blocks` over 0..total-1, which together hold `wanted`. */
+struct blocks {
+    uint64_t count, wanted, total;
+};
+
+struct range {
+    uint64_t first, count;
+};
+
+static uint64_t part(uint64_t amount, uint64_t blocks, uint64_t b) {
+    return amount / blocks * b + amount % blocks * b / blocks;
+}
+
+static struct range block_at(const struct blocks *blocks, uint64_t b) {
+    uint64_t start = part(blocks->total, blocks->count, b), end = part(blocks->total, blocks->count, b + 1);
+    uint64_t count = part(blocks->wanted, blocks->count, b + 1) - part(blocks->wanted, blocks->count, b);
+    count = min_u64(count, end - start);
+    return (struct range){start + (end - start - count) / 2, count};
+}
+
+static struct blocks blocks_make(uint64_t total, uint64_t wanted) {
+    wanted = min_u64(wanted, total);
+    return (struct blocks){wanted == total ? 1 : min_u64(wanted, SAMPLE_BLOCKS), wanted, total};
+}
+
+static uint64_t blocks_size(const struct blocks *blocks) {
+    uint64_t size = 0;
+    for (uint64_t b = 0; b < blocks->count; b++) size += block_at(blocks, b).count;
+    return size;
+}
+
+/* Which rows and columns: whole tiles, as many as make up SAMPLE_WEIGHTS. */
+static void choose(const struct plan_entry *entry, const tsr_codec *codec, struct blocks *rows, struct blocks *columns) {
+    struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, codec->tile_weights);
+    *rows = blocks_make(entry->rows, entry->rows);
+    *columns = blocks_make(entry->columns, entry->columns);
+    if (grid.count == 0 || entry->rows <= (SAMPLE_WEIGHTS + SAMPLE_WEIGHTS / 2) / entry->columns) return;
+    uint64_t tiles = max_u64(SAMPLE_WEIGHTS / (grid.tile_rows * grid.tile_columns), 1);
+    if (grid.tile_columns == grid.columns) {
+        *rows = blocks_make(entry->rows, tiles * grid.tile_rows);
+        return;
+    }
+    uint64_t wide_rows = min_u64(entry->rows, min_u64(tiles, WIDE_ROWS));
+    *rows = blocks_make(entry->rows, wide_rows);
+    *columns = blocks_make(entry->columns, max_u64(tiles / wide_rows, 1) * grid.tile_columns);
+}
+
+static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err);
+
+struct source {
+    const struct planner *planner;
+    const struct plan_entry *entry;
+};
+
+static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
+    const struct source *source = ctx;
+    if (env_cancelled(source->planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+    return checkpoint_read(source->planner->checkpoint, source->entry->source, offset, dst, size, err);
+}
+
+/* Rows first..first+count-1 of the tensor, their sampled columns side by side. */
+static tsr_status gather_rows(struct matrix *matrix, struct range rows, const struct blocks *columns, uint64_t row_bytes,
+                              uint8_t *dst, tsr_error *err) {
+    if (columns->count == 1) {
+        struct range all = block_at(columns, 0);
+        return matrix_read(matrix, rows.first, rows.count, all.first, all.count, dst, err);
+    }
+    tsr_status st = TSR_OK;
+    for (uint64_t r = 0; r < rows.count && !st; r++, dst += row_bytes) {
+        uint8_t *to = dst;
+        for (uint64_t b = 0; b < columns->count && !st; b++) {
+            struct range range = block_at(columns, b);
+            st = matrix_read(matrix, rows.first + r, 1, range.first, range.count, to, err);
+            to += range.count * matrix->width;
+        }
+    }
+    return st;
+}
+
+static tsr_status gather(struct matrix *matrix, const struct blocks *rows, const struct blocks *columns,
+                         struct sample *sample, tsr_error *err) {
+    uint64_t row_bytes = sample->columns * matrix->width;
+    sample->bytes = mem_alloc_aligned(max_u64(sample->rows * row_bytes, 1));
+    if (!sample->bytes) return plan_no_memory(err);
+    uint8_t *to = sample->bytes;
+    tsr_status st = TSR_OK;
+    for (uint64_t b = 0; b < rows->count && !st; b++) {
+        struct range range = block_at(rows, b);
+        st = gather_rows(matrix, range, columns, row_bytes, to, err);
+        to += range.count * row_bytes;
+    }
+    return st;
+}
+
+/* The sample has its own shape; the whole tensor keeps the one of its file. */
+static void describe(const struct plan_entry *entry, struct sample *sample) {
+    const struct safetensors_entry *source = entry->source->entry;
+    sample->tensor = (tsr_tensor){.struct_size = sizeof sample->tensor,
+                                  .name = entry->source->name,
+                                  .shape = sample->shape,
+                                  .rank = sample->whole ? source->rank : 2,
+                                  .rows = sample->rows,
+                                  .columns = sample->columns,
+                                  .bytes = sample->rows * sample->columns * (sample->bits / 8),
+                                  .dtype = source->dtype,
+                                  .regime = entry->regime};
+    sample->shape[0] = sample->rows;
+    sample->shape[1] = sample->columns;
+    if (sample->whole) memcpy(sample->shape, source->shape, sizeof sample->shape);
+}
+
+tsr_status sample_read(const struct planner *planner, const struct plan_entry *entry, const tsr_codec *codec,
+                       struct sample *sample, tsr_error *err) {
+    const struct safetensors_entry *source = entry->source->entry;
+    struct blocks rows, columns;
+    choose(entry, codec, &rows, &columns);
+    sample->rows = blocks_size(&rows);
+    sample->columns = blocks_size(&columns);
+    sample->whole = sample->rows == entry->rows && sample->columns == entry->columns;
+    uint64_t ignored_rows = entry->rows, ignored_columns = entry->columns;
+    sample->bits = tile_matrix_of(source->dtype, source->bytes, &ignored_rows, &ignored_columns);
+    describe(entry, sample);
+    tsr_tensor whole = {.struct_size = sizeof whole,
+                        .name = entry->source->name,
+                        .shape = source->shape,
+                        .rank = source->rank,
+                        .rows = entry->rows,
+                        .columns = entry->columns,
+                        .bytes = source->bytes,
+                        .dtype = source->dtype,
+                        .regime = entry->regime};
+    struct coder_job job = {.tensor = &whole, .transposed = entry->transposed, .dtype_bits = sample->bits};
+    struct source file = {planner, entry};
+    struct coder_source reader = {&file, read_source};
+    struct matrix matrix = {0};
+    tsr_status st = matrix_open(&matrix, &job, &reader, err);
+    if (!st) st = gather(&matrix, &rows, &columns, sample, err);
+    matrix_close(&matrix);
+    return st;
+}
+
+void sample_clear(struct sample *sample) {
+    mem_free(sample->bytes);
+    *sample = (struct sample){0};
+}
+
+void sample_row(const struct sample *sample, const uint8_t *bytes, uint64_t row, float *values) {
+    const uint8_t *from = bytes + row * sample->columns * (sample->bits / 8);
+    dtype_to_f32(sample->tensor.dtype, from, sample->columns, values);
+}
+
+/* ---- bounds ---- */
+
+/* Mean squares of the rows, and values divided by the RMS of their row. */
+struct spread {
+    double *energies;  /* [rows] */
+    float *normalised; /* [count], at most ENTROPY_VALUES, then as many of scratch */
+    uint64_t count, active_rows;
+    double energy;  /* mean over active rows */
+    double log_rms; /* mean over active rows, in bits */
+};
+
+static void measure_row(const float *values, uint64_t columns, uint64_t step, uint64_t row, struct spread *spread) {
+    double energy = 0;
+    for (uint64_t c = 0; c < columns; c++) energy += isfinite(values[c]) ? (double)values[c] * values[c] : 0;
+    energy /= (double)columns;
+    spread->energies[row] = energy;
+    if (energy <= 0) return;
+    spread->active_rows++;
+    spread->energy += energy;
+    spread->log_rms += 0.5 * log2(energy);
+    for (uint64_t c = row % step; c < columns && spread->count < ENTROPY_VALUES; c += step) {
+        if (isfinite(values[c])) spread->normalised[spread->count++] = (float)(values[c] / sqrt(energy));
+    }
+}
+
+static double combine(const struct sample *sample, struct spread *spread, double bits, bool all_bounds) {
+    double error = bound_water_filling(spread->energies, NULL, sample->rows, bits);
+    error = fmin(error, bound_gaussian(bits));
+    if (!all_bounds || spread->active_rows == 0) return error;
+    double active = (double)spread->active_rows, entropy;
+    entropy = bound_differential_entropy(spread->normalised, spread->count, spread->normalised + ENTROPY_VALUES);
+    double active_bits = bits * (double)sample->rows / active;
+    return fmin(error, bound_entropy_power(entropy + spread->log_rms / active, spread->energy / active, active_bits));
+}
+
+tsr_status sample_bound(const struct sample *sample, double bits, bool all_bounds, double *error, tsr_error *err) {
+    uint64_t weights = sample->rows * sample->columns, step = weights / ENTROPY_VALUES + 1;
+    struct spread spread = {0};
+    float *values = mem_alloc_array(max_u64(sample->columns, 1), sizeof *values);
+    spread.energies = mem_alloc_array(max_u64(sample->rows, 1), sizeof *spread.energies);
+    spread.normalised = mem_alloc_array(2 * ENTROPY_VALUES, sizeof *spread.normalised);
+    tsr_status st = values && spread.energies && spread.normalised ? TSR_OK : plan_no_memory(err);
+    *error = 0;
+    if (!st && weights) {
+        for (uint64_t r = 0; r < sample->rows; r++) {
+            sample_row(sample, sample->bytes, r, values);
+            measure_row(values, sample->columns, step, r, &spread);
+        }
+        *error = combine(sample, &spread, bits, all_bounds);
+    }
+    mem_free(values);
+    mem_free(spread.energies);
+    mem_free(spread.normalised);
+    return st;
+}

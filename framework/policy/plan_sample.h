@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A part of a tensor that stands for all of it, as a small matrix in memory. Private to plan*.c. */
+#ifndef POLICY_PLAN_SAMPLE_H
+#define POLICY_PLAN_SAMPLE_H
+
+#include "plan_parts.h"
+
+#include <plugin/coder.h>
+
+struct sample {
+    bool whole;
+    uint64_t rows, columns; /* of the sample */
+    uint32_t bits;          /* an element */
+    uint64_t shape[TSR_RANK_MAX];
+    tsr_tensor tensor;      /* the sample as a codec sees it */
+    uint8_t *bytes;         /* [rows][columns] in the source dtype, owned */
+};
+
+/* Reads about 2^20 weights in evenly spread blocks of rows, cut so that the codec's tiles are full; all of a tensor that
+ * is not much larger. Zero-initialise `sample`; sample_clear in any case. [any] */
+tsr_status sample_read(const struct planner *planner, const struct plan_entry *entry, const tsr_codec *codec,
+                       struct sample *sample, tsr_error *err);
+void sample_clear(struct sample *sample);
+
+/* One row as F32; float dtypes only. */
+void sample_row(const struct sample *sample, const uint8_t *bytes, uint64_t row, float *values);
+
+/* The smallest D at `bits` a weight by the Gaussian bound and by water-filling over the sample's rows, an estimate. With
+ * `all_bounds` also below the entropy-power bound: what is lower than this no code can be asked for. */
+tsr_status sample_bound(const struct sample *sample, double bits, bool all_bounds, double *error, tsr_error *err);
+
+#endif
