@@ -26,9 +26,6 @@ void registry_destroy(struct registry *registry); /* never unloads a .so */
 /* Adds a plugin that is linked into the program (fuzz targets and sanitizer tests link the plugins' sources, each under
  * a symbol of its own). TSR_E_PLUGIN when its tables are not in order. Ids that folders gave already keep their owner. */
 tsr_status registry_add(struct registry *registry, const tsr_plugin *plugin, tsr_error *err);
-/* Adds a plugin that is linked into the program (static builds, tests), checked as a loaded one is; its path is
- * "(built in)". TSR_E_PLUGIN when it cannot be used or gives an id that is there already. [instance] */
-tsr_status registry_add_builtin(struct registry *registry, const tsr_plugin *plugin, tsr_error *err);
 
 uint64_t registry_plugin_count(const struct registry *registry);
 const struct registry_plugin *registry_plugin_at(const struct registry *registry, uint64_t index);

@@ -102,10 +102,6 @@ static tsr_status check_codec_kind(const struct config_reader *reader, const str
         return yaml_fail(err, reader->path, node, "codec %s makes signatures: an address is not a reconstruction",
                          rule->codec->name);
     }
-    if (!(flags & TSR_CODEC_RECONSTRUCT)) {
-        return yaml_fail(err, reader->path, node, "codec %s corrects what other codecs left and cannot stand alone",
-                         rule->codec->name);
-    }
     if (rule->regime != TSR_REGIME_EXACT) return TSR_OK;
     return yaml_fail(err, reader->path, node, "codec %s is lossy: the exact regime demands an exact codec",
                      rule->codec->name);
