@@ -7,6 +7,7 @@
 
 #include <base/alloc.h>
 #include <base/fs.h>
+#include <base/str.h>
 
 #include "config_read.h"
 
@@ -55,7 +56,7 @@ static tsr_status check_version(const struct config_reader *reader, const struct
     return yaml_fail(err, reader->path, version, "tessera: version \"%s\" is not known here, expected 1", version->text);
 }
 
-/* A name, not a path: the files are found in the role folders. */
+/* A name that is found in the role folders, or a path that ends in .yaml (docs/roles.md). */
 static tsr_status read_roles(const struct config_reader *reader, const struct yaml_node *root, struct config *config,
                              tsr_error *err) {
     const struct yaml_node *roles = yaml_get(root, "roles");
@@ -63,8 +64,9 @@ static tsr_status read_roles(const struct config_reader *reader, const struct ya
     if (!roles) return TSR_OK;
     tsr_status st = config_text(reader, roles, "roles", &config->roles, err);
     if (st) return st;
-    if (!strpbrk(config->roles, "/\\") && *config->roles != '.') return TSR_OK;
-    return yaml_fail(err, reader->path, roles, "roles: \"%s\" is a path, expected a name or auto", config->roles);
+    if (!strchr(config->roles, '/') || text_ends_with(config->roles, ".yaml")) return TSR_OK;
+    return yaml_fail(err, reader->path, roles, "roles: \"%s\", expected auto, a name, or a path that ends in .yaml",
+                     config->roles);
 }
 
 static tsr_status read_rules(const struct config_reader *reader, const struct yaml_node *root, struct config *config,

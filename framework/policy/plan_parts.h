@@ -12,6 +12,7 @@
 struct trial {
     bool ran;
     bool whole;          /* the sample was the tensor */
+    bool all_raw;        /* no tile shrank */
     uint64_t bytes;      /* payload, extrapolated */
     struct metric metric; /* of the sample; lossy codecs only */
     double bound_error;  /* smallest D at the rate of `bytes`, an estimate; lossy codecs only */
@@ -50,8 +51,8 @@ tsr_status plan_run_trials(struct planner *planner, tsr_error *err);
 /* Fallbacks, requests, predictions. */
 tsr_status plan_decide(struct planner *planner, tsr_error *err);
 
-/* Bytes that the rule of this entry allows its payload; UINT64_MAX when it does not say. */
-uint64_t plan_allowed_bytes(const struct planner *planner, uint64_t index);
+/* Bytes that the rule of this entry allows its payload; infinite when it does not say. */
+double plan_allowed_bytes(const struct planner *planner, uint64_t index);
 /* Largest D that the rule allows; infinite when it does not say. */
 double plan_allowed_error(const struct plan_entry *entry);
 

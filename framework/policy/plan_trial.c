@@ -25,7 +25,7 @@ struct stored {
     struct tile_grid grid;
     struct str header, bytes;
     struct stored_tile *tiles;
-    uint64_t count, tile_bytes;
+    uint64_t count, raw_count, tile_bytes;
     bool keep; /* the bytes too, to decode them */
 };
 
@@ -42,6 +42,7 @@ static tsr_status store_tile(void *ctx, const void *bytes, uint64_t size, bool r
     struct stored *stored = ctx;
     stored->tiles[stored->count++] = (struct stored_tile){stored->bytes.length, size, raw};
     stored->tile_bytes += size;
+    stored->raw_count += raw;
     if (stored->keep) str_add(&stored->bytes, bytes, size);
     return stored->bytes.failed ? plan_no_memory(err) : TSR_OK;
 }
@@ -136,15 +137,15 @@ static tsr_status measure(const struct attempt *attempt, const struct coder_job 
 }
 
 /* Bounds at the rate that was reached, and at the one that the rule allows. */
-static tsr_status bound_trial(const struct attempt *attempt, uint64_t allowed_bytes, struct trial *trial,
+static tsr_status bound_trial(const struct attempt *attempt, double allowed_bytes, struct trial *trial,
                               tsr_error *err) {
     double weights = (double)max_u64(attempt->weights, 1);
     tsr_status st = sample_bound(&attempt->sample, (double)trial->bytes * 8 / weights, false, &trial->bound_error, err);
-    if (st || allowed_bytes == UINT64_MAX) return st;
-    return sample_bound(&attempt->sample, (double)allowed_bytes * 8 / weights, true, &trial->floor_error, err);
+    if (st || isinf(allowed_bytes)) return st;
+    return sample_bound(&attempt->sample, allowed_bytes * 8 / weights, true, &trial->floor_error, err);
 }
 
-static tsr_status encode_sample(struct attempt *attempt, uint64_t allowed_bytes, struct trial *trial, tsr_error *err) {
+static tsr_status encode_sample(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
     host_services_init(&attempt->services, attempt->planner->env);
     struct coder_job job = {.env = attempt->planner->env,
                             .host = &attempt->services.host,
@@ -160,13 +161,14 @@ static tsr_status encode_sample(struct attempt *attempt, uint64_t allowed_bytes,
     if (st) return st;
     trial->ran = true;
     trial->whole = attempt->sample.whole;
+    trial->all_raw = attempt->stored.raw_count == attempt->stored.count;
     trial->bytes = predict_bytes(attempt);
     if (is_lossy) st = measure(attempt, &job, trial, err);
     if (is_lossy && !st) st = bound_trial(attempt, allowed_bytes, trial, err);
     return st;
 }
 
-static tsr_status attempt_run(struct attempt *attempt, uint64_t allowed_bytes, struct trial *trial, tsr_error *err) {
+static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
     tsr_status st = sample_read(attempt->planner, attempt->entry, attempt->codec, &attempt->sample, err);
     if (!st) st = encode_sample(attempt, allowed_bytes, trial, err);
     store_clear(&attempt->stored);
@@ -202,7 +204,7 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
                                .params = &planner->passthrough_params,
                                .weights = facts->weights,
                                .worker = worker};
-    return attempt_run(&fallback, UINT64_MAX, &facts->lossless, err);
+    return attempt_run(&fallback, INFINITY, &facts->lossless, err);
 }
 
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err) {

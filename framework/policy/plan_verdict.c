@@ -13,7 +13,7 @@
 #define BYTES_TOLERANCE 1.005         /* a prediction is not held against a rule more exactly than it is known */
 #define ROW_TOLERANCE 1.01
 
-uint64_t plan_allowed_bytes(const struct planner *planner, uint64_t index) {
+double plan_allowed_bytes(const struct planner *planner, uint64_t index) {
     const struct plan_entry *entry = &planner->plan->entries[index];
     const struct config_request *request = entry->rule ? &entry->rule->request : NULL;
     double bytes = INFINITY;
@@ -21,7 +21,7 @@ uint64_t plan_allowed_bytes(const struct planner *planner, uint64_t index) {
     if (request && request->min_ratio > 0) {
         bytes = fmin(bytes, (double)entry->source->entry->bytes / request->min_ratio);
     }
-    return bytes < 0x1p62 ? (uint64_t)bytes : UINT64_MAX;
+    return bytes;
 }
 
 double plan_allowed_error(const struct plan_entry *entry) {
@@ -36,22 +36,22 @@ struct verdict {
     struct planner *planner;
     struct plan_entry *entry;
     const struct plan_facts *facts;
-    uint64_t allowed_bytes;
+    double allowed_bytes; /* infinite: any */
     double allowed_error;
 };
 
 static bool fits(const struct verdict *verdict, uint64_t bytes) {
-    return (double)bytes <= (double)verdict->allowed_bytes * BYTES_TOLERANCE;
+    return (double)bytes <= verdict->allowed_bytes * BYTES_TOLERANCE;
 }
 
-static double bits_of(const struct verdict *verdict, uint64_t bytes) {
-    return (double)bytes * 8 / (double)max_u64(verdict->facts->weights, 1);
+static double bits_of(const struct verdict *verdict, double bytes) {
+    return bytes * 8 / (double)max_u64(verdict->facts->weights, 1);
 }
 
 /* The rule's words for what it asks of the tensor. */
 static tsr_status refuse_impossible(const struct verdict *verdict, tsr_error *err) {
     const struct plan_entry *entry = verdict->entry;
-    double ratio = (double)entry->source->entry->bytes / (double)max_u64(verdict->allowed_bytes, 1);
+    double ratio = (double)entry->source->entry->bytes / verdict->allowed_bytes;
     return config_rule_fail(err, verdict->planner->config, entry->rule,
                             "tensor \"%s\": cosine %.3g at %.3g bits a weight (%.4g:1) is beyond the information bound: "
                             "at most about cosine %.3f there",
@@ -62,7 +62,7 @@ static tsr_status refuse_impossible(const struct verdict *verdict, tsr_error *er
 
 static bool is_impossible(const struct verdict *verdict) {
     const struct plan_facts *facts = verdict->facts;
-    return verdict->allowed_bytes != UINT64_MAX && isfinite(verdict->allowed_error) &&
+    return isfinite(verdict->allowed_bytes) && isfinite(verdict->allowed_error) &&
            !fits(verdict, facts->lossless.bytes) &&
            verdict->allowed_error < facts->lossy.floor_error * BOUND_MARGIN;
 }
@@ -94,7 +94,7 @@ static tsr_status fail_quality(const struct verdict *verdict, tsr_error *err) {
                             "tensor \"%s\": codec %s is predicted to reach cosine %.4f (relative error D %.3g) at %.3g "
                             "bits a weight, less than the rule asks",
                             verdict->entry->source->name, verdict->entry->codec->name, metric_cosine(metric),
-                            metric_relative_error(metric), bits_of(verdict, verdict->facts->lossy.bytes));
+                            metric_relative_error(metric), bits_of(verdict, (double)verdict->facts->lossy.bytes));
 }
 
 static tsr_status fail_row_bound(const struct verdict *verdict, tsr_error *err) {
@@ -110,7 +110,7 @@ static tsr_status fail_bytes(const struct verdict *verdict, uint64_t bytes, tsr_
     const struct plan_entry *entry = verdict->entry;
     return config_rule_fail(err, verdict->planner->config, entry->rule,
                             "tensor \"%s\": codec %s is predicted to need %.4g bits a weight, the rule allows %.4g",
-                            entry->source->name, entry->codec->name, bits_of(verdict, bytes),
+                            entry->source->name, entry->codec->name, bits_of(verdict, (double)bytes),
                             bits_of(verdict, verdict->allowed_bytes));
 }
 
@@ -125,12 +125,12 @@ static tsr_status judge_lossy(const struct verdict *verdict, tsr_error *err) {
     const struct plan_entry *entry = verdict->entry;
     const char *note = NULL;
     bool exact_would_do = fits(verdict, lossless->bytes);
-    if (lossy->bytes >= lossless->bytes) {
+    if (lossy->all_raw || lossy->bytes >= lossless->bytes) {
         note_fallback(verdict, "is not smaller than lossless", &note);
     } else if (is_impossible(verdict)) {
         return refuse_impossible(verdict, err);
     } else if (!meets_quality(entry, lossy)) {
-        if (!exact_would_do || verdict->allowed_bytes == UINT64_MAX) return fail_quality(verdict, err);
+        if (!exact_would_do || isinf(verdict->allowed_bytes)) return fail_quality(verdict, err);
         note_fallback(verdict, "misses the quality that lossless reaches within the rate", &note);
     } else if (is_above_row_bound(entry, lossy)) {
         return fail_row_bound(verdict, err);

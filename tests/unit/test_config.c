@@ -59,7 +59,7 @@ static const struct mistake MISTAKES[] = {
     {"tessera: 1\nrules:\n\t- codec\n", "3:1", "cannot start any token"},
     {"tessera: 1\nroles: [a]\nrules: []\n", "2:8", "roles: expected a single value, found a list"},
     {"tessera: 1\nroles:\nrules: []\n", "2:7", "roles: the value is missing"},
-    {"tessera: 1\nroles: ../llama.yaml\nrules: []\n", "2:8", "is a path, expected a name or auto"},
+    {"tessera: 1\nroles: ../llama\nrules: []\n", "2:8", "expected auto, a name, or a path that ends in .yaml"},
     /* a rule's keys */
     {HEAD "passthrough\n", "3:5", "a rule: expected a map, found a single value"},
     {HEAD "{role: attn_q}\n", "3:5", "the rule has no codec"},
