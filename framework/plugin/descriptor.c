@@ -38,8 +38,8 @@ static tsr_status check_names(const char *what, const char *id, const char *name
     if (!is_id(id)) {
         return tsr_fail(err, TSR_E_PLUGIN, "%s id \"%.40s\" is not of the form org.example.name", what, id ? id : "(null)");
     }
-    if (!is_word(name, "abcdefghijklmnopqrstuvwxyz0123456789_") || name[0] < 'a') {
-        return tsr_fail(err, TSR_E_PLUGIN, "%s %s: name \"%.40s\" is not [a-z][a-z0-9_]*", what, id,
+    if (!is_word(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") || name[0] < 'a') {
+        return tsr_fail(err, TSR_E_PLUGIN, "%s %s: name \"%.40s\" is not [a-z][a-z0-9_-]*", what, id,
                         name ? name : "(null)");
     }
     if (!description) return tsr_fail(err, TSR_E_PLUGIN, "%s %s: description is missing", what, id);

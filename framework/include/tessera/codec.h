@@ -78,7 +78,7 @@ typedef struct tsr_codec_setup {
 typedef struct tsr_codec {
     uint64_t struct_size;
     const char *id;          /* reverse DNS, goes into files: "org.tessera.scalar" */
-    const char *name;        /* [a-z][a-z0-9_]*, what a config says */
+    const char *name;        /* [a-z][a-z0-9_-]*, what a config says */
     const char *description; /* one line */
     uint64_t bitstream_version; /* written */
     uint64_t bitstream_oldest;  /* still read */
