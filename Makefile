@@ -9,12 +9,13 @@ CC ?= gcc
 
 comma := ,
 VERSION := $(shell sed -n 's/.*TSR_VERSION "\(.*\)"/\1/p' framework/include/tessera/version.h)
-LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8
+LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8 openblas
 PACKAGE_yaml-0.1 := libyaml-dev
 PACKAGE_jansson := libjansson-dev
 PACKAGE_libxxhash := libxxhash-dev
 PACKAGE_libzstd := libzstd-dev
 PACKAGE_libpcre2-8 := libpcre2-dev
+PACKAGE_openblas := libopenblas-dev
 
 # Targets that build nothing themselves, or install what is missing first.
 UNCHECKED := help clean bootstrap demo check check-asan check-tsan check-fault fuzz soak bench stats uninstall
@@ -116,9 +117,11 @@ $(foreach c,$(CODECS),$(eval $(call plugin_rule,codec,$(c),plugins)))
 $(foreach m,$(MODELS),$(eval $(call plugin_rule,model,$(m),models)))
 
 # Data is copied, so that the build tree is complete in itself.
-$(DATA)/.stamp: $(wildcard roles/*.yaml configs/*.yaml)
-	@mkdir -p $(DATA)/roles $(DATA)/configs
-	@rm -f $(DATA)/roles/* $(DATA)/configs/*
+FAMILIES := $(wildcard models/*/families/*.yaml)
+$(DATA)/.stamp: $(wildcard roles/*.yaml configs/*.yaml) $(FAMILIES)
+	@mkdir -p $(DATA)/roles $(DATA)/configs $(DATA)/families
+	@rm -f $(DATA)/roles/* $(DATA)/configs/* $(DATA)/families/*
+	@cp $(FAMILIES) $(DATA)/families/
 	@cp $(wildcard roles/*.yaml) $(DATA)/roles/ 2>/dev/null || true
 	@cp $(wildcard configs/*.yaml) $(DATA)/configs/ 2>/dev/null || true
 	@touch $@

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Products with a dense matrix that stays in its stored dtype (F32, F16, BF16). Many tokens: tiles of rows are widened
+ * and multiplied by single-threaded OpenBLAS calls on fixed blocks of 64 tokens, zero-padded, so that no result depends
+ * on how many tokens there are or on the number of workers (OpenBLAS picks kernels by shape). One token: own kernels. */
+#ifndef NUMERIC_DENSE_H
+#define NUMERIC_DENSE_H
+
+#include <base/env.h>
+#include <stdbool.h>
+
+/* [rows][columns] by meaning; with `transposed` stored as [columns][rows]. Data is borrowed. */
+struct dense {
+    const void *data;
+    int32_t dtype;
+    uint64_t rows, columns;
+    bool transposed;
+};
+
+/* y [tokens][rows] = x [tokens][columns] W^T. Callable from outside a pool task only. */
+tsr_status dense_apply(const struct dense *matrix, const float *x, uint64_t tokens, float *y, const struct env *env,
+                        tsr_error *err);
+/* y [rows] = W x. */
+tsr_status dense_apply_one(const struct dense *matrix, const float *x, float *y, const struct env *env, tsr_error *err);
+
+/* Tells OpenBLAS to use one thread; the pool is what spreads work. Once a process. */
+void dense_setup(void);
+
+#endif
