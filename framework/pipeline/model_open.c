@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opens checkpoint, config and family descriptions, asks every model plugin how well it fits, and creates the best. */
+#include "model_open.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <base/str.h>
+#include <format/document.h>
+#include <string.h>
+
+#define CONFIG_BYTES_MAX ((uint64_t)16 << 20)
+#define FAMILIES_MAX 512
+
+static tsr_status read_config(struct open_model *model, tsr_error *err) {
+    char *path = fs_join(model->checkpoint.root, "config.json"), *text = NULL;
+    uint64_t size = 0;
+    tsr_status st = path ? fs_read_whole(path, CONFIG_BYTES_MAX, &text, &size, err)
+                         : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+    if (st == TSR_OK) st = document_from_json(text, size, path, &model->arena, &model->config, err);
+    if (st == TSR_OK && model->config.kind != TSR_NODE_MAP) {
+        st = tsr_fail(err, TSR_E_INPUT, "%s: expected an object", path);
+    }
+    mem_free(text);
+    mem_free(path);
+    return st;
+}
+
+static tsr_status read_family(struct open_model *model, const char *folder, const char *name, tsr_node *family,
+                              tsr_error *err) {
+    char *path = fs_join(folder, name), *text = NULL;
+    uint64_t size = 0;
+    tsr_status st = path ? fs_read_whole(path, CONFIG_BYTES_MAX, &text, &size, err)
+                         : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+    if (st == TSR_OK) st = document_from_yaml(text, size, path, &model->arena, family, err);
+    mem_free(text);
+    mem_free(path);
+    return st;
+}
+
+static tsr_status read_folder(struct open_model *model, const char *folder, tsr_node *families, uint64_t *count,
+                              tsr_error *err) {
+    struct fs_list list = {0};
+    if (fs_kind_of(folder) != FS_FOLDER) return TSR_OK;
+    tsr_status st = fs_list(folder, false, &list, err);
+    for (uint64_t i = 0; i < list.count && st == TSR_OK; i++) {
+        if (!text_ends_with(list.names[i], ".yaml")) continue;
+        if (*count == FAMILIES_MAX) {
+            st = tsr_fail(err, TSR_E_LIMIT, "%s: more than %d family descriptions", folder, FAMILIES_MAX);
+        } else {
+            st = read_family(model, folder, list.names[i], &families[*count], err);
+            families[(*count)++].key = "";
+        }
+    }
+    fs_list_clear(&list);
+    return st;
+}
+
+/* Descriptions of earlier folders stand first, so they win. */
+static tsr_status read_families(struct open_model *model, const struct model_paths *paths, tsr_error *err) {
+    tsr_node *families = arena_alloc(&model->arena, FAMILIES_MAX, sizeof *families);
+    uint64_t count = 0;
+    tsr_status st = families ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for family descriptions");
+    for (uint64_t i = 0; i < paths->family_folder_count && st == TSR_OK; i++) {
+        st = read_folder(model, paths->family_folders[i], families, &count, err);
+    }
+    model->families =
+        (tsr_node){.key = "", .text = "", .kind = TSR_NODE_LIST, .children = families, .count = count};
+    return st;
+}
+
+static tsr_status create_best(struct open_model *model, const struct registry *registry, tsr_error *err) {
+    tsr_model_setup setup = {.struct_size = sizeof setup,
+                             .host = &model->services.host,
+                             .config = &model->config,
+                             .families = &model->families,
+                             .weights = model_weights_table(model->weights)};
+    int32_t best = 0;
+    for (uint64_t i = 0; registry_model_at(registry, i); i++) {
+        const tsr_model *candidate = registry_model_at(registry, i);
+        int32_t fit = candidate->probe(&setup);
+        if (fit > best) {
+            best = fit;
+            model->plugin = candidate;
+        }
+    }
+    if (!model->plugin) {
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: no model plugin knows this model_type", model->checkpoint.root);
+    }
+    tsr_status st = model->plugin->create(&setup, &model->self, err);
+    return st == TSR_OK ? TSR_OK : error_context(err, st, "%s", model->checkpoint.root);
+}
+
+tsr_status model_open(const char *path, const struct registry *registry, const struct model_paths *paths,
+                      const struct env *env, struct open_model *model, tsr_error *err) {
+    *model = (struct open_model){0};
+    host_services_init(&model->services, env);
+    tsr_status st = checkpoint_open(path, &model->checkpoint, err);
+    if (st == TSR_OK) st = read_config(model, err);
+    if (st == TSR_OK) st = read_families(model, paths, err);
+    if (st == TSR_OK) st = model_weights_create(&model->checkpoint, env, &model->weights, err);
+    if (st == TSR_OK) st = create_best(model, registry, err);
+    if (st == TSR_OK) {
+        model->info.struct_size = sizeof model->info;
+        model->plugin->info(model->self, &model->info);
+    }
+    return st;
+}
+
+void model_close(struct open_model *model) {
+    if (model->self) model->plugin->destroy(model->self);
+    model_weights_destroy(model->weights);
+    checkpoint_close(&model->checkpoint);
+    arena_clear(&model->arena);
+    *model = (struct open_model){0};
+}
