@@ -11,6 +11,9 @@ enum { SEARCH_STEPS = 16, FULL_PASSES = 4 };
 /* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
 #define LOG_SCALE_LEAST (-14.0)
 #define LOG_SCALE_MOST 8.0
+/* log2 of RMS over step at R bits is R - this for a Gaussian, log2(sqrt(2 pi e)) (Gish and Pierce 1968), and more for
+ * anything else of the same RMS, as nothing has more entropy. */
+#define LOG_GAUSSIAN 2.05
 /* Relative difference from the rate asked for that ends the search on a sample, and on the tensor. */
 #define SAMPLE_TOLERANCE 0.002
 #define TENSOR_TOLERANCE 0.004
@@ -20,14 +23,17 @@ struct search {
     double asked;
     double at, rate;   /* last trial */
     double low, high;  /* rate(low) > asked > rate(high) as far as known */
+    double most; /* largest log2(scale) to try */
     double slope;
     uint32_t trials;
 };
 
+/* From one bit on, the scale of a Gaussian bounds that of all others: weights that are all alike, which have no entropy
+ * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
 static struct search search_begin(double asked) {
-    /* RMS over step at high rate for a Gaussian: log2(sqrt(2 pi e)) = 2.05 (Gish and Pierce 1968). */
-    double guess = 2.05 - asked;
-    return (struct search){asked, guess, 0, LOG_SCALE_LEAST, LOG_SCALE_MOST, -1, 0};
+    double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
+    return (struct search){.asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most,
+                           .most = most, .slope = -1};
 }
 
 /* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
@@ -105,11 +111,10 @@ static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *byt
 static tsr_status build(struct scalar_encoder *encoder, const struct scalar_measure *measure,
                         struct scalar_counts *counts, struct scalar_points *points, struct search *search,
                         uint8_t **header, uint64_t *size, tsr_error *err) {
-    double bits = 0;
+    struct scalar_bits bits = {0, 0};
     reset_classes(encoder);
     tsr_status status = scalar_measure_run(measure, counts, err);
     if (status != TSR_OK) return status;
-    uint64_t weights = counts->sums.weights;
     if (measure->overshoot) scalar_rate_points(counts, points);
     status = scalar_rate_build(encoder, counts, points, &bits, err);
     if (status != TSR_OK) return status;
@@ -117,7 +122,8 @@ static tsr_status build(struct scalar_encoder *encoder, const struct scalar_meas
     *header = encoder->host->alloc(encoder->host, header_bound(encoder));
     if (!*header) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a header");
     status = make_header(encoder, *header, size, err);
-    search->rate = weights ? (bits + 8 * (double)*size) / (double)weights : search->asked;
+    bits.fixed += 8 * (double)*size;
+    search->rate = scalar_bits_rate(encoder, &bits, (double)counts->sums.weights);
     return status;
 }
 
@@ -135,8 +141,7 @@ static tsr_status build_at_rate(struct scalar_encoder *encoder, const tsr_row_so
         if (status != TSR_OK || encoder->settings.step > 0) break;
         if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
         double next = scalar_log2(encoder->scale) - (search->rate - search->asked) / search->slope;
-        if (next < LOG_SCALE_LEAST || next > LOG_SCALE_MOST) break;
-        encoder->scale = scalar_exp2(next);
+        encoder->scale = scalar_exp2(next < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : next > search->most ? search->most : next);
     }
     if (status == TSR_OK) status = writer->write(writer->ctx, header, size, err);
     encoder->host->free(encoder->host, header);

@@ -3,6 +3,8 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
 #include "scalar_rate.h"
 
+/* Most of the rate that fixed costs may take from the weights. */
+#define FIXED_SHARE 0.1
 /* Relative saving that finer probabilities must bring. */
 #define FINE_GAIN 0.0003
 
@@ -49,20 +51,27 @@ static uint64_t tile_count(const struct scalar_encoder *encoder) {
     return encoder->tensor->rows * encoder->tensor->columns / SCALAR_MEASURE_BLOCK + 1;
 }
 
+double scalar_bits_rate(const struct scalar_encoder *encoder, const struct scalar_bits *bits, double weights) {
+    double most = encoder->settings.bits * FIXED_SHARE;
+    if (weights == 0) return encoder->settings.bits;
+    return bits->weights / weights + (bits->fixed / weights < most ? bits->fixed / weights : most);
+}
+
 double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct scalar_counts *counts) {
-    double bits = (double)(counts->sums.side_bits + counts->sums.raw_bits);
-    double once = HEADER_BITS + (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
     double all = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
+    double part = all > 0 ? (double)counts->sums.weights / all : 1;
+    struct scalar_bits bits = {0, (double)(counts->sums.side_bits + counts->sums.raw_bits)};
+    bits.fixed += (HEADER_BITS + (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder)) * part;
     for (uint32_t b = 0; b < counts->buckets; b++) {
         uint64_t total = counts->sums.bucket_weights[b];
         for (uint32_t s = 0; total > 0 && s < SCALAR_SYMBOLS_MAX; s++) {
             uint64_t count = counts->symbols[b][s];
-            bits += entropy_bits(count, total);
-            if (count > 1) once += SYMBOL_TABLE_BITS;
-            if (s == SCALAR_SYMBOLS_MAX - 1) bits += 24 * (double)count;
+            bits.weights += entropy_bits(count, total);
+            if (count > 1) bits.fixed += SYMBOL_TABLE_BITS * part;
+            if (s == SCALAR_SYMBOLS_MAX - 1) bits.weights += 24 * (double)count;
         }
     }
-    return counts->sums.weights == 0 ? 0 : bits / (double)counts->sums.weights + once / all;
+    return scalar_bits_rate(encoder, &bits, (double)counts->sums.weights);
 }
 
 void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points) {
@@ -205,7 +214,7 @@ static double model_counts(const struct scalar_encoder *encoder, const struct sc
 }
 
 tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
-                             const struct scalar_points *points, double *bits, tsr_error *err) {
+                             const struct scalar_points *points, struct scalar_bits *bits, tsr_error *err) {
     unsigned shift = 0;
     while (counts->sums.weights >> shift > UINT32_MAX / 2) shift++;
     assign_classes(encoder, counts);
@@ -220,9 +229,10 @@ tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_count
     encoder->entropy->model_destroy(encoder->host, encoder->model);
     encoder->model = NULL;
     tsr_status status = encoder->entropy->model_create_contexts(encoder->host, model, &shape, &encoder->model, err);
-    *bits = status == TSR_OK ? encoder->entropy->model_cost(encoder->model, model) : 0;
+    double coded = status == TSR_OK ? encoder->entropy->model_cost(encoder->model, model) : 0;
     encoder->host->free(encoder->host, model);
-    *bits = *bits * (double)(UINT64_C(1) << shift) + outside + (double)(counts->sums.side_bits + counts->sums.raw_bits) +
-            (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
+    bits->weights = coded * (double)(UINT64_C(1) << shift) + outside;
+    bits->fixed = (double)(counts->sums.side_bits + counts->sums.raw_bits) +
+                  (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
     return status;
 }

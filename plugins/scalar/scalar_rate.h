@@ -6,8 +6,17 @@
 
 #include "scalar_measure.h"
 
-/* Bits a weight, by the entropy of the counts, side information included. `share` is the part of the tensor that was
- * measured. For the search; scalar_rate_build is exact. */
+/* Bits of a tensor in two parts. What does not shrink with the step (tables, steps, states of the coder, raw segments)
+ * may take a tenth of the rate asked for: in tiny or narrow tensors it would leave nothing for the weights. */
+struct scalar_bits {
+    double weights;
+    double fixed;
+};
+
+double scalar_bits_rate(const struct scalar_encoder *encoder, const struct scalar_bits *bits, double weights);
+
+/* Bits a weight as scalar_bits_rate sees them, by the entropy of the counts. For the search; scalar_rate_build is
+ * exact. */
 double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct scalar_counts *counts);
 
 /* Sums from which reconstruction points are made, by bucket and magnitude. */
@@ -19,9 +28,9 @@ struct scalar_points {
 void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points);
 
 /* Fills classes and model of the encoder (replacing an older model) from counts of the whole tensor, which are folded
- * from buckets into classes. *bits gets what all tiles will take, without the header. */
+ * from buckets into classes. *bits gets what all tiles will take. */
 tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
-                             const struct scalar_points *points, double *bits, tsr_error *err);
+                             const struct scalar_points *points, struct scalar_bits *bits, tsr_error *err);
 
 /* log2 of value > 0 and 2^x for |x| < 1000 by + - * / alone: the same bits on every machine, to about 1e-12. */
 double scalar_log2(double value);
