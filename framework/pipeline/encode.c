@@ -5,6 +5,7 @@
  * bring a wrong one back. */
 #include "encode.h"
 
+#include "facts.h"
 #include "lanes.h"
 #include "meter.h"
 
@@ -17,8 +18,6 @@
 #include <plugin/coder.h>
 #include <string.h>
 #include <tessera/version.h>
-
-#define READ_PIECE (UINT64_C(1) << 20)
 
 /* ---- keys ---- */
 
@@ -44,27 +43,6 @@ static tsr_status make_key(const struct plan_entry *entry, char key[DIGEST_HEX],
     return st;
 }
 
-/* Digest of a whole file, in pieces. */
-static tsr_status digest_file(const char *path, uint64_t *bytes, struct digest *digest, tsr_error *err) {
-    struct fs_file file = {0};
-    struct digest_state *state = digest_create();
-    uint8_t *buffer = mem_alloc(READ_PIECE);
-    tsr_status st = state && buffer ? fs_open(path, &file, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
-    for (uint64_t at = 0; st == TSR_OK && at < file.size; at += READ_PIECE) {
-        uint64_t size = min_u64(READ_PIECE, file.size - at);
-        st = fs_read_at(&file, at, buffer, size, err);
-        if (st == TSR_OK) digest_add(state, buffer, size);
-    }
-    if (st == TSR_OK) {
-        *bytes = file.size;
-        *digest = digest_end(state);
-    }
-    fs_close(&file);
-    mem_free(buffer);
-    digest_destroy(state);
-    return st;
-}
-
 /* ---- taking over ---- */
 
 struct taking {
@@ -80,7 +58,7 @@ static tsr_status take_over(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     if (!record || fs_kind_of(part->path) != FS_FILE) return TSR_OK;
     uint64_t bytes = 0;
     struct digest digest;
-    tsr_status st = digest_file(part->path, &bytes, &digest, err);
+    tsr_status st = facts_of_path(part->path, &bytes, &digest, err);
     if (st != TSR_OK) return st;
     part->done = bytes == record->bytes && digest_equal(&digest, &record->payload);
     part->bytes = bytes;
@@ -226,7 +204,7 @@ static tsr_status record_part(struct encoding *encoding, const struct plan_entry
                               tsr_error *err) {
     struct journal_part record = {.source = entry->digest};
     memcpy(record.key, part->key, DIGEST_HEX);
-    tsr_status st = digest_file(part->path, &record.bytes, &record.payload, err);
+    tsr_status st = facts_of_path(part->path, &record.bytes, &record.payload, err);
     if (st != TSR_OK) return st;
     pthread_mutex_lock(&encoding->journal_lock);
     st = journal_add_part(encoding->journal, &record, err);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The manifest's checksum guards against accidents, not against lies: every name, size and reference in it is checked
+ * against the files before it is used. */
+#include "stored.h"
+
+#include "members.h"
+
+#include <base/alloc.h>
+#include <base/checked.h>
+#include <base/error.h>
+#include <base/str.h>
+#include <format/container_read.h>
+#include <format/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MANIFEST_BYTES_MAX (UINT64_C(1) << 28)
+
+struct opening {
+    struct stored *stored;
+    const char *root;
+    tsr_error *err;
+};
+
+static tsr_status no_memory(const struct opening *opening) {
+    return tsr_fail(opening->err, TSR_E_NOMEM, "%s: out of memory", opening->root);
+}
+
+static tsr_status corrupt(const struct opening *opening, const char *subject, const char *what) {
+    return tsr_fail(opening->err, TSR_E_CORRUPT, "%s: " CONTAINER_MANIFEST ": %s: %s", opening->root, subject, what);
+}
+
+bool stored_is(const struct checkpoint *checkpoint) {
+    for (uint64_t i = 0; i < checkpoint->file_count; i++) {
+        if (container_is(&checkpoint->files[i].st)) return true;
+    }
+    return false;
+}
+
+/* ---- sources and tensors ---- */
+
+static tsr_status read_shape(const struct opening *opening, const json_t *member, struct stored_tensor *tensor,
+                             bool *bad) {
+    const json_t *shape = member_list(member, "shape", bad);
+    tensor->rank = json_array_size(shape);
+    if (tensor->rank > TSR_RANK_MAX) return corrupt(opening, tensor->name, "has too many extents");
+    for (uint64_t i = 0; i < tensor->rank; i++) {
+        const json_t *extent = json_array_get(shape, (size_t)i);
+        if (!json_is_integer(extent) || json_integer_value(extent) < 0) *bad = true;
+        tensor->shape[i] = (uint64_t)json_integer_value(extent);
+    }
+    return TSR_OK;
+}
+
+/* One tensor of source file `source`, which begins with the folder prefix `prefix`. */
+static tsr_status read_tensor(struct opening *opening, const json_t *member, const char *prefix,
+                              struct stored_tensor *tensor) {
+    bool bad = false;
+    tensor->name = arena_format(&opening->stored->arena, "%s%s", prefix, member_text(member, "name", &bad));
+    if (!tensor->name) return no_memory(opening);
+    tensor->dtype_name = member_text(member, "dtype", &bad);
+    tensor->role = member_text(member, "role", &bad);
+    tensor->regime = member_text(member, "regime", &bad);
+    tensor->bytes = member_count(member, "bytes", &bad);
+    tensor->digest = member_digest(member, "digest", &bad);
+    tensor->exact = member_bool(member, "exact", &bad);
+    tensor->alias_of = -1;
+    tensor->alias_name = json_string_value(json_object_get(member, "alias_of"));
+    tsr_status st = read_shape(opening, member, tensor, &bad);
+    if (st == TSR_OK && bad) st = corrupt(opening, tensor->name, "a member is missing or of another kind");
+    return st;
+}
+
+static tsr_status read_source(struct opening *opening, const json_t *member, struct stored_source *source,
+                              uint64_t index) {
+    struct stored *stored = opening->stored;
+    bool bad = false;
+    source->name = member_text(member, "name", &bad);
+    source->bytes = member_count(member, "bytes", &bad);
+    source->header_bytes = member_count(member, "header_bytes", &bad);
+    source->digest = member_digest(member, "digest", &bad);
+    const char *prefix = member_text(member, "prefix", &bad);
+    const json_t *tensors = member_list(member, "tensors", &bad);
+    if (bad || !fs_is_inside(source->name)) return corrupt(opening, source->name, "is no valid source file");
+    uint64_t offset = source->header_bytes;
+    for (size_t i = 0; i < json_array_size(tensors); i++) {
+        struct stored_tensor *tensor = &stored->tensors[stored->tensor_count++];
+        tsr_status st = read_tensor(opening, json_array_get(tensors, i), prefix, tensor);
+        if (st != TSR_OK) return st;
+        tensor->source = index;
+        tensor->offset = offset;
+        if (!checked_add(offset, tensor->bytes, &offset)) return corrupt(opening, tensor->name, "is too large");
+    }
+    return offset == source->bytes ? TSR_OK : corrupt(opening, source->name, "its tensors do not fill it");
+}
+
+static tsr_status read_sources(struct opening *opening) {
+    struct stored *stored = opening->stored;
+    bool bad = false;
+    const json_t *sources = member_list(stored->manifest, "sources", &bad);
+    uint64_t count = 0;
+    if (bad) return corrupt(opening, "sources", "is no list");
+    for (size_t i = 0; i < json_array_size(sources); i++) {
+        count += json_array_size(json_object_get(json_array_get(sources, i), "tensors"));
+    }
+    stored->source_count = json_array_size(sources);
+    stored->sources = arena_alloc(&stored->arena, stored->source_count + 1, sizeof *stored->sources);
+    stored->tensors = arena_alloc(&stored->arena, count + 1, sizeof *stored->tensors);
+    if (!stored->sources || !stored->tensors) return no_memory(opening);
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < stored->source_count && st == TSR_OK; i++) {
+        st = read_source(opening, json_array_get(sources, (size_t)i), &stored->sources[i], i);
+    }
+    return st;
+}
+
+/* ---- where the payloads are ---- */
+
+static int compare_names(const void *a, const void *b) {
+    const struct stored_tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static tsr_status find_payload(struct opening *opening, struct stored_tensor *tensor) {
+    const struct stored *stored = opening->stored;
+    const struct checkpoint_tensor *found = checkpoint_find(&stored->checkpoint, tensor->name);
+    if (!found) return corrupt(opening, tensor->name, "has no payload");
+    tensor->st = &stored->checkpoint.files[found->file].st;
+    tensor->entry = found->entry;
+    return TSR_OK;
+}
+
+/* An alias takes the payload of its target, which must hold as many bytes and be no alias itself. */
+static tsr_status resolve_alias(struct opening *opening, struct stored_tensor *tensor,
+                                struct stored_tensor **by_name) {
+    const struct stored *stored = opening->stored;
+    const struct stored_tensor wanted = {.name = tensor->alias_name}, *key = &wanted;
+    struct stored_tensor **found =
+        bsearch(&key, by_name, (size_t)stored->tensor_count, sizeof *by_name, compare_names);
+    if (!found || (*found)->alias_name) return corrupt(opening, tensor->name, "its alias leads nowhere");
+    if ((*found)->bytes != tensor->bytes || !digest_equal(&(*found)->digest, &tensor->digest)) {
+        return corrupt(opening, tensor->name, "differs from the tensor it is an alias of");
+    }
+    tensor->alias_of = *found - stored->tensors;
+    tensor->st = (*found)->st;
+    tensor->entry = (*found)->entry;
+    return TSR_OK;
+}
+
+static tsr_status find_payloads(struct opening *opening) {
+    struct stored *stored = opening->stored;
+    struct stored_tensor **by_name = mem_alloc_array(stored->tensor_count, sizeof *by_name);
+    tsr_status st = by_name ? TSR_OK : no_memory(opening);
+    for (uint64_t i = 0; st == TSR_OK && i < stored->tensor_count; i++) {
+        by_name[i] = &stored->tensors[i];
+        if (!stored->tensors[i].alias_name) st = find_payload(opening, &stored->tensors[i]);
+    }
+    if (st == TSR_OK) qsort(by_name, (size_t)stored->tensor_count, sizeof *by_name, compare_names);
+    for (uint64_t i = 0; st == TSR_OK && i < stored->tensor_count; i++) {
+        if (stored->tensors[i].alias_name) st = resolve_alias(opening, &stored->tensors[i], by_name);
+    }
+    mem_free(by_name);
+    return st;
+}
+
+/* ---- extras ---- */
+
+static tsr_status read_extra(const struct opening *opening, const json_t *member, struct stored_extra *extra) {
+    bool bad = false;
+    extra->name = member_text(member, "name", &bad);
+    extra->bytes = member_count(member, "bytes", &bad);
+    const char *kept = member_text(member, "kept", &bad);
+    extra->kept = !strcmp(kept, "copy") ? STORED_COPY : !strcmp(kept, "blob") ? STORED_BLOB : STORED_NONE;
+    if (extra->kept != STORED_NONE) extra->digest = member_digest(member, "digest", &bad);
+    if (bad || !fs_is_inside(extra->name)) return corrupt(opening, extra->name, "is no valid file");
+    return TSR_OK;
+}
+
+static tsr_status read_extras(struct opening *opening) {
+    struct stored *stored = opening->stored;
+    bool bad = false;
+    const json_t *extras = member_list(stored->manifest, "extras", &bad);
+    if (bad) return corrupt(opening, "extras", "is no list");
+    stored->extra_count = json_array_size(extras);
+    stored->extras = arena_alloc(&stored->arena, stored->extra_count + 1, sizeof *stored->extras);
+    if (!stored->extras) return no_memory(opening);
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < stored->extra_count && st == TSR_OK; i++) {
+        st = read_extra(opening, json_array_get(extras, (size_t)i), &stored->extras[i]);
+    }
+    return st;
+}
+
+/* ---- the whole ---- */
+
+tsr_status stored_blob(const struct stored *stored, const char *prefix, const char *name, uint64_t limit, char **bytes,
+                       uint64_t *size, tsr_error *err) {
+    struct str full = {0};
+    str_add_format(&full, "%s%s", prefix, name);
+    if (full.failed) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
+    const struct checkpoint_tensor *found = checkpoint_find(&stored->checkpoint, full.text);
+    tsr_status st = found ? blob_read(&stored->checkpoint.files[found->file].st, found->entry, limit, bytes, size, err)
+                          : tsr_fail(err, TSR_E_CORRUPT, "%s: \"%s\" is not there", stored->checkpoint.root, full.text);
+    str_clear(&full);
+    return st;
+}
+
+static tsr_status read_manifest(struct opening *opening) {
+    char *text = NULL;
+    uint64_t size = 0;
+    tsr_status st = stored_blob(opening->stored, CONTAINER_MANIFEST, "", MANIFEST_BYTES_MAX, &text, &size, opening->err);
+    if (st == TSR_OK) {
+        st = json_parse(text, (size_t)size, CONTAINER_MANIFEST, &opening->stored->manifest, opening->err);
+        if (st == TSR_E_INPUT) st = error_context(opening->err, TSR_E_CORRUPT, "%s", opening->root);
+    }
+    mem_free(text);
+    return st;
+}
+
+tsr_status stored_open(const char *path, struct stored *stored, tsr_error *err) {
+    struct opening opening = {stored, path, err};
+    tsr_status st = checkpoint_open(path, &stored->checkpoint, err);
+    if (st != TSR_OK) return st;
+    if (!stored_is(&stored->checkpoint)) {
+        return tsr_fail(err, TSR_E_INPUT, "%s: is not a compressed checkpoint", path);
+    }
+    for (uint64_t i = 0; i < stored->checkpoint.file_count && st == TSR_OK; i++) {
+        st = container_check(&stored->checkpoint.files[i].st, err);
+    }
+    if (st == TSR_OK) st = read_manifest(&opening);
+    if (st == TSR_OK) st = read_sources(&opening);
+    if (st == TSR_OK) st = find_payloads(&opening);
+    return st == TSR_OK ? read_extras(&opening) : st;
+}
+
+void stored_close(struct stored *stored) {
+    json_decref(stored->manifest);
+    checkpoint_close(&stored->checkpoint);
+    arena_clear(&stored->arena);
+    *stored = (struct stored){0};
+}
