@@ -103,7 +103,7 @@ tsr_status decoder_tile(const struct decoder *decoder, uint64_t index, uint64_t 
     if (st == TSR_OK) {
         st = coder_decode_tile(decoder->coder, index, stored, tile->bytes, tile->raw, dst, worker, err);
         if (st != TSR_OK) {
-            st = error_context(err, st, "tensor \"%s\": tile %llu", decoder->payload.name, (unsigned long long)index);
+            st = error_context(err, st, "tensor \"%s\"", decoder->payload.name);
         }
     }
     mem_free(stored);

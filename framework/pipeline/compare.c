@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tiles are measured on any worker, each into a metric of its own, and joined in their order, so that the sums are the
+ * same for any number of workers. */
+#include "compare.h"
+
+#include "decoder.h"
+#include "lanes.h"
+#include "meter.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <format/dtype.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define COMPARE_BYTES (UINT64_C(1) << 18)
+
+struct comparing {
+    const struct checkpoint *checkpoint;
+    const struct plan *plan;
+    const struct stored *stored;
+    const struct registry *registry;
+    const struct env *env;
+    struct outcome *outcomes;
+    struct meter meter;
+};
+
+/* One tensor. */
+struct comparing_one {
+    struct comparing *all;
+    const struct plan_entry *entry;
+    struct metric *pieces; /* [tiles], NULL for exact codecs */
+    atomic_bool differs;
+    atomic_ullong first_different_row;
+};
+
+static tsr_status read_source(void *ctx, uint64_t offset, void *bytes, uint64_t size, tsr_error *err) {
+    struct comparing_one *one = ctx;
+    return checkpoint_read(one->all->checkpoint, one->entry->source, offset, bytes, size, err);
+}
+
+/* ---- metrics ---- */
+
+static double row_error(double error_energy, double source_energy) {
+    if (error_energy == 0) return 0;
+    return source_energy > 0 ? sqrt(error_energy / source_energy) : INFINITY;
+}
+
+void compare_join(struct metric *sum, const struct metric *piece) {
+    if (sum->rows == 0 || piece->worst_row_error > sum->worst_row_error) {
+        sum->worst_row_error = piece->worst_row_error;
+        sum->worst_row = piece->worst_row;
+    }
+    sum->source_energy += piece->source_energy;
+    sum->decoded_energy += piece->decoded_energy;
+    sum->dot += piece->dot;
+    sum->error_energy += piece->error_energy;
+    if (piece->max_abs_error > sum->max_abs_error) sum->max_abs_error = piece->max_abs_error;
+    sum->rows += piece->rows;
+    sum->weights += piece->weights;
+    sum->not_finite += piece->not_finite;
+}
+
+/* Joins the pieces of one long row first, so that its relative error is the row's. */
+static void join_all(const struct decoder *decoder, const struct metric *pieces, struct metric *sum) {
+    uint64_t width = ceil_div(decoder->grid.columns, decoder->grid.tile_columns);
+    for (uint64_t i = 0; i < decoder->grid.count; i += width) {
+        struct metric row = pieces[i];
+        for (uint64_t j = 1; j < width; j++) compare_join(&row, &pieces[i + j]);
+        if (width > 1) {
+            row.rows = 1;
+            row.worst_row_error = row_error(row.error_energy, row.source_energy);
+        }
+        compare_join(sum, &row);
+    }
+}
+
+static tsr_status measure(struct comparing_one *one, const tsr_tile *tile, const void *source, const void *decoded,
+                          tsr_error *err) {
+    int32_t dtype = one->entry->source->entry->dtype;
+    uint64_t size = dtype_bits(dtype) / 8 * tile->columns;
+    float *rows = mem_alloc_array(2 * tile->columns, sizeof *rows);
+    if (!rows) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", one->entry->source->name);
+    for (uint64_t i = 0; i < tile->rows; i++) {
+        dtype_to_f32(dtype, (const uint8_t *)source + i * size, tile->columns, rows);
+        dtype_to_f32(dtype, (const uint8_t *)decoded + i * size, tile->columns, rows + tile->columns);
+        metric_add_row(&one->pieces[tile->index], tile->first_row + i, rows, rows + tile->columns, tile->columns);
+    }
+    mem_free(rows);
+    return TSR_OK;
+}
+
+/* ---- one tensor ---- */
+
+static void note_difference(struct comparing_one *one, uint64_t row) {
+    unsigned long long before = atomic_load(&one->first_different_row);
+    while (row < before && !atomic_compare_exchange_weak(&one->first_different_row, &before, row)) {
+    }
+    atomic_store(&one->differs, true);
+}
+
+static tsr_status compare_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes,
+                               void *scratch, tsr_error *err) {
+    struct comparing_one *one = ctx;
+    uint8_t *source = mem_alloc_aligned(tile->bytes);
+    if (!source) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", one->entry->source->name);
+    tsr_status st = order_gather(&decoder->order, tile, read_source, one, source, scratch, err);
+    if (st == TSR_OK && memcmp(source, bytes, tile->bytes) != 0) note_difference(one, tile->first_row);
+    if (st == TSR_OK && one->pieces) st = measure(one, tile, source, bytes, err);
+    if (st == TSR_OK) meter_add(&one->all->meter, NULL, tile->bytes);
+    mem_free(source);
+    return st;
+}
+
+static tsr_status check_outcome(struct comparing_one *one, const struct outcome *outcome, tsr_error *err) {
+    const struct plan_entry *entry = one->entry;
+    const char *name = entry->source->name;
+    const struct metric *metric = &outcome->metric;
+    if (!outcome->identical && (entry->codec->flags & TSR_CODEC_EXACT)) {
+        return tsr_fail(err, TSR_E_GATE, "%s: row %llu: codec %s is exact, but the decoded bytes differ from the source",
+                        name, (unsigned long long)atomic_load(&one->first_different_row), entry->codec->name);
+    }
+    if (metric->not_finite) {
+        return tsr_fail(err, TSR_E_GATE, "%s: %llu elements that were or became NaN or Inf differ from the source", name,
+                        (unsigned long long)metric->not_finite);
+    }
+    if (entry->row_error_max > 0 && metric->worst_row_error > entry->row_error_max) {
+        return tsr_fail(err, TSR_E_GATE, "%s: row %llu has a relative error of %.6g, row_error_max is %.6g", name,
+                        (unsigned long long)metric->worst_row, metric->worst_row_error, entry->row_error_max);
+    }
+    return TSR_OK;
+}
+
+/* The stored head must say what the plan wanted, else the right bytes were decoded in a wrong way. */
+static tsr_status check_head(const struct plan_entry *entry, const struct decoder *decoder, tsr_error *err) {
+    const struct payload_head *head = &decoder->payload.head;
+    const struct safetensors_entry *source = entry->source->entry;
+    bool same = head->dtype == source->dtype && head->bytes == source->bytes && head->rank == source->rank &&
+                !memcmp(head->shape, source->shape, source->rank * sizeof source->shape[0]) &&
+                !strcmp(head->codec_id, entry->codec->id) && !strcmp(head->params, entry->params.canonical);
+    return same ? TSR_OK : tsr_fail(err, TSR_E_GATE, "%s: the stored head is not the planned one", entry->source->name);
+}
+
+static tsr_status compare_decoder(struct comparing_one *one, const struct decoder *decoder, struct outcome *outcome,
+                                  tsr_error *err) {
+    bool measured = !(one->entry->codec->flags & TSR_CODEC_EXACT) && dtype_is_float(one->entry->source->entry->dtype);
+    tsr_status st = check_head(one->entry, decoder, err);
+    if (st != TSR_OK) return st;
+    if (measured) {
+        one->pieces = mem_alloc_zero(decoder->grid.count, sizeof *one->pieces);
+        if (!one->pieces) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", one->entry->source->name);
+    }
+    st = decoder_each(decoder, compare_tile, one, err);
+    if (st == TSR_OK) {
+        outcome->identical = !atomic_load(&one->differs);
+        if (measured) join_all(decoder, one->pieces, &outcome->metric);
+        st = check_outcome(one, outcome, err);
+    }
+    mem_free(one->pieces);
+    return st;
+}
+
+/* An alias is believed by its digest when planning; here its bytes are compared. */
+static tsr_status compare_alias(const struct comparing *all, const struct plan_entry *alias, tsr_error *err) {
+    const struct plan_entry *target = &all->plan->entries[alias->alias_of];
+    uint8_t *buffer = mem_alloc(2 * COMPARE_BYTES);
+    tsr_status st = buffer ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", alias->source->name);
+    uint64_t bytes = alias->source->entry->bytes;
+    if (st == TSR_OK && bytes != target->source->entry->bytes) {
+        st = tsr_fail(err, TSR_E_GATE, "%s: is not as long as %s", alias->source->name, target->source->name);
+    }
+    for (uint64_t at = 0; st == TSR_OK && at < bytes; at += COMPARE_BYTES) {
+        uint64_t size = min_u64(COMPARE_BYTES, bytes - at);
+        st = checkpoint_read(all->checkpoint, alias->source, at, buffer, size, err);
+        if (st == TSR_OK) st = checkpoint_read(all->checkpoint, target->source, at, buffer + COMPARE_BYTES, size, err);
+        if (st == TSR_OK && memcmp(buffer, buffer + COMPARE_BYTES, size) != 0) {
+            st = tsr_fail(err, TSR_E_GATE, "%s: differs from %s", alias->source->name, target->source->name);
+        }
+    }
+    mem_free(buffer);
+    return st;
+}
+
+static tsr_status compare_one(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct comparing *all = ctx;
+    (void)worker;
+    const struct plan_entry *entry = &all->plan->entries[index];
+    const struct stored_tensor *tensor = &all->stored->tensors[index];
+    tsr_status st = meter_check_cancel(all->env, err);
+    if (st != TSR_OK || entry->alias_of >= 0) return st == TSR_OK ? compare_alias(all, entry, err) : st;
+    struct comparing_one one = {.all = all, .entry = entry};
+    struct decoder decoder = {0};
+    atomic_init(&one.differs, false);
+    atomic_init(&one.first_different_row, UINT64_MAX);
+    st = decoder_open(tensor->st, tensor->entry, all->registry, all->env, &decoder, err);
+    if (st == TSR_OK) st = compare_decoder(&one, &decoder, &all->outcomes[index], err);
+    decoder_close(&decoder);
+    all->outcomes[index].payload_bytes = tensor->entry->bytes;
+    if (st == TSR_OK) meter_add(&all->meter, entry->source->name, 0);
+    return st;
+}
+
+/* ---- all of them ---- */
+
+/* The staged manifest lists exactly the plan's tensors. */
+static tsr_status check_list(const struct plan *plan, const struct stored *stored, tsr_error *err) {
+    if (plan->count != stored->tensor_count) {
+        return tsr_fail(err, TSR_E_GATE, "%llu tensors were stored, %llu planned", (unsigned long long)stored->tensor_count,
+                        (unsigned long long)plan->count);
+    }
+    for (uint64_t i = 0; i < plan->count; i++) {
+        const struct plan_entry *entry = &plan->entries[i];
+        const struct stored_tensor *tensor = &stored->tensors[i];
+        if (!strcmp(tensor->name, entry->source->name) && tensor->alias_of == entry->alias_of &&
+            digest_equal(&tensor->digest, &entry->digest)) {
+            continue;
+        }
+        return tsr_fail(err, TSR_E_GATE, "%s: the stored tensor is not the planned one", entry->source->name);
+    }
+    return TSR_OK;
+}
+
+tsr_status compare_staged(const struct checkpoint *checkpoint, const struct plan *plan, const struct stored *stored,
+                          const struct registry *registry, const struct env *env, struct outcome *outcomes,
+                          tsr_error *err) {
+    struct comparing all = {.checkpoint = checkpoint, .plan = plan, .stored = stored, .registry = registry, .env = env,
+                            .outcomes = outcomes};
+    tsr_status st = check_list(plan, stored, err);
+    uint64_t *bytes = st == TSR_OK ? mem_alloc_array(plan->count, sizeof *bytes) : NULL;
+    if (st == TSR_OK && !bytes) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of tensors");
+    if (st != TSR_OK) return st;
+    uint64_t total = 0, items = 0;
+    for (uint64_t i = 0; i < plan->count; i++) {
+        bytes[i] = plan->entries[i].source->entry->bytes;
+        if (plan->entries[i].alias_of >= 0) continue;
+        total += bytes[i];
+        items++;
+    }
+    meter_begin(&all.meter, env, "verify", total, items);
+    st = lanes_run(env, bytes, plan->count, compare_one, &all, err);
+    meter_end(&all.meter);
+    mem_free(bytes);
+    for (uint64_t i = 0; st == TSR_OK && i < plan->count; i++) {
+        if (plan->entries[i].alias_of >= 0) outcomes[i] = outcomes[plan->entries[i].alias_of];
+        if (plan->entries[i].alias_of >= 0) outcomes[i].payload_bytes = 0;
+    }
+    return st;
+}
