@@ -150,7 +150,6 @@ static void add_tensor(struct members *list, const struct receipt_input *in, uin
     set_storage(&tensor, in->plan, entry);
     members_count(&tensor, "source_bytes", source->bytes);
     members_count(&tensor, "bytes", in->outcomes[index].payload_bytes);
-    members_count(&tensor, "predicted_bytes", entry->predicted_bytes);
     set_errors(&tensor, &in->outcomes[index]);
     members_real(&tensor, "row_error_max", entry->row_error_max > 0 ? entry->row_error_max : INFINITY);
     members_text(&tensor, "note", entry->note);

@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "receipt.h"
 
+#include <base/str.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ tsr_status receipt_run(const struct run_facts *facts, json_t **run, tsr_error *e
     if (gethostname(host, sizeof host - 1)) host[0] = '\0';
     cpu_name(cpu);
     set_time(&whole, facts->started);
-    members_text(&whole, "host", host);
+    members_text(&whole, "host", text_is_utf8(host, strlen(host)) ? host : NULL);
     members_text(&whole, "cpu", cpu);
     members_count(&whole, "workers", facts->workers);
     members_count(&whole, "resumes", facts->runs ? facts->runs - 1 : 0);

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * compress: plan, encode, assemble, verify from disk, publish. Each stage leaves what it did where the next run of the same
+ * command finds it; only the last step touches OUT's own name. The journal learns of the publication before it happens,
+ * so that a run that dies right after it is known to be finished. */
+#include "assemble.h"
+#include "compare.h"
+#include "job.h"
+#include "meter.h"
+#include "plan_json.h"
+#include "receipt.h"
+#include "seal.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <base/pool.h>
+#include <base/str.h>
+#include <format/container_read.h>
+#include <string.h>
+#include <time.h>
+
+/* Room beyond payloads: heads, directories, manifest, receipt. */
+#define DISK_SLACK_BYTES (UINT64_C(4) << 20)
+
+struct compressing {
+    const struct job_compress_options *options;
+    const struct registry *registry;
+    const struct job_paths *paths;
+    const struct env *env;
+    struct arena arena;
+    struct checkpoint checkpoint;
+    struct config config;
+    struct plan plan;
+    struct work work;
+    struct journal journal;
+    struct parts parts;
+    struct layout layout;
+    struct source_facts facts;
+    struct outcome *outcomes;
+    struct run_facts run;
+    json_t *receipt;
+    tsr_error *err;
+};
+
+static double now(void) {
+    struct timespec time;
+    return clock_gettime(CLOCK_MONOTONIC, &time) ? 0 : (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* ---- before any work ---- */
+
+static tsr_status fail_exists(struct compressing *job) {
+    return tsr_fail(job->err, TSR_E_CONFIG, "%s: exists, --force replaces it", job->options->output);
+}
+
+static tsr_status open_input(struct compressing *job) {
+    const char *output = job->options->output;
+    tsr_status st = work_check_apart(job->options->model, output, job->err);
+    if (st != TSR_OK) return st;
+    if (fs_kind_of(output) != FS_ABSENT && !job->options->force && !work_exists(output)) return fail_exists(job);
+    st = plan_config(job->options->config, job->registry, job->paths, &job->arena, &job->config, job->err);
+    if (st == TSR_OK) st = checkpoint_open(job->options->model, &job->checkpoint, job->err);
+    if (st != TSR_OK) return st;
+    for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
+        if (!container_is(&job->checkpoint.files[i].st)) continue;
+        return tsr_fail(job->err, TSR_E_INPUT, "%s: %s is already compressed, decompress it first", job->options->model,
+                        job->checkpoint.files[i].name);
+    }
+    return TSR_OK;
+}
+
+static tsr_status make_plan(struct compressing *job, bool predict) {
+    struct plan_options options = {job->paths->role_folders, job->paths->role_folder_count, predict};
+    plan_close(&job->plan);
+    return plan_make(&job->checkpoint, &job->config, job->registry, &options, job->env, &job->plan, job->err);
+}
+
+/* Parts and staged files stand beside each other for a while: twice the output. Trial encodings are made only where the
+ * source's own size would not fit. */
+static tsr_status check_disk(struct compressing *job) {
+    uint64_t small = DISK_SLACK_BYTES, available = fs_free_bytes(job->options->output);
+    char need[32], have[32];
+    for (uint64_t i = 0; i < job->checkpoint.extra_count; i++) {
+        small += min_u64(job->checkpoint.extras[i].bytes, EXTRA_BYTES_MAX);
+    }
+    if (available / 2 > job->plan.unique_bytes + small) return TSR_OK;
+    tsr_status st = make_plan(job, true);
+    uint64_t needed = 2 * job->plan.predicted_bytes + small;
+    if (st != TSR_OK || needed <= available) return st;
+    return tsr_fail(job->err, TSR_E_IO, "%s: needs about %s of disk while it is made, %s are free", job->options->output,
+                    text_bytes(needed, need, sizeof need), text_bytes(available, have, sizeof have));
+}
+
+/* ---- what an earlier run left ---- */
+
+/* True when OUT is what the journal said would be published: the run died after its last step. */
+static bool is_published(struct compressing *job) {
+    char hex[DIGEST_HEX];
+    if (!job->journal.published[0]) return false;
+    char *path = fs_join(job->options->output, RECEIPT_NAME);
+    tsr_status st = path && fs_kind_of(path) == FS_FILE ? seal_read(path, &job->receipt, hex, NULL) : TSR_E_INPUT;
+    mem_free(path);
+    if (st == TSR_OK && !strcmp(hex, job->journal.published)) return true;
+    json_decref(job->receipt);
+    job->receipt = NULL;
+    return false;
+}
+
+static tsr_status open_work(struct compressing *job) {
+    char *journal = NULL;
+    tsr_status st = work_open(job->options->output, &job->work, job->err);
+    if (st == TSR_OK && job->options->restart) st = work_clear_all(&job->work, job->err);
+    if (st == TSR_OK) st = work_path(job->work.folder, "journal", &journal, job->err);
+    if (st == TSR_OK) st = journal_open(journal, &job->journal, job->err);
+    if (st == TSR_OK) st = fs_sync_folder(job->work.folder, job->err);
+    mem_free(journal);
+    return st;
+}
+
+/* Work of an earlier run is looked at before planning, which reads the whole source. */
+static tsr_status finish_earlier(struct compressing *job, bool *finished) {
+    *finished = false;
+    if (!work_exists(job->options->output)) return TSR_OK;
+    tsr_status st = open_work(job);
+    if (st != TSR_OK) return st;
+    if (is_published(job)) {
+        *finished = true;
+        journal_close(&job->journal);
+        return work_remove(&job->work, job->err);
+    }
+    if (fs_kind_of(job->options->output) == FS_ABSENT || job->options->force) return TSR_OK;
+    bool begun = job->journal.runs > 0;
+    journal_close(&job->journal);
+    if (!begun) (void)work_remove(&job->work, NULL);
+    return fail_exists(job);
+}
+
+/* ---- stages ---- */
+
+static tsr_status write_plan(struct compressing *job) {
+    json_t *plan = NULL;
+    char *path = NULL, hex[DIGEST_HEX];
+    tsr_status st = plan_json_make(job->options->model, &job->config, &job->plan, &job->parts, &plan, job->err);
+    if (st == TSR_OK) st = work_path(job->work.folder, "plan.json", &path, job->err);
+    if (st == TSR_OK) st = seal_write(path, plan, hex, job->err);
+    json_decref(plan);
+    mem_free(path);
+    return st;
+}
+
+static tsr_status encode(struct compressing *job) {
+    tsr_status st = parts_open(&job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
+    if (st == TSR_OK) st = write_plan(job);
+    if (st == TSR_OK) st = journal_add_run(&job->journal, job->err);
+    if (st != TSR_OK) return st;
+    if (job->parts.reused) {
+        env_log(job->env, TSR_LOG_INFO, "%s: resuming, %llu of %llu tensors are there", job->options->output,
+                (unsigned long long)job->parts.reused, (unsigned long long)job->plan.count);
+    }
+    job->run.runs = job->journal.runs;
+    job->run.reused_parts = job->parts.reused;
+    return parts_encode(&job->checkpoint, &job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
+}
+
+static tsr_status assemble_staged(struct compressing *job) {
+    struct assembly assembly = {&job->checkpoint, &job->plan, &job->work, &job->parts, &job->layout, job->env};
+    tsr_status st = layout_make(&job->checkpoint, &job->plan, &job->parts, job->options->max_shard_bytes, job->env,
+                                &job->layout, job->err);
+    return st == TSR_OK ? assemble(&assembly, &job->arena, &job->facts, job->err) : st;
+}
+
+static tsr_status verify_staged(struct compressing *job) {
+    struct stored stored = {0};
+    job->outcomes = arena_alloc(&job->arena, job->plan.count + 1, sizeof *job->outcomes);
+    if (!job->outcomes) return tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->options->output);
+    tsr_status st = stored_open(job->work.staged, &stored, job->err);
+    if (st == TSR_OK) {
+        st = compare_staged(&job->checkpoint, &job->plan, &stored, job->registry, job->env, job->outcomes, job->err);
+    }
+    stored_close(&stored);
+    for (uint64_t i = 0; st == TSR_OK && i < job->checkpoint.file_count; i++) {
+        st = fs_unchanged(&job->checkpoint.files[i].st.file, job->err);
+    }
+    return st;
+}
+
+static tsr_status write_sealed(struct compressing *job, const char *name, const json_t *value, char hex[DIGEST_HEX]) {
+    char *path = fs_join(job->work.staged, name);
+    tsr_status st = path ? seal_write(path, value, hex, job->err)
+                         : tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", name);
+    mem_free(path);
+    return st;
+}
+
+static tsr_status write_receipts(struct compressing *job) {
+    struct receipt_input input = {&job->checkpoint, &job->config, &job->plan,     &job->layout,
+                                  &job->facts,      job->outcomes, job->work.staged};
+    char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
+    json_t *run = NULL;
+    tsr_status st = receipt_make(&input, &job->receipt, job->err);
+    if (st == TSR_OK) st = write_sealed(job, RECEIPT_NAME, job->receipt, hex);
+    if (st == TSR_OK) st = receipt_run(&job->run, &run, job->err);
+    if (st == TSR_OK) st = write_sealed(job, RUN_NAME, run, run_hex);
+    if (st == TSR_OK) st = journal_add_published(&job->journal, hex, job->err);
+    if (st == TSR_OK && json_object_set_new(job->receipt, "digest", json_string(hex))) {
+        st = tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", RECEIPT_NAME);
+    }
+    json_decref(run);
+    return st;
+}
+
+/* After the rename nothing can fail any more; what cannot be cleared away is only a warning. */
+static tsr_status publish(struct compressing *job) {
+    tsr_error why = {0};
+    tsr_status st = work_publish(&job->work, job->err);
+    if (st != TSR_OK) return st;
+    journal_close(&job->journal);
+    if (work_remove(&job->work, &why) != TSR_OK) {
+        env_log(job->env, TSR_LOG_WARNING, "the output is complete, but its work folder stays: %s", why.message);
+    }
+    return TSR_OK;
+}
+
+/* Runs one stage and keeps its time. */
+static tsr_status timed(struct compressing *job, tsr_status (*stage)(struct compressing *), double *seconds) {
+    double start = now();
+    tsr_status st = meter_check_cancel(job->env, job->err);
+    if (st == TSR_OK) st = stage(job);
+    *seconds = now() - start;
+    return st;
+}
+
+static tsr_status plan_and_check(struct compressing *job) {
+    tsr_status st = make_plan(job, false);
+    return st == TSR_OK ? check_disk(job) : st;
+}
+
+static tsr_status run_stages(struct compressing *job) {
+    tsr_status st = timed(job, plan_and_check, &job->run.seconds_plan);
+    if (st == TSR_OK && !job->work.folder) st = open_work(job);
+    if (st == TSR_OK) st = timed(job, encode, &job->run.seconds_encode);
+    if (st == TSR_OK) st = timed(job, assemble_staged, &job->run.seconds_assemble);
+    if (st == TSR_OK) st = timed(job, verify_staged, &job->run.seconds_verify);
+    if (st == TSR_OK) st = write_receipts(job);
+    if (st == TSR_OK) st = publish(job);
+    if (st == TSR_E_CANCELLED && job->work.folder) {
+        tsr_fail(job->err, st, "%s: interrupted, the same command goes on from here", job->options->output);
+    }
+    return st;
+}
+
+static void close_all(struct compressing *job) {
+    layout_close(&job->layout);
+    parts_close(&job->parts);
+    journal_close(&job->journal);
+    work_close(&job->work);
+    plan_close(&job->plan);
+    checkpoint_close(&job->checkpoint);
+    arena_clear(&job->arena);
+    json_decref(job->receipt);
+}
+
+tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,
+                        const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
+    struct compressing job = {.options = options, .registry = registry, .paths = paths, .env = env, .err = err};
+    bool finished = false;
+    job.run.started = (int64_t)time(NULL);
+    job.run.workers = pool_workers(env->pool);
+    tsr_status st = open_input(&job);
+    if (st == TSR_OK) st = finish_earlier(&job, &finished);
+    if (st == TSR_OK && !finished) st = run_stages(&job);
+    if (st == TSR_OK) {
+        *result = job.receipt;
+        job.receipt = NULL;
+    }
+    close_all(&job);
+    return st;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One object a tensor. What a trial encoding said is called predicted; bounds are estimates. */
+#include "plan_json.h"
+
+#include "job.h"
+#include "members.h"
+
+#include <math.h>
+#include <policy/bound.h>
+#include <stdio.h>
+
+static void set_rule(struct members *tensor, const struct config *config, const struct plan_entry *entry) {
+    char text[512];
+    if (entry->rule) {
+        (void)snprintf(text, sizeof text, "%s:%u", config->path, entry->rule->line);
+    } else {
+        (void)snprintf(text, sizeof text, "(built in)");
+    }
+    members_text(tensor, "rule", text);
+}
+
+static double bits_per_weight(const struct plan_entry *entry) {
+    double weights = (double)entry->rows * (double)entry->columns;
+    return weights > 0 ? (double)entry->predicted_bytes * 8 / weights : 0;
+}
+
+static void set_prediction(struct members *tensor, const struct plan_entry *entry) {
+    members_count(tensor, "predicted_bytes", entry->predicted_bytes);
+    members_real(tensor, "predicted_error", entry->predicted_error);
+    members_real(tensor, "bound_error", entry->bound_error);
+    members_real(tensor, "bound_cosine", bound_cosine(bits_per_weight(entry)));
+    members_bool(tensor, "whole", entry->trial_is_whole);
+}
+
+static void add_tensor(struct members *list, const struct config *config, const struct plan *plan, uint64_t index,
+                       const struct parts *parts) {
+    const struct plan_entry *entry = &plan->entries[index];
+    const struct safetensors_entry *source = entry->source->entry;
+    bool alias = entry->alias_of >= 0;
+    struct members tensor = members_object();
+    members_text(&tensor, "name", entry->source->name);
+    members_text(&tensor, "dtype", source->dtype_name);
+    members_shape(&tensor, "shape", source->shape, source->rank);
+    members_text(&tensor, "role", entry->role.role);
+    members_text(&tensor, "component", entry->role.component);
+    members_text(&tensor, "regime", regime_name(entry->regime));
+    set_rule(&tensor, config, entry);
+    members_text(&tensor, "codec", alias ? NULL : entry->codec->name);
+    members_text(&tensor, "params", alias ? NULL : entry->params.canonical);
+    members_count(&tensor, "rows", entry->rows);
+    members_count(&tensor, "columns", entry->columns);
+    members_bool(&tensor, "transposed", entry->transposed);
+    members_real(&tensor, "row_error_max", entry->row_error_max > 0 ? entry->row_error_max : INFINITY);
+    members_count(&tensor, "source_bytes", source->bytes);
+    members_text(&tensor, "alias_of", alias ? plan->entries[entry->alias_of].source->name : NULL);
+    members_text(&tensor, "note", entry->note);
+    set_prediction(&tensor, entry);
+    if (parts) members_text(&tensor, "key", alias ? NULL : parts->items[index].key);
+    members_append(list, &tensor);
+}
+
+static double ratio(uint64_t source, uint64_t stored) {
+    return stored ? (double)source / (double)stored : INFINITY;
+}
+
+tsr_status plan_json_make(const char *model, const struct config *config, const struct plan *plan,
+                          const struct parts *parts, json_t **result, tsr_error *err) {
+    struct members whole = members_object(), tensors = members_list(), totals = members_object();
+    members_text(&whole, "model", model);
+    members_text(&whole, "config", config->path);
+    members_text(&whole, "roles", plan->role_set);
+    for (uint64_t i = 0; i < plan->count; i++) add_tensor(&tensors, config, plan, i, parts);
+    members_nest(&whole, "tensors", &tensors);
+    members_count(&totals, "tensors", plan->count);
+    members_count(&totals, "source_bytes", plan->source_bytes);
+    members_count(&totals, "unique_bytes", plan->unique_bytes);
+    members_count(&totals, "predicted_bytes", plan->predicted_bytes);
+    members_real(&totals, "ratio", ratio(plan->source_bytes, plan->predicted_bytes));
+    members_real(&totals, "ratio_unique", ratio(plan->unique_bytes, plan->predicted_bytes));
+    members_count(&totals, "unknown", plan->unknown_count);
+    members_nest(&whole, "totals", &totals);
+    return members_finish(&whole, result, err);
+}
+
+tsr_status plan_config(const char *name, const struct registry *registry, const struct job_paths *paths,
+                       struct arena *arena, struct config *config, tsr_error *err) {
+    if (!name) return config_default(registry, arena, config, err);
+    const char *path = config_locate(name, paths->config_folders, paths->config_folder_count, arena);
+    if (!path) return tsr_fail(err, TSR_E_CONFIG, "%s: no such config file or profile", name);
+    return config_load(path, registry, arena, config, err);
+}
+
+tsr_status job_plan(const char *model, const char *config_name, const struct registry *registry,
+                    const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
+    struct checkpoint checkpoint = {0};
+    struct arena arena = {0};
+    struct config config = {0};
+    struct plan plan = {0};
+    struct plan_options options = {paths->role_folders, paths->role_folder_count, true};
+    tsr_status st = plan_config(config_name, registry, paths, &arena, &config, err);
+    if (st == TSR_OK) st = checkpoint_open(model, &checkpoint, err);
+    if (st == TSR_OK) st = plan_make(&checkpoint, &config, registry, &options, env, &plan, err);
+    if (st == TSR_OK) st = plan_json_make(model, &config, &plan, NULL, result, err);
+    plan_close(&plan);
+    checkpoint_close(&checkpoint);
+    arena_clear(&arena);
+    return st;
+}
