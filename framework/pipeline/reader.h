@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A checkpoint, raw or compressed, as tensors in source order: what `diff` compares. */
+#ifndef PIPELINE_READER_H
+#define PIPELINE_READER_H
+
+#include "decoder.h"
+#include "stored.h"
+
+/* Zero-initialise; close in any case. */
+struct reader {
+    struct checkpoint raw; /* used when it is not compressed */
+    struct stored stored;
+    bool compressed;
+    const struct registry *registry;
+    const struct env *env;
+};
+
+struct reader_tensor {
+    const char *name;
+    const char *dtype_name;
+    const uint64_t *shape;
+    uint64_t rank, bytes;
+};
+
+tsr_status reader_open(const char *path, const struct registry *registry, const struct env *env, struct reader *reader,
+                       tsr_error *err);
+void reader_close(struct reader *reader);
+uint64_t reader_count(const struct reader *reader);
+struct reader_tensor reader_tensor(const struct reader *reader, uint64_t index);
+
+/* One tensor read from front to back. Zero-initialise; end in any case. */
+struct reader_stream {
+    const struct reader *reader;
+    uint64_t index, at;
+    struct decoder decoder;
+    uint8_t *buffer; /* decoded tile, or the whole tensor when it is stored transposed */
+    uint64_t buffer_bytes, buffer_at, next_tile;
+};
+tsr_status reader_begin(const struct reader *reader, uint64_t index, struct reader_stream *stream, tsr_error *err);
+/* The next `size` bytes. */
+tsr_status reader_read(struct reader_stream *stream, uint64_t worker, void *dst, uint64_t size, tsr_error *err);
+void reader_end(struct reader_stream *stream);
+
+#endif
