@@ -5,7 +5,6 @@
 #include "layout.h"
 
 #include <base/str.h>
-#include <format/container.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -176,12 +175,6 @@ static enum layout_kept keep_extra(struct laying *laying, const struct checkpoin
 
 static tsr_status check_names(const struct laying *laying) {
     const struct checkpoint *checkpoint = laying->checkpoint;
-    for (uint64_t i = 0; i < laying->plan->count; i++) {
-        const char *name = layout_local_name(&laying->plan->entries[i]);
-        if (!text_starts_with(name, CONTAINER_PREFIX)) continue;
-        return tsr_fail(laying->err, TSR_E_UNSUPPORTED, "tensor \"%s\": names beginning with " CONTAINER_PREFIX
-                        " belong to the container", name);
-    }
     for (uint64_t i = 0; i < checkpoint->extra_count; i++) {
         const char *name = checkpoint->extras[i].name;
         if (text_is_utf8(name, strlen(name))) continue;

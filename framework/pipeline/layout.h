@@ -45,7 +45,7 @@ struct layout {
     enum layout_kept *kept; /* [checkpoint->extra_count] */
 };
 
-/* Zero-initialise; layout_close in any case. TSR_E_UNSUPPORTED for a tensor or file that has one of our own names. */
+/* Zero-initialise; layout_close in any case. TSR_E_UNSUPPORTED for a file whose name is not UTF-8. */
 tsr_status layout_make(const struct checkpoint *checkpoint, const struct plan *plan, const struct parts *parts,
                        uint64_t max_shard_bytes, const struct env *env, struct layout *layout, tsr_error *err);
 void layout_close(struct layout *layout);
