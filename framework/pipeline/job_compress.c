@@ -12,6 +12,7 @@
 #include "seal.h"
 
 #include <base/alloc.h>
+#include <base/checked.h>
 #include <base/error.h>
 #include <base/pool.h>
 #include <base/str.h>
