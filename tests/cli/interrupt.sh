@@ -39,3 +39,18 @@ for signal in INT TERM; do
     check "sig${signal}_resumes" "$tool" compress "$work/large.safetensors" -o "$work/$signal" -q
     check "sig${signal}_resumes_to_the_same_bytes" diff -rq -x tessera.run.json "$work/whole" "$work/$signal"
 done
+
+# On a terminal one line redraws itself and is gone at the end; elsewhere there are whole lines or none.
+on_terminal() { # command
+    TERM=xterm script -qec "$1" /dev/null </dev/null
+}
+if command -v script >/dev/null; then
+    on_terminal "$tool compress $work/large.safetensors -o $work/terminal -j1" >"$work/screen"
+    check progress_redraws_one_line grep -q $'\r\e\\[Kencode  *[0-9]*%' "$work/screen"
+    check headings_are_bold_on_a_terminal eval 'on_terminal "$tool inspect $model" | grep -q $'"'\e\\\\[1m'"
+    check no_color_is_respected eval '! NO_COLOR=1 on_terminal "$tool inspect $model" | grep -q $'"'\e\\\\[1m'"
+else
+    echo "skip - progress_redraws_one_line: no script(1)"
+fi
+"$tool" compress "$work/large.safetensors" -o "$work/plain" -j1 >/dev/null 2>"$work/stderr"
+check no_control_characters_in_a_pipe eval '! grep -q "[[:cntrl:]]" "$work/stderr"'
