@@ -35,7 +35,7 @@ def main():
                 continue
             for value in values[:1] if isinstance(values, list) else []:
                 problems += [f"{section}: no member {key}.{k}" for k in inner if isinstance(value, dict) and k not in value]
-    print("\n".join(problems))
+    print(*problems, sep="\n", end="\n" if problems else "")
     return bool(problems)
 
 

@@ -43,7 +43,7 @@ check text_of_diff eval '"$tool" diff "$model" "$work/out" | grep -qE "^([0-9]+)
 check text_of_report eval '"$tool" report "$work/out" | grep -q "^ratio"'
 check text_of_verify eval '"$tool" verify "$work/out" | grep -q "^intact: "'
 for config in configs/*.yaml; do
-    name=$(basename "$config" .yaml)
-    check "config_${name}_plans" eval '"$tool" plan "$model" -c "$config" -q >/dev/null'
-    check "config_${name}_is_found_by_name" eval '"$tool" plan "$model" -c "$name" -q >/dev/null'
+    profile=$(basename "$config" .yaml)
+    check "config_${profile}_plans" eval '"$tool" plan "$model" -c "$config" -q >/dev/null'
+    check "config_${profile}_is_found_by_name" eval '"$tool" plan "$model" -c "$profile" -q >/dev/null'
 done

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tessera compress: plan, encode, verify from disk, publish. */
+#include "commands.h"
+#include "session.h"
+#include "view.h"
+
+static void show(struct output *out, const json_t *receipt) {
+    view_totals(out, receipt);
+}
+
+static tsr_status compress_run(struct session *session, tsr_error *err) {
+    json_t *receipt = NULL;
+    struct job_compress_options options = {
+        .model = session->arguments.operands[0],
+        .config = session_value(session, OPT_CONFIG),
+        .output = session_value(session, OPT_OUTPUT),
+        .force = session_has(session, OPT_FORCE),
+        .restart = session_has(session, OPT_RESTART),
+    };
+    const char *shard = session_value(session, OPT_MAX_SHARD_SIZE);
+    tsr_status status = shard ? arguments_size(shard, "--max-shard-size", &options.max_shard_bytes, err) : TSR_OK;
+    if (!status) status = session_open(session, err);
+    if (!status) status = session_plugins(session, err);
+    if (!status) {
+        status = job_compress(&options, session->registry, &session->paths, &session->env, &receipt, err);
+    }
+    if (!status) status = view_summary(session, receipt, show, err);
+    if (status == TSR_E_CANCELLED) session->hint = "what was done is kept; the same command resumes";
+    json_decref(receipt);
+    return status;
+}
+
+const struct command COMMAND_COMPRESS = {
+    .name = "compress",
+    .operands = "MODEL",
+    .operand_min = 1,
+    .operand_max = 1,
+    .summary = "compress a checkpoint into a folder",
+    .doc = "Plans, encodes, verifies what was written from disk, and publishes it by a rename. Without --config "
+           "everything is "
+           "lossless. An interrupted run is resumed by the same command. The output is itself a checkpoint in the "
+           "Hugging Face "
+           "layout, with a receipt in tessera.json.",
+    .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_JOBS, OPT_MEMORY,
+                OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .required = {OPT_OUTPUT, OPT_NONE},
+    .examples = {{"tessera compress ./my-model -o my-model.tsr", "lossless"},
+                 {"tessera compress ./my-model -c job.yaml -o small -j 4", "a config of your own on four workers"}},
+    .run = compress_run,
+};

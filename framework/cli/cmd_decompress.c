@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tessera decompress: back to plain safetensors. */
+#include "commands.h"
+#include "session.h"
+#include "view.h"
+
+static void show(struct output *out, const json_t *result) {
+    view_pair(out, "output", field_text(result, "output"));
+    view_pair_count(out, "files", json_array_size(json_object_get(result, "files")));
+    view_pair_bytes(out, "bytes", field_count(result, "bytes"));
+    view_pair(out, "tensors",
+              field_is(result, "exact") ? "exact: every source file is restored byte for byte"
+                                        : "approximate where the plan was lossy");
+}
+
+static tsr_status decompress_run(struct session *session, tsr_error *err) {
+    json_t *result = NULL;
+    tsr_status status = session_open(session, err);
+    if (!status) status = session_plugins(session, err);
+    if (!status) {
+        status = job_decompress(session->arguments.operands[0], session_value(session, OPT_OUTPUT),
+                                session_has(session, OPT_FORCE), session->registry, &session->env, &result, err);
+    }
+    if (!status) status = view_summary(session, result, show, err);
+    json_decref(result);
+    return status;
+}
+
+const struct command COMMAND_DECOMPRESS = {
+    .name = "decompress",
+    .operands = "OUT",
+    .operand_min = 1,
+    .operand_max = 1,
+    .summary = "turn a compressed checkpoint back into plain safetensors",
+    .doc = "Writes every source file under its own name. A checkpoint that was compressed losslessly is restored byte "
+           "for byte; "
+           "otherwise the tensors are what the codecs kept of them, in the dtypes of the source.",
+    .options = {OPT_OUTPUT, OPT_FORCE, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE,
+                OPT_HELP, OPT_NONE},
+    .required = {OPT_OUTPUT, OPT_NONE},
+    .examples = {{"tessera decompress my-model.tsr -o my-model", "the files as they were"}},
+    .run = decompress_run,
+};

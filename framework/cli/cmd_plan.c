@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tessera plan: what compress would do, tensor by tensor, and why. */
+#include "commands.h"
+#include "session.h"
+#include "view.h"
+
+#include <base/fs.h>
+
+static const struct table_column COLUMNS[] = {
+    {"tensor", false},   {"role", false},   {"regime", false}, {"codec", false}, {"source", true},
+    {"predicted", true}, {"error D", true}, {"bound D", true}, {"rule", false},  {"parameters", false},
+};
+
+/* Aliases have no bytes of their own. */
+static void show_prediction(struct table *table, const json_t *tensor) {
+    const char *alias = field_text(tensor, "alias_of");
+    table_cell_bytes(table, field_count(tensor, "source_bytes"));
+    if (*alias) {
+        table_cell(table, "-");
+        table_cell(table, "-");
+        table_cell(table, "-");
+        return;
+    }
+    table_cell_bytes(table, field_count(tensor, "predicted_bytes"));
+    view_error(table, field_real(tensor, "predicted_error"));
+    if (field_real(tensor, "predicted_error") > 0) {
+        view_error(table, field_real(tensor, "bound_error"));
+    } else {
+        table_cell(table, "-");
+    }
+}
+
+static void show_notes(struct output *out, const json_t *tensors) {
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(tensors, i, tensor) {
+        const char *note = field_text(tensor, "note");
+        if (!*note) continue;
+        output_safe(&out->text, field_text(tensor, "name"));
+        str_add_text(&out->text, ": ");
+        output_safe(&out->text, note);
+        str_add_text(&out->text, "\n");
+    }
+}
+
+static void show(struct output *out, const json_t *result) {
+    const json_t *tensors = json_object_get(result, "tensors"), *totals = json_object_get(result, "totals");
+    struct table table = {.columns = COLUMNS, .column_count = 10};
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(tensors, i, tensor) {
+        const char *alias = field_text(tensor, "alias_of");
+        table_cell(&table, field_text(tensor, "name"));
+        table_cell(&table, field_text(tensor, "role"));
+        table_cell(&table, field_text(tensor, "regime"));
+        table_cell(&table, *alias ? "same as" : field_text(tensor, "codec"));
+        show_prediction(&table, tensor);
+        table_cell(&table, fs_base_name(field_text(tensor, "rule")));
+        table_cell(&table, *alias ? alias : field_text(tensor, "params"));
+    }
+    output_table(out, &table);
+    str_add_text(&out->text, "\n");
+    show_notes(out, tensors);
+    view_pair(out, "config", field_text(result, "config"));
+    view_pair(out, "roles", field_text(result, "roles"));
+    view_pair_bytes(out, "source", field_count(totals, "source_bytes"));
+    view_pair_bytes(out, "without duplicates", field_count(totals, "unique_bytes"));
+    view_pair_bytes(out, "predicted", field_count(totals, "predicted_bytes"));
+    view_pair_ratio(out, "ratio", field_real(totals, "ratio"));
+    view_pair_ratio(out, "ratio, no duplicates", field_real(totals, "ratio_unique"));
+    if (field_count(totals, "unknown")) view_pair_count(out, "without a role", field_count(totals, "unknown"));
+}
+
+static tsr_status plan_run(struct session *session, tsr_error *err) {
+    json_t *result = NULL;
+    tsr_status status = session_open(session, err);
+    if (!status) status = session_plugins(session, err);
+    if (!status) {
+        status = job_plan(session->arguments.operands[0], session_value(session, OPT_CONFIG), session->registry,
+                          &session->paths, &session->env, &result, err);
+    }
+    if (!status) status = view_result(session, result, show, err);
+    json_decref(result);
+    return status;
+}
+
+const struct command COMMAND_PLAN = {
+    .name = "plan",
+    .operands = "MODEL",
+    .operand_min = 1,
+    .operand_max = 1,
+    .summary = "show what compress would do, and why",
+    .doc = "One line a tensor: role, regime, codec, parameters, predicted bytes and error from a trial encoding of a "
+           "sample, "
+           "an estimate of the smallest error any code could have at that rate, and the rule (file:line) that decided. "
+           "Writes nothing.",
+    .options = {OPT_CONFIG, OPT_ROLES_PATH, OPT_PLUGIN_PATH, OPT_JOBS, OPT_MEMORY, OPT_JSON, OPT_QUIET, OPT_VERBOSE,
+                OPT_HELP, OPT_NONE},
+    .examples = {{"tessera plan ./my-model", "the lossless plan"},
+                 {"tessera plan ./my-model -c job.yaml", "the plan of a config of your own"}},
+    .run = plan_run,
+};

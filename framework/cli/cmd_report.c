@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tessera report: the receipt of a compressed checkpoint as text. */
+#include "commands.h"
+#include "session.h"
+#include "view.h"
+
+#include <string.h>
+
+static const struct table_column COLUMNS[] = {
+    {"tensor", false}, {"role", false}, {"codec", false},  {"source", true},
+    {"stored", true},  {"ratio", true}, {"error D", true}, {"cosine", true},
+};
+
+static void show_tensor(struct table *table, const json_t *tensor) {
+    uint64_t source = field_count(tensor, "source_bytes"), stored = field_count(tensor, "bytes");
+    const char *alias = field_text(tensor, "alias_of");
+    table_cell(table, field_text(tensor, "name"));
+    table_cell(table, field_text(tensor, "role"));
+    /* The short name stands behind the last dot of the id. */
+    const char *codec = field_text(tensor, "codec"), *dot = strrchr(codec, '.');
+    table_cell(table, *alias ? "same as another" : dot ? dot + 1 : codec);
+    table_cell_bytes(table, source);
+    if (*alias) {
+        table_cell(table, "-");
+    } else {
+        table_cell_bytes(table, stored);
+    }
+    if (*alias || !stored) {
+        table_cell(table, "-");
+    } else {
+        table_cell_format(table, "%.3f", (double)source / (double)stored);
+    }
+    if (field_is(tensor, "exact")) {
+        table_cell(table, "exact");
+        table_cell(table, "1");
+        return;
+    }
+    view_error(table, field_real(tensor, "relative_error"));
+    table_cell_format(table, "%.6f", field_real(tensor, "cosine"));
+}
+
+/* Seconds by stage. */
+static void show_times(struct output *out, const json_t *seconds) {
+    const char *stage;
+    json_t *value;
+    const char *separator = "";
+    if (!json_object_size(seconds)) return;
+    str_add_format(&out->text, "%-22s", "seconds");
+    json_object_foreach((json_t *)seconds, stage, value) {
+        str_add_format(&out->text, "%s%s %.1f", separator, stage, json_number_value(value));
+        separator = ", ";
+    }
+    str_add_text(&out->text, "\n");
+}
+
+static void show(struct output *out, const json_t *result) {
+    const json_t *receipt = json_object_get(result, "receipt"), *run = json_object_get(result, "run");
+    struct table table = {.columns = COLUMNS, .column_count = 8};
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(json_object_get(receipt, "tensors"), i, tensor) show_tensor(&table, tensor);
+    output_table(out, &table);
+    str_add_text(&out->text, "\n");
+    view_totals(out, receipt);
+    show_times(out, json_object_get(run, "seconds"));
+}
+
+static tsr_status report_run(struct session *session, tsr_error *err) {
+    json_t *result = NULL;
+    tsr_status status = job_report(session->arguments.operands[0], &result, err);
+    if (!status) status = view_result(session, result, show, err);
+    json_decref(result);
+    return status;
+}
+
+const struct command COMMAND_REPORT = {
+    .name = "report",
+    .operands = "OUT",
+    .operand_min = 1,
+    .operand_max = 1,
+    .summary = "show the receipt of a compressed checkpoint",
+    .doc = "Per tensor what it became, how many bytes it takes and what was measured from disk; then the totals. "
+           "Nothing is "
+           "decoded again: verify does that.",
+    .options = {OPT_JSON, OPT_QUIET, OPT_HELP, OPT_NONE},
+    .examples = {{"tessera report my-model.tsr", "the receipt as a table"}},
+    .run = report_run,
+};

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commands, one source file each. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include "options.h"
+
+extern const struct command COMMAND_INSPECT;
+extern const struct command COMMAND_PLAN;
+extern const struct command COMMAND_COMPRESS;
+extern const struct command COMMAND_VERIFY;
+extern const struct command COMMAND_DECOMPRESS;
+extern const struct command COMMAND_DIFF;
+extern const struct command COMMAND_REPORT;
+extern const struct command COMMAND_PLUGIN;
+extern const struct command COMMAND_HELP;
+
+#endif

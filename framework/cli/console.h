@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Standard error: error and warning lines, and progress. On a terminal progress is one line that is redrawn at most ten
+ * times a second; elsewhere a plain line every few seconds. */
+#ifndef CLI_CONSOLE_H
+#define CLI_CONSOLE_H
+
+#include <base/env.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+struct console {
+    pthread_mutex_t lock;
+    bool terminal;
+    bool colour;
+    int32_t level; /* TSR_LOG_*: what is said */
+    bool show_progress;
+    bool line_open;     /* a progress line stands on the terminal */
+    char stage[32];     /* the one being timed */
+    double stage_start; /* seconds */
+    double last_shown;
+    uint64_t first_bytes; /* done when the stage was first heard of: resumed work is not counted as speed */
+};
+
+void console_init(struct console *console);
+void console_destroy(struct console *console);
+/* Takes a progress line off the terminal: results follow. */
+void console_settle(struct console *console);
+/* The one line of a failure, and a line of advice or NULL. */
+void console_error(struct console *console, const char *message, const char *hint);
+/* env.log and env.progress; ctx is the console. */
+void console_log(void *ctx, int32_t level, const char *text);
+void console_progress(void *ctx, const struct progress *progress);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of options and the parser over it: GNU habits (--name=value, --name value, -nvalue, -qv, "--"), no
+ * abbreviations, because a script that relies on one breaks when an option is added. */
+#include "options.h"
+
+#include <base/checked.h>
+#include <base/str.h>
+#include <string.h>
+
+const struct option OPTIONS[OPT_COUNT] = {
+    [OPT_CONFIG] = {"config", 'c', "CONFIG",
+                    "YAML file or name of an installed profile; without it everything is lossless"},
+    [OPT_OUTPUT] = {"output", 'o', "PATH", "folder to write"},
+    [OPT_FORCE] = {"force", 'f', NULL, "replace an output that exists"},
+    [OPT_RESTART] = {"restart", 0, NULL, "throw an unfinished run away instead of resuming it"},
+    [OPT_MAX_SHARD_SIZE] = {"max-shard-size", 0, "SIZE",
+                            "split the output into files of at most SIZE (default: split as the source)"},
+    [OPT_JOBS] = {"jobs", 'j', "N", "worker threads (default: one a processor); results do not depend on it"},
+    [OPT_MEMORY] = {"memory", 0, "SIZE", "cap on working memory, such as 256M or 1Gi"},
+    [OPT_PLUGIN_PATH] = {"plugin-path", 0, "PATH", "folder of plugins that is searched first"},
+    [OPT_ROLES_PATH] = {"roles-path", 0, "PATH", "folder of role files that is searched first"},
+    [OPT_JSON] = {"json", 0, NULL, "print one JSON object on standard output"},
+    [OPT_QUIET] = {"quiet", 'q', NULL, "no progress, no warnings, no summary"},
+    [OPT_VERBOSE] = {"verbose", 'v', NULL, "say more; twice: say all"},
+    [OPT_HELP] = {"help", 'h', NULL, "show this help"},
+    [OPT_MAN] = {"man", 0, "COMMAND", NULL},
+    [OPT_COMPLETION] = {"completion", 0, "SHELL", NULL},
+};
+
+static bool command_takes(const struct command *command, enum option_id id) {
+    for (const enum option_id *at = command->options; *at != OPT_NONE; at++) {
+        if (*at == id) return true;
+    }
+    return false;
+}
+
+const struct command *command_find(const char *name, tsr_error *err) {
+    const char *names[32] = {0};
+    for (unsigned i = 0; COMMANDS[i] && i < 31; i++) {
+        if (!strcmp(COMMANDS[i]->name, name)) return COMMANDS[i];
+        names[i] = COMMANDS[i]->name;
+    }
+    const char *nearest = text_nearest(name, names);
+    if (nearest) {
+        (void)tsr_fail(err, TSR_E_CONFIG, "unknown command \"%.60s\"; did you mean \"%s\"?", name, nearest);
+    } else {
+        (void)tsr_fail(err, TSR_E_CONFIG, "unknown command \"%.60s\"", name);
+    }
+    return NULL;
+}
+
+static tsr_status unknown_option(const struct command *command, const char *name, size_t length, tsr_error *err) {
+    const char *names[OPT_COUNT] = {0};
+    unsigned count = 0;
+    for (const enum option_id *at = command->options; *at != OPT_NONE; at++) names[count++] = OPTIONS[*at].name;
+    char typed[64];
+    (void)snprintf(typed, sizeof typed, "%.*s", (int)(length < 60 ? length : 60), name);
+    const char *nearest = text_nearest(typed, names);
+    if (nearest) {
+        return tsr_fail(err, TSR_E_CONFIG, "unknown option \"--%s\"; did you mean \"--%s\"?", typed, nearest);
+    }
+    return tsr_fail(err, TSR_E_CONFIG, "%s: unknown option \"--%s\"", command->name, typed);
+}
+
+static void take(struct arguments *arguments, enum option_id id, const char *value) {
+    arguments->values[id] = value;
+    arguments->given[id]++;
+}
+
+/* `**word` is "--name" or "--name=value"; moves *word when the value is the next one. */
+static tsr_status parse_long(struct arguments *arguments, char *const **word, tsr_error *err) {
+    const char *name = **word + 2;
+    const char *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    enum option_id id = OPT_NONE + 1;
+    while (id < OPT_COUNT && (strlen(OPTIONS[id].name) != length || strncmp(OPTIONS[id].name, name, length))) id++;
+    if (id == OPT_COUNT || !command_takes(arguments->command, id)) {
+        return unknown_option(arguments->command, name, length, err);
+    }
+    const char *value = equals ? equals + 1 : NULL;
+    if (!OPTIONS[id].argument) {
+        if (value) return tsr_fail(err, TSR_E_CONFIG, "--%s takes no value", OPTIONS[id].name);
+    } else if (!value) {
+        value = *++*word;
+        if (!value) return tsr_fail(err, TSR_E_CONFIG, "--%s needs %s", OPTIONS[id].name, OPTIONS[id].argument);
+    }
+    take(arguments, id, value);
+    return TSR_OK;
+}
+
+/* `**word` is "-q", "-qv", "-j4"; a value may be the next word. */
+static tsr_status parse_letters(struct arguments *arguments, char *const **word, tsr_error *err) {
+    for (const char *letter = **word + 1; *letter; letter++) {
+        enum option_id id = OPT_NONE + 1;
+        while (id < OPT_COUNT && OPTIONS[id].letter != *letter) id++;
+        if (id == OPT_COUNT || !command_takes(arguments->command, id)) {
+            return tsr_fail(err, TSR_E_CONFIG, "%s: unknown option \"-%c\"", arguments->command->name, *letter);
+        }
+        if (!OPTIONS[id].argument) {
+            take(arguments, id, NULL);
+            continue;
+        }
+        const char *value = letter[1] ? letter + 1 : *++*word;
+        if (!value) return tsr_fail(err, TSR_E_CONFIG, "-%c needs %s", *letter, OPTIONS[id].argument);
+        take(arguments, id, value);
+        break;
+    }
+    return TSR_OK;
+}
+
+static tsr_status check_complete(const struct arguments *arguments, tsr_error *err) {
+    const struct command *command = arguments->command;
+    if (arguments->given[OPT_HELP]) return TSR_OK;
+    if (arguments->operand_count < command->operand_min) {
+        return tsr_fail(err, TSR_E_CONFIG, "%s needs %s", command->name, command->operands);
+    }
+    for (const enum option_id *at = command->required; *at != OPT_NONE; at++) {
+        if (!arguments->given[*at]) {
+            return tsr_fail(err, TSR_E_CONFIG, "%s needs --%s %s", command->name, OPTIONS[*at].name,
+                            OPTIONS[*at].argument);
+        }
+    }
+    return TSR_OK;
+}
+
+tsr_status arguments_parse(const struct command *command, char *const *words, struct arguments *arguments,
+                           tsr_error *err) {
+    *arguments = (struct arguments){.command = command};
+    bool options_end = false;
+    for (char *const *word = words; *word; word++) {
+        bool dash = !options_end && (*word)[0] == '-' && (*word)[1];
+        tsr_status status = TSR_OK;
+        if (dash && !strcmp(*word, "--")) {
+            options_end = true;
+        } else if (dash) {
+            status = (*word)[1] == '-' ? parse_long(arguments, &word, err) : parse_letters(arguments, &word, err);
+        } else if (arguments->operand_count == command->operand_max) {
+            status = tsr_fail(err, TSR_E_CONFIG, "%s: \"%.60s\" is one operand too many", command->name, *word);
+        } else {
+            arguments->operands[arguments->operand_count++] = *word;
+        }
+        if (status) return status;
+    }
+    return check_complete(arguments, err);
+}
+
+/* Digits only: strtoull would take signs and spaces. False when there is none or it does not fit. */
+static bool parse_digits(const char **text, uint64_t *value) {
+    const char *at = *text;
+    *value = 0;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (!checked_mul(*value, 10, value) || !checked_add(*value, (uint64_t)(*at - '0'), value)) return false;
+    }
+    bool any = at != *text;
+    *text = at;
+    return any;
+}
+
+tsr_status arguments_count(const char *text, const char *what, uint64_t maximum, uint64_t *count, tsr_error *err) {
+    const char *at = text;
+    if (parse_digits(&at, count) && !*at && *count >= 1 && *count <= maximum) return TSR_OK;
+    return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from 1 to %llu", what, text,
+                    (unsigned long long)maximum);
+}
+
+tsr_status arguments_size(const char *text, const char *what, uint64_t *bytes, tsr_error *err) {
+    static const char units[] = "kMGT";
+    const char *at = text;
+    bool good = parse_digits(&at, bytes) && *bytes > 0;
+    const char *unit = good && *at ? strchr(units, *at == 'K' ? 'k' : *at) : NULL;
+    if (unit) {
+        bool binary = at[1] == 'i';
+        for (const char *step = units; good && step <= unit; step++) {
+            good = checked_mul(*bytes, binary ? 1024 : 1000, bytes);
+        }
+        at += binary ? 2 : 1;
+    }
+    if (good && *at == 'B') at++;
+    if (good && !*at) return TSR_OK;
+    return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a size such as 4096, 256M or 1Gi", what, text);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Commands and options as data. One table says for each option its name, letter, argument and meaning, one for each
+ * command which options it takes; parser, --help, man pages and shell completions are all made from them. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <tessera/status.h>
+
+enum option_id {
+    OPT_NONE, /* ends a list */
+    OPT_CONFIG,
+    OPT_OUTPUT,
+    OPT_FORCE,
+    OPT_RESTART,
+    OPT_MAX_SHARD_SIZE,
+    OPT_JOBS,
+    OPT_MEMORY,
+    OPT_PLUGIN_PATH,
+    OPT_ROLES_PATH,
+    OPT_JSON,
+    OPT_QUIET,
+    OPT_VERBOSE,
+    OPT_HELP,
+    OPT_MAN,
+    OPT_COMPLETION,
+    OPT_COUNT
+};
+
+struct option {
+    const char *name;     /* without dashes */
+    char letter;          /* 0: none */
+    const char *argument; /* "SIZE"; NULL: a switch */
+    const char *doc;      /* NULL: not shown */
+};
+
+extern const struct option OPTIONS[OPT_COUNT];
+
+#define OPTIONS_MAX 16
+#define OPERANDS_MAX 5
+#define EXAMPLES_MAX 4
+
+struct session;
+
+struct command_example {
+    const char *command;
+    const char *doc;
+};
+
+struct command {
+    const char *name;
+    const char *operands; /* "MODEL", as in the usage line */
+    uint64_t operand_min, operand_max;
+    const char *summary;                           /* one line */
+    const char *doc;                               /* paragraphs, wrapped by whoever shows them; separated by "\n" */
+    enum option_id options[OPTIONS_MAX];           /* ends with OPT_NONE */
+    enum option_id required[2];                    /* ends with OPT_NONE */
+    struct command_example examples[EXAMPLES_MAX]; /* ends with NULL */
+    tsr_status (*run)(struct session *session, tsr_error *err);
+};
+
+/* All commands, ends with NULL. */
+extern const struct command *const COMMANDS[];
+const struct command *command_find(const char *name, tsr_error *err); /* on failure names the nearest */
+
+/* What the user said. Strings are argv's. */
+struct arguments {
+    const struct command *command;
+    const char *values[OPT_COUNT]; /* last one given, or NULL */
+    uint32_t given[OPT_COUNT];     /* how often */
+    const char *operands[OPERANDS_MAX];
+    uint64_t operand_count;
+};
+
+/* Parses what stands behind the command's name. TSR_E_CONFIG. With --help nothing is required. */
+tsr_status arguments_parse(const struct command *command, char *const *words, struct arguments *arguments,
+                           tsr_error *err);
+/* "256M", "64Ki"; `what` names it in messages. */
+tsr_status arguments_size(const char *text, const char *what, uint64_t *bytes, tsr_error *err);
+tsr_status arguments_count(const char *text, const char *what, uint64_t maximum, uint64_t *count, tsr_error *err);
+
+#endif

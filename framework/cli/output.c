@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Gathers what a command has to say and writes it with write(2): the errno of a failure is still at hand then, which
+ * stdio would have lost. */
+#include "output.h"
+
+#include <base/alloc.h>
+#include <errno.h>
+#include <format/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define COLUMN_GAP 2
+#define FIRST_COLUMN_MIN 16
+#define TERMINAL_WIDTH_MIN 40
+
+void output_init(struct output *output) {
+    const char *term = getenv("TERM");
+    bool terminal = isatty(STDOUT_FILENO) == 1;
+    output->bold = terminal && !getenv("NO_COLOR") && term && strcmp(term, "dumb") != 0;
+    struct winsize size = {0};
+    if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size)) return;
+    output->width = size.ws_col >= TERMINAL_WIDTH_MIN ? size.ws_col : 0;
+}
+
+void output_clear(struct output *output) {
+    str_clear(&output->text);
+}
+
+tsr_status output_flush(struct output *output, tsr_error *err) {
+    if (output->text.failed) return tsr_fail(err, TSR_E_NOMEM, "standard output: out of memory");
+    for (size_t at = 0; at < output->text.length && !output->pipe_ended;) {
+        ssize_t wrote = write(STDOUT_FILENO, output->text.text + at, output->text.length - at);
+        if (wrote >= 0) {
+            at += (size_t)wrote;
+        } else if (errno == EPIPE) {
+            output->pipe_ended = true;
+        } else if (errno != EINTR) {
+            return tsr_fail(err, TSR_E_IO, "standard output: %s", strerror(errno));
+        }
+    }
+    str_truncate(&output->text, 0);
+    return TSR_OK;
+}
+
+void output_safe(struct str *text, const char *unsafe) {
+    for (const unsigned char *at = (const unsigned char *)unsafe; *at; at++) {
+        bool c1 = *at == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0; /* U+0080..U+009F: some terminals obey them */
+        if (c1) {
+            str_add_format(text, "\\x%02x", *++at);
+        } else if (*at < 0x20 || *at == 0x7F) {
+            str_add_format(text, "\\x%02x", *at);
+        } else {
+            str_add(text, at, 1);
+        }
+    }
+}
+
+tsr_status output_json(struct output *output, const json_t *value, tsr_error *err) {
+    char *text = json_to_text(value, 1);
+    if (!text) return tsr_fail(err, TSR_E_NOMEM, "result: out of memory");
+    str_add_text(&output->text, text);
+    str_add_text(&output->text, "\n");
+    mem_free(text);
+    return TSR_OK;
+}
+
+void output_heading(struct output *output, const char *text) {
+    str_add_format(&output->text, output->bold ? "\033[1m%s\033[0m\n" : "%s\n", text);
+}
+
+void table_cell(struct table *table, const char *text) {
+    output_safe(&table->cells, text ? text : "");
+    str_add(&table->cells, "", 1);
+    table->cell_count++;
+}
+
+void table_cell_format(struct table *table, const char *format, ...) {
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    table_cell(table, text);
+}
+
+void table_cell_bytes(struct table *table, uint64_t bytes) {
+    char text[32];
+    table_cell(table, text_bytes(bytes, text, sizeof text));
+}
+
+/* Characters, not bytes: continuation bytes of UTF-8 take no room. */
+static unsigned display_width(const char *text) {
+    unsigned width = 0;
+    for (; *text; text++) width += ((unsigned char)*text & 0xC0) != 0x80;
+    return width;
+}
+
+static const char *skip_characters(const char *text, unsigned count) {
+    for (; *text && count; count--) {
+        text++;
+        while (((unsigned char)*text & 0xC0) == 0x80) text++;
+    }
+    return text;
+}
+
+/* The cell in `width` characters; what is longer loses its middle. */
+static void add_padded(struct str *out, const char *text, unsigned width, bool right, bool last) {
+    unsigned have = display_width(text);
+    if (have > width) {
+        unsigned head = (width - 3) / 2, tail = width - 3 - head;
+        const char *front = skip_characters(text, head);
+        str_add(out, text, (size_t)(front - text));
+        str_add_text(out, "...");
+        str_add_text(out, skip_characters(text, have - tail));
+        return;
+    }
+    if (right) str_add_format(out, "%*s", (int)(width - have), "");
+    str_add_text(out, text);
+    if (!right && !last) str_add_format(out, "%*s", (int)(width - have), "");
+}
+
+static void column_widths(const struct output *output, const struct table *table, unsigned *widths) {
+    const char *cell = table->cells.text;
+    for (unsigned c = 0; c < table->column_count; c++) widths[c] = display_width(table->columns[c].title);
+    for (uint64_t i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {
+        unsigned width = display_width(cell), c = (unsigned)(i % table->column_count);
+        if (width > widths[c]) widths[c] = width;
+    }
+    unsigned total = 0;
+    for (unsigned c = 0; c < table->column_count; c++) total += widths[c] + (c ? COLUMN_GAP : 0);
+    if (!output->width || total <= output->width) return;
+    unsigned excess = total - output->width;
+    widths[0] = widths[0] > excess + FIRST_COLUMN_MIN ? widths[0] - excess : FIRST_COLUMN_MIN;
+}
+
+static void add_row(struct str *out, const struct table *table, const unsigned *widths, const char **cells) {
+    for (unsigned c = 0; c < table->column_count; c++) {
+        if (c) str_add_format(out, "%*s", COLUMN_GAP, "");
+        add_padded(out, cells[c], widths[c], table->columns[c].right, c + 1 == table->column_count);
+    }
+}
+
+void output_table(struct output *output, struct table *table) {
+    unsigned widths[TABLE_COLUMNS_MAX];
+    const char *cells[TABLE_COLUMNS_MAX];
+    if (table->cells.failed) output->text.failed = true;
+    if (table->cell_count && !table->cells.failed) {
+        column_widths(output, table, widths);
+        for (unsigned c = 0; c < table->column_count; c++) cells[c] = table->columns[c].title;
+        struct str title = {0};
+        add_row(&title, table, widths, cells);
+        output_heading(output, title.text ? title.text : "");
+        str_clear(&title);
+        const char *cell = table->cells.text;
+        for (uint64_t i = 0; i < table->cell_count; i += table->column_count) {
+            for (unsigned c = 0; c < table->column_count; c++, cell += strlen(cell) + 1) cells[c] = cell;
+            add_row(&output->text, table, widths, cells);
+            str_add_text(&output->text, "\n");
+        }
+    }
+    str_clear(&table->cells);
+    table->cell_count = 0;
+}
+
+const char *field_text(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+uint64_t field_count(const json_t *object, const char *name) {
+    json_int_t value = json_integer_value(json_object_get(object, name));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+double field_real(const json_t *object, const char *name) {
+    return json_number_value(json_object_get(object, name));
+}
+
+bool field_is(const json_t *object, const char *name) {
+    return json_is_true(json_object_get(object, name));
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What one command runs with: arguments, streams, workers, plugins, folders. Opened by main, filled on demand by the
+ * commands. */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include "console.h"
+#include "options.h"
+#include "output.h"
+
+#include <base/arena.h>
+#include <pipeline/job.h>
+
+#define SESSION_FOLDERS_MAX 64
+
+struct session {
+    struct arguments arguments;
+    struct console console;
+    struct output output;
+    struct arena arena;
+    struct env env;
+    struct registry *registry; /* NULL before session_plugins */
+    struct job_paths paths;
+    const char *hint; /* advice under the error line, or NULL */
+    int exit_code;    /* instead of that of a good status, when not 0 */
+};
+
+/* Standard streams that are closed become /dev/null, so that no file of ours ever gets their numbers. Stop signals set
+ * the flag that env.cancel points to; a second one ends the process. */
+void session_init(struct session *session);
+void session_destroy(struct session *session);
+/* Applies the parsed arguments: workers, memory, how much is said, folders. */
+tsr_status session_open(struct session *session, tsr_error *err);
+/* Loads the plugins. */
+tsr_status session_plugins(struct session *session, tsr_error *err);
+
+static inline const char *session_value(const struct session *session, enum option_id id) {
+    return session->arguments.values[id];
+}
+static inline bool session_has(const struct session *session, enum option_id id) {
+    return session->arguments.given[id] > 0;
+}
+
+#endif

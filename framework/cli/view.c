@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Shared pieces of the terminal views. */
+#include "view.h"
+
+#define NAME_WIDTH 22
+
+tsr_status view_result(struct session *session, const json_t *result,
+                       void (*show)(struct output *out, const json_t *result), tsr_error *err) {
+    if (session_has(session, OPT_JSON)) return output_json(&session->output, result, err);
+    show(&session->output, result);
+    return TSR_OK;
+}
+
+tsr_status view_summary(struct session *session, const json_t *result,
+                        void (*show)(struct output *out, const json_t *result), tsr_error *err) {
+    if (session_has(session, OPT_QUIET) && !session_has(session, OPT_JSON)) return TSR_OK;
+    return view_result(session, result, show, err);
+}
+
+void view_pair(struct output *out, const char *name, const char *value) {
+    if (!*value) return;
+    str_add_format(&out->text, "%-*s", NAME_WIDTH, name);
+    output_safe(&out->text, value);
+    str_add_text(&out->text, "\n");
+}
+
+void view_pair_count(struct output *out, const char *name, uint64_t value) {
+    str_add_format(&out->text, "%-*s%llu\n", NAME_WIDTH, name, (unsigned long long)value);
+}
+
+void view_pair_bytes(struct output *out, const char *name, uint64_t bytes) {
+    char text[32];
+    str_add_format(&out->text, "%-*s%s (%llu)\n", NAME_WIDTH, name, text_bytes(bytes, text, sizeof text),
+                   (unsigned long long)bytes);
+}
+
+void view_pair_ratio(struct output *out, const char *name, double ratio) {
+    if (ratio > 0) str_add_format(&out->text, "%-*s%.4f:1\n", NAME_WIDTH, name, ratio);
+}
+
+void view_shape(struct table *table, const json_t *tensor) {
+    struct str text = {0};
+    size_t i;
+    json_t *extent;
+    str_add_text(&text, "[");
+    json_array_foreach(json_object_get(tensor, "shape"), i, extent) {
+        str_add_format(&text, i ? ", %lld" : "%lld", (long long)json_integer_value(extent));
+    }
+    str_add_text(&text, "]");
+    table_cell(table, text.text);
+    str_clear(&text);
+}
+
+void view_error(struct table *table, double error) {
+    if (error > 0) {
+        table_cell_format(table, "%.2e", error);
+    } else {
+        table_cell(table, "exact");
+    }
+}
+
+void view_totals(struct output *out, const json_t *receipt) {
+    const json_t *totals = json_object_get(receipt, "totals");
+    view_pair_count(out, "tensors", field_count(totals, "tensors"));
+    view_pair_bytes(out, "source", field_count(totals, "source_bytes"));
+    view_pair_bytes(out, "output", field_count(totals, "output_bytes"));
+    view_pair_ratio(out, "ratio", field_real(totals, "ratio"));
+    view_pair_ratio(out, "ratio, no duplicates", field_real(totals, "ratio_unique"));
+    if (field_real(totals, "bits_per_weight") > 0) {
+        str_add_format(&out->text, "%-*s%.3f\n", NAME_WIDTH, "bits per weight", field_real(totals, "bits_per_weight"));
+    }
+    if (field_is(totals, "exact")) {
+        view_pair(out, "error", "none: every tensor is exact");
+        return;
+    }
+    str_add_format(&out->text, "%-*srelative D %.3e, cosine %.6f\n", NAME_WIDTH, "error",
+                   field_real(totals, "relative_error"), field_real(totals, "cosine"));
+}
