@@ -126,14 +126,10 @@ $(DATA)/.stamp: $(wildcard roles/*.yaml configs/*.yaml) $(FAMILIES)
 	@cp $(wildcard configs/*.yaml) $(DATA)/configs/ 2>/dev/null || true
 	@touch $@
 
-# Where `make install` will put things; part of two objects, which follow when PREFIX changes.
+# The last folders that are searched; whatever PREFIX was when these two were compiled, an installed binary finds its own
+# neighbours first.
 INSTALLED := -DTSR_DATA_DIR='"$(PREFIX)/share/tessera"' -DTSR_PLUGIN_DIR='"$(PREFIX)/lib/tessera"'
-$(B)/prefix: FORCE
-	@mkdir -p $(@D)
-	@[ "$$(cat $@ 2>/dev/null)" = "$(PREFIX)" ] || echo "$(PREFIX)" >$@
-INSTALLED_OBJECTS := $(call object,framework/cli/session.c framework/plugin/registry_folders.c)
-$(INSTALLED_OBJECTS): $(B)/prefix
-$(INSTALLED_OBJECTS): CORE_CFLAGS += $(INSTALLED)
+$(call object,framework/cli/session.c framework/plugin/registry_folders.c): CORE_CFLAGS += $(INSTALLED)
 
 $(B)/obj/builtin/%.o: %.c
 	@mkdir -p $(@D)
@@ -244,9 +240,6 @@ install: all $(MAN_PAGES) ## install below DESTDIR/PREFIX
 
 uninstall: ## remove exactly what install put there
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" contrib/install uninstall
-
-.PHONY: FORCE
-FORCE:
 
 .PHONY: clean
 clean: ## remove build/
