@@ -104,8 +104,13 @@ struct harness_job {
 };
 
 static inline tsr_tensor harness_tensor(uint64_t rows, uint64_t columns, int32_t dtype) {
-    return (tsr_tensor){.struct_size = sizeof(tsr_tensor), .name = "t", .rows = rows, .columns = columns,
-                        .bytes = rows * columns * 4, .dtype = dtype, .regime = TSR_REGIME_ARGMAX};
+    return (tsr_tensor){.struct_size = sizeof(tsr_tensor),
+                        .name = "t",
+                        .rows = rows,
+                        .columns = columns,
+                        .bytes = rows * columns * 4,
+                        .dtype = dtype,
+                        .regime = TSR_REGIME_ARGMAX};
 }
 
 static tsr_status harness_write(void *ctx, const void *bytes, uint64_t size, tsr_error *err) {
@@ -158,8 +163,11 @@ static inline tsr_status harness_encode_tiles(const struct harness_job *job, voi
 /* Fills *payload, which the caller clears, after failure too. */
 static inline tsr_status harness_encode(const struct harness_job *job, struct harness_payload *payload,
                                         tsr_error *err) {
-    const tsr_codec_setup setup = {.struct_size = sizeof setup, .host = &job->host->host, .tensor = &job->tensor,
-                                   .params = job->params, .hints = job->hints,
+    const tsr_codec_setup setup = {.struct_size = sizeof setup,
+                                   .host = &job->host->host,
+                                   .tensor = &job->tensor,
+                                   .params = job->params,
+                                   .hints = job->hints,
                                    .bitstream_version = job->codec->bitstream_version};
     const tsr_writer writer = {sizeof writer, payload, harness_write};
     const tsr_row_source source = {sizeof source, (void *)(uintptr_t)job, harness_read};
@@ -177,10 +185,14 @@ static inline tsr_status harness_encode(const struct harness_job *job, struct ha
 /* y [rows][columns] from a payload. */
 static inline tsr_status harness_decode(const struct harness_job *job, const struct harness_payload *payload, float *y,
                                         tsr_error *err) {
-    const tsr_codec_setup setup = {.struct_size = sizeof setup, .host = &job->host->host, .tensor = &job->tensor,
-                                   .params = job->params, .header = payload->header,
+    const tsr_codec_setup setup = {.struct_size = sizeof setup,
+                                   .host = &job->host->host,
+                                   .tensor = &job->tensor,
+                                   .params = job->params,
+                                   .header = payload->header,
                                    .header_bytes = payload->header_bytes,
-                                   .bitstream_version = job->codec->bitstream_version, .decoding = 1};
+                                   .bitstream_version = job->codec->bitstream_version,
+                                   .decoding = 1};
     void *self = NULL;
     uint64_t at = 0;
     tsr_status status = job->codec->create(&setup, &self, err);

@@ -71,8 +71,10 @@ static void encoder_init(struct scalar_encoder *encoder, const tsr_codec_setup *
 static void destroy(void *self) {
     struct scalar *scalar = self;
     if (!scalar) return;
-    if (scalar->decoding) scalar_decoder_clear(&scalar->decoder);
-    else if (scalar->encoder.model) scalar->encoder.entropy->model_destroy(scalar->host, scalar->encoder.model);
+    if (scalar->decoding)
+        scalar_decoder_clear(&scalar->decoder);
+    else if (scalar->encoder.model)
+        scalar->encoder.entropy->model_destroy(scalar->host, scalar->encoder.model);
     scalar->host->free(scalar->host, scalar);
 }
 
@@ -88,15 +90,16 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
     scalar->host = host;
     scalar->decoding = setup->decoding;
     if (setup->decoding) {
-        scalar->decoder = (struct scalar_decoder){
-            .host = host, .entropy = entropy, .kernels = scalar_kernels_get()};
+        scalar->decoder = (struct scalar_decoder){.host = host, .entropy = entropy, .kernels = scalar_kernels_get()};
         status = scalar_decoder_init(&scalar->decoder, setup->header, setup->header_bytes, err);
     } else {
         status = can_encode(setup, err);
         if (status == TSR_OK) encoder_init(&scalar->encoder, setup, entropy);
     }
-    if (status == TSR_OK) *self = scalar;
-    else destroy(scalar);
+    if (status == TSR_OK)
+        *self = scalar;
+    else
+        destroy(scalar);
     return status;
 }
 

@@ -76,12 +76,12 @@ static tsr_status read_classes(struct scalar_decoder *decoder, struct input *inp
 static tsr_status read_model(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
     uint64_t consumed = 0;
     tsr_entropy_shape shape = {.struct_size = sizeof shape};
-    tsr_status status = decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed,
-                                                     &decoder->model, err);
+    tsr_status status =
+        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
     if (status != TSR_OK) return status;
     decoder->entropy->model_shape(decoder->model, &shape);
-    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 ||
-        shape.contexts != decoder->class_count) return corrupt(err, "header: model of another shape");
+    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 || shape.contexts != decoder->class_count)
+        return corrupt(err, "header: model of another shape");
     return TSR_OK;
 }
 
@@ -169,13 +169,14 @@ static bool read_segments(struct tile_work *work, struct bits *bits, uint32_t ce
     for (uint64_t i = 0; i < work->segment_count; i++) {
         int64_t code = (int64_t)centre + scalar_unzigzag(bits_get_rice(bits, rice[0]));
         bool coded = code > SCALAR_CODE_RAW;
-        if (code < 0 || (coded && (code > UINT16_MAX || !scalar_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+        if (code < 0 ||
+            (coded && (code > UINT16_MAX || !scalar_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
             return false;
         }
         uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
         if (class >= decoder->class_count) return false;
         work->codes[i] = (uint16_t)code;
-        work->classes[i] = (uint8_t)class;
+        work->classes[i] = (uint8_t) class;
         if (!coded) continue;
         uint64_t count = segment_columns(work, i);
         if (work->contexts) memset(work->contexts + work->symbol_count, (int)class, (size_t)count);

@@ -142,8 +142,7 @@ static void quantise_segment(struct tile_work *work, struct scalar_segment *segm
     }
     if (!scalar_segment_is_coded(segment)) return;
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
-    segment->escapes =
-        (uint32_t)encoder->kernels->quantise(x, count, &quantiser, work->symbols + work->symbol_count);
+    segment->escapes = (uint32_t)encoder->kernels->quantise(x, count, &quantiser, work->symbols + work->symbol_count);
     if (work->contexts) memset(work->contexts + work->symbol_count, encoder->bucket_class[segment->bucket], count);
     work->symbol_count += count;
 }
@@ -185,9 +184,8 @@ static tsr_status write_symbols(const struct tile_work *work, const struct scala
     if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "scalar: tile buffer full");
     uint8_t *stream = sink->bytes + sink->at + gap;
     if (work->symbol_count > 0) {
-        tsr_status status =
-            encoder->entropy->split_encode(&split, work->symbols, work->symbol_count, stream,
-                                           sink->capacity - sink->at - gap, &stream_bytes, err);
+        tsr_status status = encoder->entropy->split_encode(&split, work->symbols, work->symbol_count, stream,
+                                                           sink->capacity - sink->at - gap, &stream_bytes, err);
         if (status != TSR_OK) return status;
     }
     sink_varint(sink, (uint32_t)stream_bytes);
@@ -272,7 +270,8 @@ tsr_status scalar_encode_tile(const struct scalar_encoder *encoder, const tsr_ti
     if (status != TSR_OK) return status;
     write_rest(&work, false, &sink);
     write_rest(&work, true, &sink);
-    if (sink.full) return tsr_fail(err, TSR_E_SPACE, "scalar: tile needs more than %llu bytes", (unsigned long long)capacity);
+    if (sink.full)
+        return tsr_fail(err, TSR_E_SPACE, "scalar: tile needs more than %llu bytes", (unsigned long long)capacity);
     *written = sink.at;
     return TSR_OK;
 }

@@ -46,10 +46,10 @@ struct scalar_encoder {
 
 /* One row, or one group of columns in it. */
 struct scalar_segment {
-    uint32_t code;     /* step code of the bitstream */
+    uint32_t code; /* step code of the bitstream */
     uint32_t escapes;
-    float inverse;     /* 1 / step */
-    uint32_t bucket;   /* by RMS over step */
+    float inverse;   /* 1 / step */
+    uint32_t bucket; /* by RMS over step */
 };
 
 /* Everything but escapes, for x[count] of tensor row `row`. */

@@ -32,8 +32,8 @@ static uint64_t quantise(const float *x, uint64_t count, const struct scalar_qua
     return escapes;
 }
 
-static uint64_t reconstruct(const uint16_t *symbols, uint64_t count, const float *values, float step,
-                            uint32_t escape, float *x) {
+static uint64_t reconstruct(const uint16_t *symbols, uint64_t count, const float *values, float step, uint32_t escape,
+                            float *x) {
     uint64_t escapes = 0;
     for (uint64_t i = 0; i < count; i++) {
         x[i] = values[symbols[i]] * step;

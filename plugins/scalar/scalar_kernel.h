@@ -20,8 +20,8 @@ struct scalar_kernels {
      * magnitude is above limit. |x| * inverse is below 2^30. Returns the number of escapes. */
     uint64_t (*quantise)(const float *x, uint64_t count, const struct scalar_quantiser *quantiser, uint16_t *symbols);
     /* x[i] = values[symbols[i]] * step for symbols up to `escape`. Returns how many are equal to `escape`. */
-    uint64_t (*reconstruct)(const uint16_t *symbols, uint64_t count, const float *values, float step,
-                            uint32_t escape, float *x);
+    uint64_t (*reconstruct)(const uint16_t *symbols, uint64_t count, const float *values, float step, uint32_t escape,
+                            float *x);
 };
 
 /* The best for this machine. [any] */

@@ -142,13 +142,15 @@ static tsr_status measure_block(void *ctx, uint64_t index, uint64_t worker, tsr_
     const tsr_row_source *source = pass->measure->source;
     const struct block block = block_at(&pass->cut, encoder->tensor, pass->first + index);
     if (encoder->host->cancelled(encoder->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    tsr_status status = source->read(source->ctx, block.first_row, block.rows, block.first_column, block.columns,
-                                     slot->x, err);
+    tsr_status status =
+        source->read(source->ctx, block.first_row, block.rows, block.first_column, block.columns, slot->x, err);
     if (status != TSR_OK) return status;
     memset(&slot->sums, 0, sizeof slot->sums);
     slot->sums.weights = block.rows * block.columns;
-    if (pass->measure->energy_only) measure_energy(pass, slot, &block);
-    else measure_rows(pass, slot, &block);
+    if (pass->measure->energy_only)
+        measure_energy(pass, slot, &block);
+    else
+        measure_rows(pass, slot, &block);
     return TSR_OK;
 }
 
@@ -176,7 +178,8 @@ static struct slot *slot_create(const tsr_host *host, const struct pass *pass, u
     uint64_t segments = pass->cut.block_rows * pass->row_segments;
     uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
     uint64_t tables = 2 * buckets * sizeof(uint32_t[SCALAR_SYMBOLS_MAX]);
-    uint64_t total = head + tables + segments * sizeof(struct scalar_segment) + weights * 4 + pass->cut.block_columns * 2;
+    uint64_t total =
+        head + tables + segments * sizeof(struct scalar_segment) + weights * 4 + pass->cut.block_columns * 2;
     uint8_t *memory = host->alloc(host, total);
     if (!memory) return NULL;
     struct slot *slot = (struct slot *)(void *)memory;

@@ -21,9 +21,9 @@ enum { SEARCH_STEPS = 16, FULL_PASSES = 4 };
 /* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
 struct search {
     double asked;
-    double at, rate;   /* last trial */
-    double low, high;  /* rate(low) > asked > rate(high) as far as known */
-    double most; /* largest log2(scale) to try */
+    double at, rate;  /* last trial */
+    double low, high; /* rate(low) > asked > rate(high) as far as known */
+    double most;      /* largest log2(scale) to try */
     double slope;
     uint32_t trials;
 };
@@ -32,8 +32,8 @@ struct search {
  * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
 static struct search search_begin(double asked) {
     double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
-    return (struct search){.asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most,
-                           .most = most, .slope = -1};
+    return (struct search){
+        .asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most, .most = most, .slope = -1};
 }
 
 /* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
@@ -43,8 +43,10 @@ static void search_next(struct search *search, double rate, double previous_at) 
         double slope = (rate - search->rate) / (search->at - previous_at);
         search->slope = slope < -1.2 ? -1.2 : slope > -0.05 ? -0.05 : slope;
     }
-    if (difference > 0) search->low = search->at;
-    else search->high = search->at;
+    if (difference > 0)
+        search->low = search->at;
+    else
+        search->high = search->at;
     double next = search->at - difference / search->slope;
     if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
     search->rate = rate;
@@ -56,15 +58,26 @@ static bool near(double rate, double asked, double tolerance) {
     return fabs(rate - asked) <= tolerance * asked;
 }
 
-static tsr_status search_sample(struct scalar_encoder *encoder, const tsr_row_source *source,
-                                struct scalar_counts *counts, struct search *search, tsr_error *err) {
-    const struct scalar_measure measure = {.encoder = encoder, .source = source, .sample = true};
+/* What one prepare works with. */
+struct preparation {
+    struct scalar_encoder *encoder;
+    const tsr_row_source *source;
+    struct scalar_counts counts;
+    struct scalar_points *points;
+    struct search search;
+    uint8_t *header; /* once built, and its bytes */
+    uint64_t header_bytes;
+};
+
+static tsr_status search_sample(struct preparation *work, tsr_error *err) {
+    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .sample = true};
+    struct search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
-        encoder->scale = scalar_exp2(search->at);
-        tsr_status status = scalar_measure_run(&measure, counts, err);
+        work->encoder->scale = scalar_exp2(search->at);
+        tsr_status status = scalar_measure_run(&measure, &work->counts, err);
         if (status != TSR_OK) return status;
-        double rate = scalar_rate_estimate(encoder, counts), at = search->at;
+        double rate = scalar_rate_estimate(work->encoder, &work->counts), at = search->at;
         if (near(rate, search->asked, SAMPLE_TOLERANCE) || search->high - search->low < 0.001) break;
         search_next(search, rate, previous);
         previous = at;
@@ -97,7 +110,7 @@ static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *byt
     put_varint(bytes, &at, encoder->middle);
     for (uint32_t c = 0; c < encoder->class_count; c++) {
         const struct scalar_class *class = &encoder->classes[c];
-        bytes[at++] = (uint8_t)class->offset_count;
+        bytes[at++] = (uint8_t) class->offset_count;
         memcpy(bytes + at, class->offsets, class->offset_count);
         at += class->offset_count;
     }
@@ -107,54 +120,59 @@ static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *byt
     return status;
 }
 
-/* Measures the whole tensor at the present scale and builds everything; *header is then the host's memory. */
-static tsr_status build(struct scalar_encoder *encoder, const struct scalar_measure *measure,
-                        struct scalar_counts *counts, struct scalar_points *points, struct search *search,
-                        uint8_t **header, uint64_t *size, tsr_error *err) {
+/* Measures the whole tensor at the present scale and builds everything. */
+static tsr_status build(struct preparation *work, const struct scalar_measure *measure, tsr_error *err) {
+    struct scalar_encoder *encoder = work->encoder;
     struct scalar_bits bits = {0, 0};
     reset_classes(encoder);
-    tsr_status status = scalar_measure_run(measure, counts, err);
+    tsr_status status = scalar_measure_run(measure, &work->counts, err);
     if (status != TSR_OK) return status;
-    if (measure->overshoot) scalar_rate_points(counts, points);
-    status = scalar_rate_build(encoder, counts, points, &bits, err);
+    if (measure->overshoot) scalar_rate_points(&work->counts, work->points);
+    status = scalar_rate_build(encoder, &work->counts, work->points, &bits, err);
     if (status != TSR_OK) return status;
-    encoder->host->free(encoder->host, *header);
-    *header = encoder->host->alloc(encoder->host, header_bound(encoder));
-    if (!*header) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a header");
-    status = make_header(encoder, *header, size, err);
-    bits.fixed += 8 * (double)*size;
-    search->rate = scalar_bits_rate(encoder, &bits, (double)counts->sums.weights);
+    encoder->host->free(encoder->host, work->header);
+    work->header = encoder->host->alloc(encoder->host, header_bound(encoder));
+    if (!work->header) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a header");
+    status = make_header(encoder, work->header, &work->header_bytes, err);
+    bits.fixed += 8 * (double)work->header_bytes;
+    work->search.rate = scalar_bits_rate(encoder, &bits, (double)work->counts.sums.weights);
     return status;
 }
 
-static tsr_status build_at_rate(struct scalar_encoder *encoder, const tsr_row_source *source,
-                                struct scalar_counts *counts, struct scalar_points *points, struct search *search,
-                                const tsr_writer *writer, tsr_error *err) {
+static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
+    struct scalar_encoder *encoder = work->encoder;
+    const struct search *search = &work->search;
     const bool all = scalar_measure_sample_is_all(encoder);
     const struct scalar_measure measure = {
-        .encoder = encoder, .source = source, .overshoot = all && encoder->settings.centroids};
-    uint8_t *header = NULL;
-    uint64_t size = 0;
+        .encoder = encoder, .source = work->source, .overshoot = all && encoder->settings.centroids};
     tsr_status status = TSR_OK;
     for (uint32_t i = 0; i < FULL_PASSES; i++) {
-        status = build(encoder, &measure, counts, points, search, &header, &size, err);
+        status = build(work, &measure, err);
         if (status != TSR_OK || encoder->settings.step > 0) break;
         if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
         double next = scalar_log2(encoder->scale) - (search->rate - search->asked) / search->slope;
-        encoder->scale = scalar_exp2(next < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : next > search->most ? search->most : next);
+        next = next < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : next > search->most ? search->most : next;
+        encoder->scale = scalar_exp2(next);
     }
-    if (status == TSR_OK) status = writer->write(writer->ctx, header, size, err);
-    encoder->host->free(encoder->host, header);
     return status;
 }
 
-static tsr_status set_weighted_rms(struct scalar_encoder *encoder, const tsr_row_source *source,
-                                   struct scalar_counts *counts, tsr_error *err) {
-    const struct scalar_measure measure = {.encoder = encoder, .source = source, .energy_only = true};
-    if (!encoder->row_weight) return TSR_OK;
-    tsr_status status = scalar_measure_run(&measure, counts, err);
-    double mean = counts->sums.weights ? counts->sums.weighted_energy / (double)counts->sums.weights : 0;
-    encoder->weighted_rms = sqrt(mean);
+static tsr_status set_weighted_rms(struct preparation *work, tsr_error *err) {
+    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .energy_only = true};
+    if (!work->encoder->row_weight) return TSR_OK;
+    tsr_status status = scalar_measure_run(&measure, &work->counts, err);
+    const struct scalar_sums *sums = &work->counts.sums;
+    work->encoder->weighted_rms = sqrt(sums->weights ? sums->weighted_energy / (double)sums->weights : 0);
+    return status;
+}
+
+/* Reconstruction points from a sample; where the sample is all, the passes over the tensor give them. */
+static tsr_status sample_points(struct preparation *work, tsr_error *err) {
+    const struct scalar_measure measure = {
+        .encoder = work->encoder, .source = work->source, .sample = true, .overshoot = true};
+    if (!work->encoder->settings.centroids || scalar_measure_sample_is_all(work->encoder)) return TSR_OK;
+    tsr_status status = scalar_measure_run(&measure, &work->counts, err);
+    if (status == TSR_OK) scalar_rate_points(&work->counts, work->points);
     return status;
 }
 
@@ -165,39 +183,35 @@ static uint32_t choose_mantissa_bits(const struct scalar_encoder *encoder) {
     return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
 }
 
+static tsr_status prepare(struct preparation *work, tsr_error *err) {
+    struct scalar_encoder *encoder = work->encoder;
+    reset_classes(encoder);
+    encoder->mantissa_bits = choose_mantissa_bits(encoder);
+    encoder->scale = encoder->settings.step;
+    tsr_status status = set_weighted_rms(work, err);
+    if (status == TSR_OK && encoder->settings.step == 0) status = search_sample(work, err);
+    if (status == TSR_OK) status = sample_points(work, err);
+    return status == TSR_OK ? build_at_rate(work, err) : status;
+}
+
 tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
                           tsr_error *err) {
     const tsr_host *host = encoder->host;
-    struct search search = search_begin(encoder->settings.bits);
-    struct scalar_points *points = host->alloc(host, sizeof *points);
-    struct scalar_counts tables = {.buckets = scalar_bucket_count(encoder)}, *counts = &tables;
+    struct preparation work = {.encoder = encoder, .source = source, .search = search_begin(encoder->settings.bits)};
     tsr_status status = TSR_OK;
-    counts->symbols = host->alloc(host, counts->buckets * sizeof *counts->symbols);
-    if (!points || !counts->symbols) {
+    work.counts.buckets = scalar_bucket_count(encoder);
+    work.counts.symbols = host->alloc(host, work.counts.buckets * sizeof *work.counts.symbols);
+    work.points = host->alloc(host, sizeof *work.points);
+    if (!work.counts.symbols || !work.points) {
         status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for counts");
         goto done;
     }
-    memset(points, 0, sizeof *points);
-    reset_classes(encoder);
-    encoder->mantissa_bits = choose_mantissa_bits(encoder);
-    status = set_weighted_rms(encoder, source, counts, err);
-    if (status != TSR_OK) goto done;
-    if (encoder->settings.step > 0) {
-        encoder->scale = encoder->settings.step;
-    } else {
-        status = search_sample(encoder, source, counts, &search, err);
-        if (status != TSR_OK) goto done;
-    }
-    if (encoder->settings.centroids && !scalar_measure_sample_is_all(encoder)) {
-        const struct scalar_measure measure = {
-            .encoder = encoder, .source = source, .sample = true, .overshoot = true};
-        status = scalar_measure_run(&measure, counts, err);
-        if (status != TSR_OK) goto done;
-        scalar_rate_points(counts, points);
-    }
-    status = build_at_rate(encoder, source, counts, points, &search, header, err);
+    memset(work.points, 0, sizeof *work.points);
+    status = prepare(&work, err);
+    if (status == TSR_OK) status = header->write(header->ctx, work.header, work.header_bytes, err);
 done:
-    host->free(host, counts->symbols);
-    host->free(host, points);
+    host->free(host, work.header);
+    host->free(host, work.points);
+    host->free(host, work.counts.symbols);
     return status;
 }

@@ -9,7 +9,7 @@
 #define FINE_GAIN 0.0003
 
 enum {
-    CLASS_WEIGHTS_LEAST = 1 << 12, /* a smaller class costs more in tables than it saves */
+    CLASS_WEIGHTS_LEAST = 1 << 12,  /* a smaller class costs more in tables than it saves */
     STREAM_OVERHEAD_BITS = 8 * 102, /* states of the coder, less what they carry, and the fixed part of a tile */
     HEADER_BITS = 8 * 12,
     SYMBOL_TABLE_BITS = 5, /* about what the model stores for each symbol */
@@ -78,8 +78,7 @@ void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points
     memcpy(points->overshoot, counts->sums.overshoot, sizeof points->overshoot);
     for (uint32_t b = 0; b < counts->buckets; b++) {
         for (uint32_t m = 1; m <= SCALAR_OFFSETS_MAX; m++) {
-            points->counts[b][m - 1] =
-                counts->symbols[b][SCALAR_MIDDLE + m] + counts->symbols[b][SCALAR_MIDDLE - m];
+            points->counts[b][m - 1] = counts->symbols[b][SCALAR_MIDDLE + m] + counts->symbols[b][SCALAR_MIDDLE - m];
         }
     }
 }
@@ -90,12 +89,12 @@ static void assign_classes(struct scalar_encoder *encoder, const struct scalar_c
     uint32_t class = 0;
     for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) left += counts->sums.bucket_weights[b];
     for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
-        encoder->bucket_class[b] = (uint8_t)class;
+        encoder->bucket_class[b] = (uint8_t) class;
         weights += counts->sums.bucket_weights[b];
         if (weights < CLASS_WEIGHTS_LEAST || left - weights < CLASS_WEIGHTS_LEAST) continue;
         left -= weights;
         weights = 0;
-        class++;
+        class ++;
     }
     encoder->class_count = class + 1;
 }

@@ -5,7 +5,6 @@
  * usage: bench_scalar [rows [columns [FILE.safetensors ...]]]      one thread; processor time of the codec alone */
 #include "../codec_harness.h"
 
-#include <base/pool.h>
 #include <base/rng.h>
 #include <format/dtype.h>
 #include <format/safetensors.h>
@@ -51,8 +50,10 @@ static double ideal_sqnr(double bits) {
     for (int i = 0; i < 200; i++) {
         double step = sqrt(low * high);
         ideal_at(step, &rate, &distortion);
-        if (rate > bits) low = step;
-        else high = step;
+        if (rate > bits)
+            low = step;
+        else
+            high = step;
     }
     return -10 * log10(distortion);
 }
@@ -144,8 +145,8 @@ struct totals {
     double weights, bits, decibels, encode_seconds, decode_seconds;
 };
 
-static void bench_tensor(struct harness_job *job, const struct safetensors *file,
-                         const struct safetensors_entry *entry, struct totals *totals) {
+static void bench_tensor(struct harness_job *job, const struct safetensors *file, const struct safetensors_entry *entry,
+                         struct totals *totals) {
     struct result r;
     uint64_t weights = entry->rank == 2 ? entry->shape[0] * entry->shape[1] : 0;
     if (weights == 0 || !dtype_is_float(entry->dtype)) return;
@@ -164,7 +165,8 @@ static void bench_tensor(struct harness_job *job, const struct safetensors *file
 }
 
 static void bench_file(struct harness_job *job, const char *path) {
-    static const double SETTINGS[][2] = {{1, 0}, {1, 0.1}, {2, 0}, {2, 0.05}, {2, 0.1}, {3, 0}, {3, 0.05}, {4, 0}, {6, 0}};
+    static const double SETTINGS[][2] = {{1, 0}, {1, 0.1},  {2, 0}, {2, 0.05}, {2, 0.1},
+                                         {3, 0}, {3, 0.05}, {4, 0}, {6, 0}};
     struct safetensors file = {0};
     tsr_param_value params[PARAM_COUNT];
     tsr_error err = {0};
@@ -172,7 +174,8 @@ static void bench_file(struct harness_job *job, const char *path) {
     if (status == TSR_OK) status = fs_map(&file.file, &err);
     if (status != TSR_OK) fprintf(stderr, "bench_scalar: %s\n", err.message);
     job->params = params;
-    printf("matrices of %s\n%6s %10s %8s %10s %8s %8s\n", path, "asked", "dead zone", "got", "to bound", "enc M/s", "dec M/s");
+    printf("matrices of %s\n%6s %10s %8s %10s %8s %8s\n", path, "asked", "dead zone", "got", "to bound", "enc M/s",
+           "dec M/s");
     for (unsigned i = 0; status == TSR_OK && i < sizeof SETTINGS / sizeof SETTINGS[0]; i++) {
         struct totals t = {0};
         set_params(params, SETTINGS[i][0], SETTINGS[i][1]);

@@ -15,11 +15,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint64_t tile_bytes = size - 4 - header_bytes;
     harness_init(&host);
     tsr_param_value params[6] = {{0}};
-    struct harness_job job = {.host = &host, .codec = tsr_plugin_scalar.codecs[0], .params = params,
+    struct harness_job job = {.host = &host,
+                              .codec = tsr_plugin_scalar.codecs[0],
+                              .params = params,
                               .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
     /* Blocks of their exact sizes, so that a sanitizer sees a read behind the end. */
-    struct harness_payload payload = {.header = mem_alloc(header_bytes), .header_bytes = header_bytes,
-                                      .bytes = mem_alloc(tile_bytes), .tile_bytes = &tile_bytes};
+    struct harness_payload payload = {.header = mem_alloc(header_bytes),
+                                      .header_bytes = header_bytes,
+                                      .bytes = mem_alloc(tile_bytes),
+                                      .tile_bytes = &tile_bytes};
     payload.grid = tile_grid_make(rows, columns, TILE_WEIGHTS_MAX);
     float *y = mem_alloc_array(rows * columns, sizeof *y);
     if (payload.header && payload.bytes && y && payload.grid.count <= 1) {

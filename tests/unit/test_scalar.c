@@ -6,6 +6,7 @@
 #include "../../plugins/scalar/scalar_kernel.h"
 #include "../codec_harness.h"
 
+#include <base/pool.h>
 #include <base/rng.h>
 #include <format/dtype.h>
 #include <math.h>
@@ -33,8 +34,10 @@ static void trial_begin(struct trial *trial, uint64_t rows, uint64_t columns, do
     trial->count = rows * columns;
     trial->x = mem_alloc_zero(trial->count + 1, sizeof(float));
     trial->y = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->job = (struct harness_job){.host = &trial->host, .codec = tsr_plugin_scalar.codecs[0],
-                                      .params = trial->params, .x = trial->x,
+    trial->job = (struct harness_job){.host = &trial->host,
+                                      .codec = tsr_plugin_scalar.codecs[0],
+                                      .params = trial->params,
+                                      .x = trial->x,
                                       .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
 }
 
@@ -224,7 +227,7 @@ static void row_weights_set_the_steps(void) {
 }
 
 static void odd_shapes_come_back(void) {
-    static const uint64_t SHAPES[][2] = {{0, 0}, {0, 7},  {7, 0},    {1, 1},     {1, 31},   {31, 1},
+    static const uint64_t SHAPES[][2] = {{0, 0}, {0, 7},  {7, 0},    {1, 1},     {1, 31},    {31, 1},
                                          {5, 3}, {3, 33}, {1, 1000}, {1000, 17}, {70000, 1}, {1, 300000}};
     for (unsigned i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
         for (int64_t group = 0; group <= 32; group += 32) {
@@ -248,8 +251,10 @@ static void extreme_rows_are_exact_or_close(void) {
     fill_normal(trial.x, trial.count, 20);
     for (uint64_t i = 0; i < trial.count; i++) {
         float scale = SCALES[i / COLUMNS % 8];
-        if (i / COLUMNS / 8 % 2) trial.x[i] = i % 2 ? scale : -scale; /* constant magnitude */
-        else trial.x[i] = scale >= 1e30f ? trial.x[i] / 7 * scale : trial.x[i] * scale;
+        if (i / COLUMNS / 8 % 2)
+            trial.x[i] = i % 2 ? scale : -scale; /* constant magnitude */
+        else
+            trial.x[i] = scale >= 1e30f ? trial.x[i] / 7 * scale : trial.x[i] * scale;
     }
     trial.x[5 * COLUMNS + 1] = 1e6f; /* an outlier */
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
@@ -274,14 +279,25 @@ static void outliers_are_not_clamped(void) {
     trial_end(&trial);
 }
 
-static void bytes_are_the_same_every_time(void) {
+static struct pool *shared_pool;
+
+static tsr_status pool_parallel_for(const tsr_host *host, uint64_t count, tsr_task task, void *ctx, tsr_error *err) {
+    (void)host;
+    return pool_for(shared_pool, count, task, ctx, err);
+}
+
+static void bytes_are_the_same_from_three_workers(void) {
     struct trial a, b;
-    trial_begin(&a, 500, 700, 3);
-    trial_begin(&b, 500, 700, 3);
+    trial_begin(&a, 1500, 700, 3);
+    trial_begin(&b, 1500, 700, 3);
     fill_normal(a.x, a.count, 22);
     memcpy(b.x, a.x, a.count * sizeof(float));
     CU_ASSERT_EQUAL(trial_run(&a), TSR_OK);
+    shared_pool = pool_create(3);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(shared_pool);
+    b.host.host.parallel_for = pool_parallel_for;
     CU_ASSERT_EQUAL(trial_run(&b), TSR_OK);
+    pool_destroy(shared_pool);
     CU_ASSERT_EQUAL_FATAL(a.payload.total, b.payload.total);
     CU_ASSERT_EQUAL(memcmp(a.payload.header, b.payload.header, a.payload.header_bytes), 0);
     CU_ASSERT_EQUAL(memcmp(a.payload.bytes, b.payload.bytes, a.payload.total - a.payload.header_bytes), 0);
@@ -289,7 +305,8 @@ static void bytes_are_the_same_every_time(void) {
     trial_end(&b);
 }
 
-static const float RICH_WEIGHTS[24] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90};
+static const float RICH_WEIGHTS[24] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
+                                       90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90};
 static const tsr_encode_hints RICH_HINTS = {sizeof RICH_HINTS, RICH_WEIGHTS, NULL};
 
 /* Small, with escapes, a raw row, a zero row and several classes: all parts of a tile. */
@@ -353,8 +370,11 @@ static void a_tile_is_never_larger_than_its_buffer(void) {
     struct trial trial;
     trial_begin_rich(&trial);
     CU_ASSERT_EQUAL_FATAL(trial_run(&trial), TSR_OK);
-    const tsr_codec_setup setup = {.struct_size = sizeof setup, .host = &trial.host.host, .tensor = &trial.job.tensor,
-                                   .params = trial.params, .hints = &RICH_HINTS};
+    const tsr_codec_setup setup = {.struct_size = sizeof setup,
+                                   .host = &trial.host.host,
+                                   .tensor = &trial.job.tensor,
+                                   .params = trial.params,
+                                   .hints = &RICH_HINTS};
     const tsr_codec *codec = trial.job.codec;
     const tsr_writer writer = {sizeof writer, &trial.payload, harness_write};
     const tsr_row_source source = {sizeof source, &trial.job, harness_read};
@@ -411,7 +431,7 @@ static const struct unit_test TESTS[] = {
     {"odd_shapes_come_back", odd_shapes_come_back},
     {"extreme_rows_are_exact_or_close", extreme_rows_are_exact_or_close},
     {"outliers_are_not_clamped", outliers_are_not_clamped},
-    {"bytes_are_the_same_every_time", bytes_are_the_same_every_time},
+    {"bytes_are_the_same_from_three_workers", bytes_are_the_same_from_three_workers},
     {"damaged_bytes_are_refused", damaged_bytes_are_refused},
     {"a_failing_allocation_is_reported", a_failing_allocation_is_reported},
     {"a_tile_is_never_larger_than_its_buffer", a_tile_is_never_larger_than_its_buffer},
