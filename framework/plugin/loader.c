@@ -6,6 +6,7 @@
  * because pointers into it do. */
 #include "loader.h"
 
+#include <base/alloc.h>
 #include <base/checked.h>
 #include <base/fs.h>
 #include <base/str.h>
@@ -77,8 +78,12 @@ static tsr_status linker_says(const char *path, tsr_error *err) {
 tsr_status loader_open(const char *path, const tsr_plugin **plugin, tsr_error *err) {
     tsr_status st = check_file(path, err);
     if (st != TSR_OK) return st;
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!library) return linker_says(path, err);
+    char *real = fs_real_path(path); /* a name without a slash would be looked for in the system's folders */
+    if (!real) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+    void *library = dlopen(real, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!library) st = linker_says(real, err);
+    mem_free(real);
+    if (st != TSR_OK) return st;
     const tsr_plugin *found = dlsym(library, TSR_PLUGIN_SYMBOL);
     if (!found) return no_symbol(library, err);
     st = descriptor_check(found, err);

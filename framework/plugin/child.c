@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * posix_spawn with a pipe on stdout. The pipe is read until the child closes it or the time is up; only then is the child
+ * waited for, so that one that fills the pipe does not hang. */
+#define _GNU_SOURCE /* pipe2 */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static tsr_status start(const char *const *arguments, int output, pid_t *pid, tsr_error *err) {
+    posix_spawn_file_actions_t actions;
+    int failure = posix_spawn_file_actions_init(&actions);
+    if (failure) return tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure));
+    failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (!failure) failure = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    /* The list's strings are not changed; the prototype is older than const. */
+    if (!failure) {
+        failure = posix_spawn(pid, "/proc/self/exe", &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return failure ? tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure)) : TSR_OK;
+}
+
+/* Keeps the beginning, drops the rest. True until the pipe ends or the time is up. */
+static bool read_some(int input, double deadline, struct child_end *end, size_t *length) {
+    char rest[1024];
+    struct pollfd poll_input = {.fd = input, .events = POLLIN};
+    double left = deadline - now();
+    if (left <= 0) return false;
+    int ready = poll(&poll_input, 1, (int)(left * 1000) + 1);
+    if (ready < 0) return errno == EINTR;
+    if (ready == 0) return true;
+    bool keeps = *length < sizeof end->text - 1;
+    ssize_t count = read(input, keeps ? end->text + *length : rest, keeps ? sizeof end->text - 1 - *length : sizeof rest);
+    if (count < 0) return errno == EINTR;
+    if (keeps) *length += (size_t)count;
+    return count > 0;
+}
+
+static void wait_for(pid_t pid, double deadline, struct child_end *end) {
+    int status = 0;
+    const struct timespec pause = {0, 5000000};
+    pid_t ended = 0;
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && now() < deadline) nanosleep(&pause, NULL);
+    if (ended == 0) {
+        end->timed_out = true;
+        kill(pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    }
+    if (WIFSIGNALED(status)) end->signal = WTERMSIG(status);
+    if (WIFEXITED(status)) end->code = WEXITSTATUS(status);
+}
+
+tsr_status child_run(const char *const *arguments, double seconds, struct child_end *end, tsr_error *err) {
+    int ends[2];
+    pid_t pid = 0;
+    size_t length = 0;
+    double deadline = now() + seconds;
+    *end = (struct child_end){0};
+    if (pipe2(ends, O_CLOEXEC)) return tsr_fail(err, TSR_E_IO, "cannot make a pipe: %s", strerror(errno));
+    tsr_status st = start(arguments, ends[1], &pid, err);
+    close(ends[1]);
+    if (st == TSR_OK) {
+        while (read_some(ends[0], deadline, end, &length)) continue;
+        wait_for(pid, deadline, end);
+        end->text[strcspn(end->text, "\n")] = '\0';
+    }
+    close(ends[0]);
+    return st;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs this program again in a process of its own (never a bare fork: other threads exist) and says how it ended. */
+#ifndef PLUGIN_CHILD_H
+#define PLUGIN_CHILD_H
+
+#include <stdbool.h>
+#include <tessera/status.h>
+
+#define CHILD_TEXT 240
+
+struct child_end {
+    bool timed_out;
+    int signal;            /* that ended it, or 0 */
+    int code;              /* its exit code, when it ended by itself */
+    char text[CHILD_TEXT]; /* the beginning of what it wrote to stdout, up to a newline */
+};
+
+/* Starts /proc/self/exe with arguments (NULL-terminated, the program's name first), stdin empty, stderr dropped, and waits
+ * at most `seconds`, then kills it. TSR_E_IO when it cannot be started. */
+tsr_status child_run(const char *const *arguments, double seconds, struct child_end *end, tsr_error *err);
+
+#endif
