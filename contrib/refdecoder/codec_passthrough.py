@@ -7,7 +7,8 @@ from rans import Model, decode_split, unpack_bits
 from reader import Reader
 
 ID, VERSIONS, GIVES = "org.tessera.passthrough", (1,), "source"
-RAW, BYTES, HEAD, SCALED = range(4)
+RAW, BYTES, HEAD, SCALED, LOCAL = range(5)
+METHOD_RAW, METHOD_SHARED, METHOD_OWN = range(3)
 SUMS = 127
 WIDE = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "C64": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
@@ -18,10 +19,10 @@ class Field:
         require(1 <= self.bytes <= 2 and self.offset + self.bytes <= element_bytes, "field outside the element")
         if self.kind == RAW:
             require(self.low_bits == 0 and self.symbol_bits == 0, "raw field with symbols")
-        elif self.kind == BYTES:
+        elif self.kind in (BYTES, LOCAL):
             require((self.bytes, self.low_bits, self.symbol_bits) == (1, 0, 8), "byte field of another shape")
         else:
-            require(self.kind <= SCALED and self.bytes == 2 and 1 <= self.symbol_bits <= 12 and
+            require(self.kind in (HEAD, SCALED) and self.bytes == 2 and 1 <= self.symbol_bits <= 12 and
                     self.low_bits + self.symbol_bits <= 16, "field of impossible shape")
         self.model = None
 
@@ -31,7 +32,7 @@ class Field:
         return model
 
     def decode(self, model, data, count, contexts):
-        if self.kind == BYTES:
+        if self.bytes == 1:
             return decode_split(model, data, count, 0, 16)
         return decode_split(model, data, count, self.low_bits, self.symbol_bits, contexts)
 
@@ -49,7 +50,7 @@ class Decoder:
             field = Field(reader, self.element_bytes)
             covered += range(field.offset, field.offset + field.bytes)
             self.fields.append(field)
-            if field.kind != RAW:
+            if field.kind not in (RAW, LOCAL):
                 field.model = field.read_model(reader, 0 if field.kind == SCALED else 1)
             if field.kind == SCALED:
                 self.read_scales(reader, head, field.model)
@@ -72,25 +73,24 @@ class Decoder:
         if not self.fields:
             require(len(data) == size, "copy of another size")
             return data
+        require(size % self.element_bytes == 0, "half an element")
         reader, count = Reader(data), size // self.element_bytes
-        kind = reader.number(1)
-        require(kind <= 1 and size % self.element_bytes == 0, "tile kind")
         out = np.zeros((count, self.element_bytes), np.uint8)
         for field in self.fields:
-            if field.kind == RAW:
-                plane = np.frombuffer(reader.take(count * field.bytes), np.uint8).reshape(count, field.bytes)
-            else:
-                model, contexts = field.model, None
-                if kind == 1:
-                    model = field.read_model(reader, 1)
-                elif field.kind == SCALED:
-                    contexts = self.contexts(tile)
-                stream = reader.take(reader.number(4))
-                values = field.decode(model, stream, count, contexts)
-                plane = values.astype("<u2").view(np.uint8).reshape(count, 2)[:, :field.bytes]
-            out[:, field.offset:field.offset + field.bytes] = plane
+            out[:, field.offset:field.offset + field.bytes] = self.decode_field(field, tile, reader, count)
         require(not reader.left(), "bytes behind the tile")
         return out.tobytes()
+
+    def decode_field(self, field, tile, reader, count):
+        """The bytes of one field, [count][field.bytes]."""
+        method = METHOD_RAW if field.kind == RAW else reader.number(1)
+        if method == METHOD_RAW:
+            return np.frombuffer(reader.take(count * field.bytes), np.uint8).reshape(count, field.bytes)
+        require(method == METHOD_OWN or method == METHOD_SHARED and field.model, "method")
+        contexts = self.contexts(tile) if method == METHOD_SHARED and field.kind == SCALED else None
+        model = field.model if method == METHOD_SHARED else field.read_model(reader, 1)
+        values = field.decode(model, reader.take(reader.number(4)), count, contexts)
+        return values.astype("<u2").view(np.uint8).reshape(count, 2)[:, :field.bytes]
 
     def contexts(self, tile):
         rows = self.rows[tile.row:tile.row + tile.rows]
