@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define FIXTURES "tests/data/causal-lm"
+#define VARIANTS "tests/data/causal-lm-variants" /* made by make_variants.py there */
 
 static struct env env;
 static struct registry *registry;
@@ -37,15 +38,15 @@ static tsr_status run_fixture(const char *model_path, const char *golden, struct
 }
 
 /* One line of its own for each fixture, so that a failing family is named. */
-static void every_fixture_matches_its_golden_values(void) {
+static unsigned check_folder(const char *folder) {
     struct fs_list list;
-    CU_ASSERT_EQUAL_FATAL(fs_list(FIXTURES, false, &list, NULL), TSR_OK);
     unsigned count = 0;
+    CU_ASSERT_EQUAL_FATAL(fs_list(folder, false, &list, NULL), TSR_OK);
     for (uint64_t i = 0; i < list.count; i++) {
         char path[512], golden[600];
         struct reference_result result = {0};
         tsr_error err = {0};
-        (void)snprintf(path, sizeof path, FIXTURES "/%s", list.names[i]);
+        (void)snprintf(path, sizeof path, "%s/%s", folder, list.names[i]);
         if (fs_kind_of(path) != FS_FOLDER) continue;
         (void)snprintf(golden, sizeof golden, "%s/golden.safetensors", path);
         tsr_status st = run_fixture(path, golden, &result, &err);
@@ -57,7 +58,15 @@ static void every_fixture_matches_its_golden_values(void) {
         count++;
     }
     fs_list_clear(&list);
-    CU_ASSERT_TRUE(count >= 33);
+    return count;
+}
+
+static void every_fixture_matches_its_golden_values(void) {
+    CU_ASSERT_TRUE(check_folder(FIXTURES) >= 33);
+}
+
+static void every_variant_matches_its_golden_values(void) {
+    CU_ASSERT_TRUE(check_folder(VARIANTS) >= 30);
 }
 
 /* Copies a fixture with one edit of a file: `from` becomes `to` (same length or text file). */
@@ -140,6 +149,7 @@ static void an_unused_tensor_is_an_error_that_names_it(void) {
 
 static const struct unit_test TESTS[] = {
     {"every_fixture_matches_its_golden_values", every_fixture_matches_its_golden_values},
+    {"every_variant_matches_its_golden_values", every_variant_matches_its_golden_values},
     {"a_misread_config_does_not_pass", a_misread_config_does_not_pass},
     {"an_unknown_config_key_is_an_error_that_names_it", an_unknown_config_key_is_an_error_that_names_it},
     {"an_unused_tensor_is_an_error_that_names_it", an_unused_tensor_is_an_error_that_names_it},
