@@ -11,13 +11,14 @@
 #define UNIT_BITS 4        /* means are kept in 1/16 symbols */
 #define CLASS_SYMBOL_BITS 2 /* a class is a quarter of an octave: 2 mantissa bits */
 #define FLOOR_OCTAVES 12   /* weights smaller than this below the largest ones count as if they were not */
-#define WEIGHTS_MIN (UINT64_C(1) << 16)
+#define CLASS_SHIFT_NONE INT32_MIN
+#define WEIGHTS_MIN (UINT64_C(1) << 14)
 
 struct scaling {
     struct passthrough_encoder *encoder;
     struct passthrough_field *field;
     struct passthrough_scales scales;
-    uint32_t shift;      /* log2 of symbols a class */
+    int32_t shift;       /* log2 of symbols a class, at least -CLASS_SYMBOL_BITS */
     uint32_t floor, top; /* symbols are clipped to these for the means */
     int32_t *row_means;
     int64_t *column_sums; /* of the rows' deviations from their means */
@@ -172,23 +173,24 @@ static tsr_status choose_contexts(struct scaling *scaling, double plain_cost, ts
     return status;
 }
 
-/* log2 of the symbols a class, or -1: a symbol must tell quarters of an octave at least. */
-static int class_shift(const struct passthrough_encoder *encoder, const struct passthrough_field *field) {
+/* log2 of the symbols a class: mantissa bits in the symbol without those of a class; CLASS_SHIFT_NONE for dtypes whose
+ * head is no log scale of whole weights. */
+static int32_t class_shift(const struct passthrough_encoder *encoder, const struct passthrough_field *field) {
     switch (encoder->tensor->dtype) {
-    case TSR_DTYPE_BF16: /* 2 mantissa bits in the symbol when 5 are below it */
+    case TSR_DTYPE_BF16: /* the head has 7 mantissa bits */
     case TSR_DTYPE_F32:
-        return field->low_bits == 5 ? 0 : -1;
-    case TSR_DTYPE_F16: /* 10 mantissa bits altogether */
+        return 7 - CLASS_SYMBOL_BITS - field->low_bits;
+    case TSR_DTYPE_F16: /* 10 */
         return 10 - CLASS_SYMBOL_BITS - field->low_bits;
     default:
-        return -1;
+        return CLASS_SHIFT_NONE;
     }
 }
 
 static bool fits(const struct passthrough_encoder *encoder, const struct passthrough_field *field) {
     const tsr_tensor *tensor = encoder->tensor;
     uint64_t weights = tensor->bytes / encoder->layout.element_bytes;
-    return class_shift(encoder, field) >= 0 && tensor->rows > 1 && tensor->columns >= 16 &&
+    return class_shift(encoder, field) >= -CLASS_SYMBOL_BITS && tensor->rows > 1 && tensor->columns >= 16 &&
            tensor->columns < UINT64_C(1) << 18 && weights >= WEIGHTS_MIN && weights < UINT64_C(1) << 31;
 }
 
@@ -222,7 +224,7 @@ tsr_status passthrough_choose_scales(struct passthrough_encoder *encoder, const 
     const tsr_host *host = encoder->host;
     struct scaling scaling = {.encoder = encoder, .field = &encoder->layout.fields[field]};
     if (!fits(encoder, scaling.field)) return TSR_OK;
-    scaling.shift = (uint32_t)class_shift(encoder, scaling.field);
+    scaling.shift = class_shift(encoder, scaling.field);
     choose_range(&scaling, counts);
     double plain_cost = passthrough_total_cost(encoder, scaling.field->model, counts);
     tsr_status status = find_scales(&scaling, source, plain_cost, err);
