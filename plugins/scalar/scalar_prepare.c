@@ -54,6 +54,11 @@ static void search_next(struct search *search, double rate, double previous_at) 
     search->trials++;
 }
 
+/* A bound on errors can hold all steps below the scale: then the rate no longer depends on it. */
+static bool stalled(double rate, double before, double asked) {
+    return rate > asked && fabs(rate - before) < 1e-6 * asked;
+}
+
 static bool near(double rate, double asked, double tolerance) {
     return fabs(rate - asked) <= tolerance * asked;
 }
@@ -79,6 +84,7 @@ static tsr_status search_sample(struct preparation *work, tsr_error *err) {
         if (status != TSR_OK) return status;
         double rate = scalar_rate_estimate(work->encoder, &work->counts), at = search->at;
         if (near(rate, search->asked, SAMPLE_TOLERANCE) || search->high - search->low < 0.001) break;
+        if (stalled(rate, search->rate, search->asked)) break;
         search_next(search, rate, previous);
         previous = at;
     }
@@ -147,9 +153,11 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
         .encoder = encoder, .source = work->source, .overshoot = all && encoder->settings.centroids};
     tsr_status status = TSR_OK;
     for (uint32_t i = 0; i < FULL_PASSES; i++) {
+        const double before = i ? search->rate : 0;
         status = build(work, &measure, err);
         if (status != TSR_OK || encoder->settings.step > 0) break;
         if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
+        if (stalled(search->rate, before, search->asked)) break;
         double next = scalar_log2(encoder->scale) - (search->rate - search->asked) / search->slope;
         next = next < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : next > search->most ? search->most : next;
         encoder->scale = scalar_exp2(next);
