@@ -94,9 +94,9 @@ static tsr_status show_plugin(struct session *session, const char *name, tsr_err
     return status;
 }
 
-enum verb { VERB_LIST, VERB_SHOW, VERB_COUNT };
-static const char *const VERBS[] = {"list", "show", NULL};
-static const uint64_t VERB_OPERANDS[] = {0, 1};
+enum verb { VERB_LIST, VERB_SHOW, VERB_CHECK, VERB_CHECK_ONE, VERB_COUNT };
+static const char *const VERBS[] = {"list", "show", "check", "check-one", NULL}; /* the last one is for ourselves */
+static const uint64_t VERB_OPERANDS[] = {0, 1, 1, 4};
 
 static tsr_status find_verb(const struct arguments *arguments, enum verb *verb, tsr_error *err) {
     const char *name = arguments->operands[0];
@@ -123,6 +123,8 @@ static tsr_status plugin_run(struct session *session, tsr_error *err) {
     const char *const *operands = session->arguments.operands + 1;
     tsr_status status = find_verb(&session->arguments, &verb, err);
     if (status) return status;
+    if (verb == VERB_CHECK_ONE) return plugin_check_one(session, operands, err);
+    if (verb == VERB_CHECK) return plugin_check(session, operands[0], err);
     status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
     if (status) return status;

@@ -25,6 +25,7 @@ documented diff "$tool" diff "$model" "$work/out"
 documented report "$tool" report "$work/out"
 documented "plugin list" "$tool" plugin list
 documented "plugin show" "$tool" plugin show passthrough
+documented "plugin check" "$tool" plugin check "${tool%/bin/*}/lib/tessera/tessera-codec-passthrough.so"
 check receipt_is_what_compress_printed eval '"$tool" report "$work/out" --json | python3 -c "
 import json, sys
 assert json.load(sys.stdin)[\"receipt\"] == json.load(open(sys.argv[1]))" "$work/out/tessera.json"'
