@@ -13,7 +13,8 @@ struct trial {
     bool ran;
     bool whole;          /* the sample was the tensor */
     bool all_raw;        /* no tile shrank */
-    uint64_t bytes;      /* payload, extrapolated */
+    uint64_t tile_bytes; /* extrapolated */
+    uint64_t bytes;      /* the payload's, with all that it has beside tiles */
     struct metric metric; /* of the sample; lossy codecs only */
     double bound_error;  /* smallest D at the rate of `bytes`, an estimate; lossy codecs only */
     double floor_error;  /* below this D no code gets at the rate that was asked for; 0 when none was asked for */

@@ -11,16 +11,21 @@
 struct sample {
     bool whole;
     uint64_t rows, columns; /* of the sample */
+    uint64_t stands_for;    /* weights of the tensor that it represents */
     uint32_t bits;          /* an element */
     uint64_t shape[TSR_RANK_MAX];
     tsr_tensor tensor;      /* the sample as a codec sees it */
     uint8_t *bytes;         /* [rows][columns] in the source dtype, owned */
 };
 
-/* Reads about 2^20 weights in evenly spread blocks of rows, cut so that the codec's tiles are full; all of a tensor that
- * is not much larger. Zero-initialise `sample`; sample_clear in any case. [any] */
+/* The inner part: about 2^20 weights in evenly spread blocks of rows, cut so that the codec's tiles are full; all of a
+ * tensor that is not much larger. The edges: the first and the last 2^19 weights as they are, nothing where the inner part
+ * is everything. */
+enum sample_part { SAMPLE_INNER, SAMPLE_EDGES };
+
+/* Zero-initialise `sample`; sample_clear in any case. [any] */
 tsr_status sample_read(const struct planner *planner, const struct plan_entry *entry, const tsr_codec *codec,
-                       struct sample *sample, tsr_error *err);
+                       enum sample_part part, struct sample *sample, tsr_error *err);
 void sample_clear(struct sample *sample);
 
 /* One row as F32; float dtypes only. */

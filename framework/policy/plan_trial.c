@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Encodes samples and measures what comes back. Tile bytes grow with the weights; the codec's header and the payload's
- * own head are counted once. */
+ * Encodes samples and measures what comes back. Tile bytes grow with the weights, the codec's header with the
+ * rows if it does so within the sample; the payload's own head is known. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -14,6 +14,8 @@
 #include <format/dtype.h>
 
 #include "plan_sample.h"
+
+#define HEADER_BYTES_SMALL 1024
 
 /* A sample's encoding, kept in memory. */
 struct stored_tile {
@@ -41,8 +43,8 @@ static tsr_status store_begin(void *ctx, const struct tile_grid *grid, const voi
 static tsr_status store_tile(void *ctx, const void *bytes, uint64_t size, bool raw, tsr_error *err) {
     struct stored *stored = ctx;
     stored->tiles[stored->count++] = (struct stored_tile){stored->bytes.length, size, raw};
-    stored->tile_bytes += size;
     stored->raw_count += raw;
+    stored->tile_bytes += size;
     if (stored->keep) str_add(&stored->bytes, bytes, size);
     return stored->bytes.failed ? plan_no_memory(err) : TSR_OK;
 }
@@ -71,6 +73,7 @@ struct attempt {
     struct host_services services;
     struct sample sample;
     struct stored stored;
+    uint64_t half_header_bytes; /* of the codec's header for half of the rows; 0: not worth a look */
 };
 
 static uint64_t scale(uint64_t bytes, uint64_t part, uint64_t whole) {
@@ -78,29 +81,28 @@ static uint64_t scale(uint64_t bytes, uint64_t part, uint64_t whole) {
     return part == 0 ? 0 : (uint64_t)(((wide)bytes * whole + part / 2) / part);
 }
 
+/* A header that holds something for each row grows with the rows. */
+static uint64_t predict_header(const struct attempt *attempt) {
+    const struct sample *sample = &attempt->sample;
+    uint64_t full = attempt->stored.header.length, half = attempt->half_header_bytes;
+    if (sample->whole || half == 0 || full <= half) return full;
+    uint64_t grown = scale(full - half, sample->rows - sample->rows / 2, attempt->entry->rows - sample->rows);
+    return min_u64(full + grown, PAYLOAD_CODEC_HEADER_MAX);
+}
+
 /* Payload bytes of the whole tensor. */
-static uint64_t predict_bytes(const struct attempt *attempt) {
+static uint64_t predict_bytes(const struct attempt *attempt, uint64_t tile_bytes) {
     const struct plan_entry *entry = attempt->entry;
     const struct safetensors_entry *source = entry->source->entry;
-    const struct stored *stored = &attempt->stored;
     struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, attempt->codec->tile_weights);
     struct payload_head head = {.dtype = source->dtype,
                                 .dtype_name = source->dtype_name,
                                 .rank = source->rank,
-                                .rows = entry->rows,
-                                .columns = entry->columns,
-                                .bytes = source->bytes,
-                                .transposed = entry->transposed,
-                                .tile_rows = grid.tile_rows,
-                                .tile_columns = grid.tile_columns,
                                 .tile_count = grid.count,
                                 .codec_id = attempt->codec->id,
-                                .bitstream_version = attempt->codec->bitstream_version,
                                 .params = attempt->params->canonical,
-                                .codec_header_bytes = stored->header.length};
-    memcpy(head.shape, source->shape, sizeof head.shape);
-    uint64_t sampled = attempt->sample.rows * attempt->sample.columns;
-    return payload_prefix_bytes(&head) + scale(stored->tile_bytes, sampled, entry->rows * entry->columns);
+                                .codec_header_bytes = predict_header(attempt)};
+    return payload_prefix_bytes(&head) + tile_bytes;
 }
 
 static tsr_status decode_all(const struct attempt *attempt, const struct coder_job *job, uint8_t *decoded,
@@ -119,18 +121,41 @@ static tsr_status decode_all(const struct attempt *attempt, const struct coder_j
     return st;
 }
 
-static tsr_status measure(const struct attempt *attempt, const struct coder_job *job, struct trial *trial,
+/* Adds what stands for `times` as much. */
+static void metric_merge(struct metric *sum, const struct metric *part, double times) {
+    sum->source_energy += part->source_energy * times;
+    sum->decoded_energy += part->decoded_energy * times;
+    sum->dot += part->dot * times;
+    sum->error_energy += part->error_energy * times;
+    sum->max_abs_error = fmax(sum->max_abs_error, part->max_abs_error);
+    if (part->worst_row_error > sum->worst_row_error) {
+        sum->worst_row_error = part->worst_row_error;
+        sum->worst_row = part->worst_row;
+    }
+    sum->rows += part->rows;
+    sum->weights += part->weights;
+    sum->not_finite += part->not_finite;
+}
+
+static void compare(const struct attempt *attempt, const uint8_t *decoded, float *rows, struct metric *metric) {
+    const struct sample *sample = &attempt->sample;
+    struct metric part = {0};
+    for (uint64_t r = 0; r < sample->rows; r++) {
+        sample_row(sample, sample->bytes, r, rows);
+        sample_row(sample, decoded, r, rows + sample->columns);
+        metric_add_row(&part, r, rows, rows + sample->columns, sample->columns);
+    }
+    metric_merge(metric, &part, part.weights ? (double)sample->stands_for / (double)part.weights : 1);
+}
+
+static tsr_status measure(const struct attempt *attempt, const struct coder_job *job, struct metric *metric,
                           tsr_error *err) {
     const struct sample *sample = &attempt->sample;
     float *rows = mem_alloc_array(max_u64(sample->columns, 1), 2 * sizeof *rows);
     uint8_t *decoded = mem_alloc_aligned(max_u64(sample->tensor.bytes, 1));
     tsr_status st = rows && decoded ? TSR_OK : plan_no_memory(err);
     if (!st) st = decode_all(attempt, job, decoded, err);
-    for (uint64_t r = 0; r < sample->rows && !st; r++) {
-        sample_row(sample, sample->bytes, r, rows);
-        sample_row(sample, decoded, r, rows + sample->columns);
-        metric_add_row(&trial->metric, r, rows, rows + sample->columns, sample->columns);
-    }
+    if (!st) compare(attempt, decoded, rows, metric);
     mem_free(rows);
     mem_free(decoded);
     return st;
@@ -145,34 +170,74 @@ static tsr_status bound_trial(const struct attempt *attempt, double allowed_byte
     return sample_bound(&attempt->sample, allowed_bytes * 8 / weights, true, &trial->floor_error, err);
 }
 
-static tsr_status encode_sample(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
+/* Ends an encoding when its header is known. */
+static tsr_status note_header(void *ctx, const struct tile_grid *grid, const void *header, uint64_t bytes,
+                              tsr_error *err) {
+    uint64_t *header_bytes = ctx;
+    (void)grid, (void)header;
+    *header_bytes = max_u64(bytes, 1);
+    return tsr_fail(err, TSR_E_CANCELLED, "the header is enough");
+}
+
+/* The header of the first half of the sample's rows, where the header is a part of the payload that counts. */
+static tsr_status probe_header(struct attempt *attempt, const struct coder_job *job, const struct coder_source *source,
+                               tsr_error *err) {
+    const struct sample *sample = &attempt->sample;
+    if (sample->whole || sample->rows < 2 || attempt->stored.header.length < HEADER_BYTES_SMALL) return TSR_OK;
+    struct coder_job half = *job;
+    struct coder_sink sink = {&attempt->half_header_bytes, note_header, store_tile};
+    tsr_tensor tensor = sample->tensor;
+    uint64_t shape[2] = {sample->rows / 2, sample->columns};
+    tensor.shape = shape;
+    tensor.rows = shape[0];
+    tensor.bytes = tensor.rows * tensor.columns * (sample->bits / 8);
+    half.tensor = &tensor;
+    tsr_status st = coder_encode(&half, source, &sink, NULL, err);
+    return attempt->half_header_bytes ? TSR_OK : st;
+}
+
+/* Adds what one part of the sample says to the trial. */
+static tsr_status encode_part(struct attempt *attempt, struct trial *trial, tsr_error *err) {
+    const struct sample *sample = &attempt->sample;
+    struct stored *stored = &attempt->stored;
     host_services_init(&attempt->services, attempt->planner->env);
     struct coder_job job = {.env = attempt->planner->env,
                             .host = &attempt->services.host,
                             .codec = attempt->codec,
                             .params = attempt->params->values,
-                            .tensor = &attempt->sample.tensor,
-                            .dtype_bits = attempt->sample.bits};
+                            .tensor = &sample->tensor,
+                            .dtype_bits = sample->bits};
     struct coder_source source = {&attempt->sample, read_sample};
-    struct coder_sink sink = {&attempt->stored, store_begin, store_tile};
-    bool is_lossy = plan_is_lossy(attempt->codec);
-    attempt->stored.keep = is_lossy;
+    struct coder_sink sink = {stored, store_begin, store_tile};
+    stored->keep = plan_is_lossy(attempt->codec);
     tsr_status st = coder_encode(&job, &source, &sink, NULL, err);
-    if (st) return st;
-    trial->ran = true;
-    trial->whole = attempt->sample.whole;
-    trial->all_raw = attempt->stored.raw_count == attempt->stored.count;
-    trial->bytes = predict_bytes(attempt);
-    if (is_lossy) st = measure(attempt, &job, trial, err);
-    if (is_lossy && !st) st = bound_trial(attempt, allowed_bytes, trial, err);
+    if (!st) st = probe_header(attempt, &job, &source, err);
+    if (!st && stored->keep) st = measure(attempt, &job, &trial->metric, err);
+    trial->tile_bytes += scale(stored->tile_bytes, sample->rows * sample->columns, sample->stands_for);
+    trial->all_raw = trial->all_raw && stored->raw_count == stored->count;
     return st;
 }
 
-static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
-    tsr_status st = sample_read(attempt->planner, attempt->entry, attempt->codec, &attempt->sample, err);
-    if (!st) st = encode_sample(attempt, allowed_bytes, trial, err);
+static void attempt_clear(struct attempt *attempt) {
     store_clear(&attempt->stored);
     sample_clear(&attempt->sample);
+    attempt->stored = (struct stored){0};
+}
+
+/* Edges first, so that the inner part is at hand when the rate is known and bounds are taken. */
+static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
+    const tsr_codec *codec = attempt->codec;
+    trial->all_raw = true;
+    tsr_status st = sample_read(attempt->planner, attempt->entry, codec, SAMPLE_EDGES, &attempt->sample, err);
+    if (!st && attempt->sample.rows) st = encode_part(attempt, trial, err);
+    attempt_clear(attempt);
+    if (!st) st = sample_read(attempt->planner, attempt->entry, codec, SAMPLE_INNER, &attempt->sample, err);
+    if (!st) st = encode_part(attempt, trial, err);
+    trial->ran = true;
+    trial->whole = attempt->sample.whole;
+    trial->bytes = predict_bytes(attempt, trial->tile_bytes);
+    if (!st && plan_is_lossy(codec)) st = bound_trial(attempt, allowed_bytes, trial, err);
+    attempt_clear(attempt);
     return st && st != TSR_E_CANCELLED ? error_context(err, st, "tensor \"%s\"", attempt->entry->source->name) : st;
 }
 
