@@ -12,8 +12,14 @@
 #define CONFIG_BYTES_MAX ((uint64_t)16 << 20)
 #define FAMILIES_MAX 512
 
+static tsr_status find_root(struct open_model *model, tsr_error *err) {
+    const struct reader *reader = &model->reader;
+    model->root = mem_dup_text(reader->compressed ? reader->stored.checkpoint.root : reader->raw.root);
+    return model->root ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+}
+
 static tsr_status read_config(struct open_model *model, tsr_error *err) {
-    char *path = fs_join(model->checkpoint.root, "config.json"), *text = NULL;
+    char *path = fs_join(model->root, "config.json"), *text = NULL;
     uint64_t size = 0;
     tsr_status st = path ? fs_read_whole(path, CONFIG_BYTES_MAX, &text, &size, err)
                          : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
@@ -85,20 +91,22 @@ static tsr_status create_best(struct open_model *model, const struct registry *r
         }
     }
     if (!model->plugin) {
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: no model plugin knows this model_type", model->checkpoint.root);
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: no model plugin knows this model_type", model->root);
     }
     tsr_status st = model->plugin->create(&setup, &model->self, err);
-    return st == TSR_OK ? TSR_OK : error_context(err, st, "%s", model->checkpoint.root);
+    return st == TSR_OK ? TSR_OK : error_context(err, st, "%s", model->root);
 }
 
 tsr_status model_open(const char *path, const struct registry *registry, const struct model_paths *paths,
                       const struct env *env, struct open_model *model, tsr_error *err) {
     *model = (struct open_model){0};
     host_services_init(&model->services, env);
-    tsr_status st = checkpoint_open(path, &model->checkpoint, err);
+    uint64_t budget = paths->decoded_bytes ? paths->decoded_bytes : MODEL_DECODED_BYTES;
+    tsr_status st = reader_open(path, registry, env, &model->reader, err);
+    if (st == TSR_OK) st = find_root(model, err);
     if (st == TSR_OK) st = read_config(model, err);
     if (st == TSR_OK) st = read_families(model, paths, err);
-    if (st == TSR_OK) st = model_weights_create(&model->checkpoint, env, &model->weights, err);
+    if (st == TSR_OK) st = model_weights_create(&model->reader, budget, env, &model->weights, err);
     if (st == TSR_OK) st = create_best(model, registry, err);
     if (st == TSR_OK) {
         model->info.struct_size = sizeof model->info;
@@ -110,7 +118,8 @@ tsr_status model_open(const char *path, const struct registry *registry, const s
 void model_close(struct open_model *model) {
     if (model->self) model->plugin->destroy(model->self);
     model_weights_destroy(model->weights);
-    checkpoint_close(&model->checkpoint);
+    reader_close(&model->reader);
+    mem_free(model->root);
     arena_clear(&model->arena);
     *model = (struct open_model){0};
 }

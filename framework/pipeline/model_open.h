@@ -9,14 +9,18 @@
 #include <plugin/coder.h>
 #include <plugin/registry.h>
 
+#define MODEL_DECODED_BYTES ((uint64_t)4 << 30)
+
 struct model_paths {
     const char *const *family_folders; /* of family descriptions, the first to have a file name wins */
     uint64_t family_folder_count;
+    uint64_t decoded_bytes; /* how much of a compressed model may stay decoded; 0: MODEL_DECODED_BYTES */
 };
 
 struct open_model {
     struct arena arena;
-    struct checkpoint checkpoint;
+    char *root; /* folder of the model */
+    struct reader reader;
     struct model_weights *weights;
     struct host_services services;
     tsr_node config;

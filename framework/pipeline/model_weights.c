@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Implements tsr_weights with mapped files and dense products. Linear operators are kept in a list and die with the
- * table. */
+ * Implements tsr_weights with dense products over the tensor cache. Linear operators are kept in a list and die with
+ * the table; their bytes are pinned for one product at a time. */
 #include "model_weights.h"
 
 #include <base/alloc.h>
@@ -11,26 +11,25 @@
 #include <string.h>
 
 struct tsr_linear {
-    struct dense dense;
+    struct dense dense; /* data is set while pinned */
+    uint64_t index;
+    uint64_t offset; /* of the first row in the tensor's bytes */
     struct tsr_linear *next;
 };
 
 struct model_weights {
     tsr_weights table;
     const struct env *env;
-    struct checkpoint *checkpoint;
+    struct tensor_cache *cache;
+    uint64_t count;
     tsr_tensor *tensors;
+    uint64_t *by_name; /* [count], sorted by name */
     struct tsr_linear *linears;
 };
 
-static const uint8_t *tensor_data(const struct model_weights *weights, uint64_t index) {
-    const struct checkpoint_tensor *tensor = &weights->checkpoint->tensors[index];
-    return weights->checkpoint->files[tensor->file].st.file.map + tensor->entry->offset;
-}
-
 static uint64_t count(void *ctx) {
     const struct model_weights *weights = ctx;
-    return weights->checkpoint->tensor_count;
+    return weights->count;
 }
 
 static const tsr_tensor *tensor(void *ctx, uint64_t index) {
@@ -40,10 +39,21 @@ static const tsr_tensor *tensor(void *ctx, uint64_t index) {
 
 static tsr_status find(void *ctx, const char *name, uint64_t *index, tsr_error *err) {
     const struct model_weights *weights = ctx;
-    const struct checkpoint_tensor *found = checkpoint_find(weights->checkpoint, name);
-    if (!found) return tsr_fail(err, TSR_E_INPUT, "tensor \"%s\": is not in the checkpoint", name);
-    *index = (uint64_t)(found - weights->checkpoint->tensors);
-    return TSR_OK;
+    uint64_t low = 0, high = weights->count;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        int order = strcmp(name, weights->tensors[weights->by_name[middle]].name);
+        if (order == 0) {
+            *index = weights->by_name[middle];
+            return TSR_OK;
+        }
+        if (order < 0) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return tsr_fail(err, TSR_E_INPUT, "tensor \"%s\": is not in the checkpoint", name);
 }
 
 static tsr_status need_float(const tsr_tensor *view, tsr_error *err) {
@@ -56,14 +66,19 @@ static tsr_status read_rows(void *ctx, uint64_t index, uint64_t first_row, uint6
     const struct model_weights *weights = ctx;
     const tsr_tensor *view = &weights->tensors[index];
     uint64_t row_bytes = view->columns * (dtype_bits(view->dtype) / 8);
+    uint8_t *bytes = NULL;
     tsr_status st = need_float(view, err);
     if (st != TSR_OK) return st;
     if (first_row > view->rows || rows > view->rows - first_row) {
         return tsr_fail(err, TSR_E_ARGUMENT, "tensor \"%s\": row %llu of %llu", view->name,
                         (unsigned long long)(first_row + rows - 1), (unsigned long long)view->rows);
     }
-    dtype_to_f32(view->dtype, tensor_data(weights, index) + first_row * row_bytes, rows * view->columns, dst);
-    return TSR_OK;
+    bytes = mem_alloc_array(rows, row_bytes);
+    if (!bytes) return tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", view->name);
+    st = tensor_cache_read(weights->cache, index, first_row * row_bytes, rows * row_bytes, bytes, err);
+    if (st == TSR_OK) dtype_to_f32(view->dtype, bytes, rows * view->columns, dst);
+    mem_free(bytes);
+    return st;
 }
 
 static tsr_status linear(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, int32_t transposed,
@@ -80,59 +95,99 @@ static tsr_status linear(void *ctx, uint64_t index, uint64_t first_row, uint64_t
     }
     struct tsr_linear *made = mem_alloc_zero(1, sizeof *made);
     if (!made) return tsr_fail(err, TSR_E_NOMEM, "out of memory for an operator");
-    made->dense = (struct dense){.data = tensor_data(weights, index) + first_row * columns * element,
-                                 .dtype = view->dtype,
-                                 .rows = rows,
-                                 .columns = columns,
-                                 .transposed = transposed != 0};
+    made->dense = (struct dense){.dtype = view->dtype, .rows = rows, .columns = columns, .transposed = transposed != 0};
+    made->index = index;
+    made->offset = first_row * columns * element;
     made->next = weights->linears;
     weights->linears = made;
     *op = made;
     return TSR_OK;
 }
 
+static tsr_status pin(const struct model_weights *weights, tsr_linear *op, tsr_error *err) {
+    const uint8_t *data;
+    tsr_status st = tensor_cache_pin(weights->cache, op->index, &data, err);
+    if (st == TSR_OK) op->dense.data = data + op->offset;
+    return st;
+}
+
 static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t tokens, float *y, tsr_error *err) {
     const struct model_weights *weights = ctx;
-    return dense_apply(&op->dense, x, tokens, y, weights->env, err);
+    tsr_status st = pin(weights, op, err);
+    if (st != TSR_OK) return st;
+    st = dense_apply(&op->dense, x, tokens, y, weights->env, err);
+    tensor_cache_unpin(weights->cache, op->index);
+    return st;
 }
 
 static tsr_status apply_one(void *ctx, tsr_linear *op, const float *x, float *y, tsr_error *err) {
     const struct model_weights *weights = ctx;
-    return dense_apply_one(&op->dense, x, y, weights->env, err);
+    tsr_status st = pin(weights, op, err);
+    if (st != TSR_OK) return st;
+    st = dense_apply_one(&op->dense, x, y, weights->env, err);
+    tensor_cache_unpin(weights->cache, op->index);
+    return st;
 }
 
 /* Rank 2 and up: last dimension against all others; below: one row. */
-static void describe(const struct checkpoint_tensor *source, tsr_tensor *view) {
-    const struct safetensors_entry *entry = source->entry;
+static void describe(const struct reader_tensor *source, tsr_tensor *view) {
     uint64_t elements = 1;
-    for (uint64_t i = 0; i < entry->rank; i++) elements *= entry->shape[i];
-    uint64_t columns = entry->rank >= 2 ? entry->shape[entry->rank - 1] : elements;
+    for (uint64_t i = 0; i < source->rank; i++) elements *= source->shape[i];
+    uint64_t columns = source->rank >= 2 ? source->shape[source->rank - 1] : elements;
     *view = (tsr_tensor){.struct_size = sizeof *view,
                          .name = source->name,
-                         .shape = entry->shape,
-                         .rank = entry->rank,
+                         .shape = source->shape,
+                         .rank = source->rank,
                          .rows = columns ? elements / columns : 0,
                          .columns = columns,
-                         .bytes = entry->bytes,
-                         .dtype = entry->dtype,
+                         .bytes = source->bytes,
+                         .dtype = dtype_from_name(source->dtype_name),
                          .regime = TSR_REGIME_EXACT};
 }
 
-tsr_status model_weights_create(struct checkpoint *checkpoint, const struct env *env, struct model_weights **out,
-                                tsr_error *err) {
+/* Merge sort of indices by name: qsort has no context argument. */
+static void sort_by_name(const tsr_tensor *tensors, uint64_t *order, uint64_t *spare, uint64_t count) {
+    if (count < 2) return;
+    uint64_t half = count / 2, i = 0, j = half;
+    sort_by_name(tensors, order, spare, half);
+    sort_by_name(tensors, order + half, spare, count - half);
+    memcpy(spare, order, count * sizeof *order);
+    for (uint64_t at = 0; at < count; at++) {
+        bool left = i < half && (j >= count || strcmp(tensors[spare[i]].name, tensors[spare[j]].name) <= 0);
+        order[at] = left ? spare[i++] : spare[j++];
+    }
+}
+
+static tsr_status describe_all(struct model_weights *weights, const struct reader *reader, tsr_error *err) {
+    weights->count = reader_count(reader);
+    weights->tensors = mem_alloc_zero(weights->count, sizeof *weights->tensors);
+    weights->by_name = mem_alloc_zero(weights->count, sizeof *weights->by_name);
+    uint64_t *spare = mem_alloc_zero(weights->count, sizeof *spare);
+    if (!weights->tensors || !weights->by_name || !spare) {
+        mem_free(spare);
+        return tsr_fail(err, TSR_E_NOMEM, "out of memory for the weights table");
+    }
+    for (uint64_t i = 0; i < weights->count; i++) {
+        struct reader_tensor source = reader_tensor(reader, i);
+        describe(&source, &weights->tensors[i]);
+        weights->by_name[i] = i;
+    }
+    sort_by_name(weights->tensors, weights->by_name, spare, weights->count);
+    mem_free(spare);
+    return TSR_OK;
+}
+
+tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, const struct env *env,
+                                struct model_weights **out, tsr_error *err) {
     struct model_weights *weights = mem_alloc_zero(1, sizeof *weights);
-    tsr_status st = TSR_OK;
     if (!weights) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the weights table");
     weights->env = env;
-    weights->checkpoint = checkpoint;
-    weights->tensors = mem_alloc_zero(checkpoint->tensor_count, sizeof *weights->tensors);
-    if (!weights->tensors) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for the weights table");
-    for (uint64_t i = 0; i < checkpoint->file_count && st == TSR_OK; i++) st = fs_map(&checkpoint->files[i].st.file, err);
+    tsr_status st = tensor_cache_create(reader, budget_bytes, env, &weights->cache, err);
+    if (st == TSR_OK) st = describe_all(weights, reader, err);
     if (st != TSR_OK) {
         model_weights_destroy(weights);
         return st;
     }
-    for (uint64_t i = 0; i < checkpoint->tensor_count; i++) describe(&checkpoint->tensors[i], &weights->tensors[i]);
     weights->table = (tsr_weights){.struct_size = sizeof weights->table,
                                    .ctx = weights,
                                    .count = count,
@@ -154,6 +209,8 @@ void model_weights_destroy(struct model_weights *weights) {
         mem_free(weights->linears);
         weights->linears = next;
     }
+    tensor_cache_destroy(weights->cache);
+    mem_free(weights->by_name);
     mem_free(weights->tensors);
     mem_free(weights);
 }

@@ -18,7 +18,7 @@
 static struct env env;
 static struct registry *registry;
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};
-static const struct model_paths PATHS = {FAMILY_FOLDERS, 1};
+static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};
 
 static bool set_up(void) {
     const char *build = getenv("TESSERA_BUILD");
