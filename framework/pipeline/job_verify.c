@@ -46,6 +46,7 @@ struct verifying {
     const struct env *env;
     struct arena arena;
     json_t *receipt; /* owns names */
+    bool bare;       /* there is no file of that name */
     struct fs_list found; /* owns names when there is no receipt */
     struct verified_file *files;
     uint64_t file_count;
@@ -139,12 +140,9 @@ static tsr_status read_receipt(struct verifying *v) {
     tsr_status st = path && run ? seal_read(path, &v->receipt, NULL, &why) : no_memory(v);
     struct verified_file receipt = {.name = RECEIPT_NAME}, facts = {.name = RUN_NAME};
     if (path && run) {
-        bool bare = st != TSR_OK && fs_kind_of(path) == FS_ABSENT;
+        v->bare = st != TSR_OK && fs_kind_of(path) == FS_ABSENT;
         st = judge(v, &receipt, NULL, st, &why);
         if (st == TSR_OK) st = v->receipt ? list_by_receipt(v) : list_by_folder(v);
-        if (st == TSR_OK && bare && v->file_count == 0) {
-            st = tsr_fail(v->err, TSR_E_INPUT, "%s: is not a compressed checkpoint", v->root);
-        }
     }
     if (st == TSR_OK && fs_kind_of(run) != FS_ABSENT) {
         json_t *ignored = NULL;
@@ -191,6 +189,16 @@ static tsr_status check_file(struct verifying *v, struct verified_file *file) {
     if (found != TSR_OK) safetensors_close(&file->st);
     mem_free(path);
     return st;
+}
+
+/* Without a receipt and without a container, there is nothing of ours to be damaged. */
+static tsr_status check_files(struct verifying *v) {
+    bool any = false;
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; st == TSR_OK && i < v->file_count; i++) st = check_file(v, &v->files[i]);
+    for (uint64_t i = 0; i < v->file_count; i++) any = any || v->files[i].container;
+    if (st != TSR_OK || any || !v->bare) return st;
+    return tsr_fail(v->err, TSR_E_INPUT, "%s: is not a compressed checkpoint", v->root);
 }
 
 /* ---- tensors ---- */
@@ -308,7 +316,7 @@ tsr_status job_verify(const char *output, const struct registry *registry, const
     }
     v.damage = members_list();
     tsr_status st = read_receipt(&v);
-    for (uint64_t i = 0; st == TSR_OK && i < v.file_count; i++) st = check_file(&v, &v.files[i]);
+    if (st == TSR_OK) st = check_files(&v);
     if (st == TSR_OK) st = check_items(&v);
     if (st == TSR_OK) st = check_whole(&v);
     if (st == TSR_OK) st = make_result(&v, result);

@@ -109,7 +109,7 @@ tsr_status config_parse(const char *text, size_t size, const char *path, const s
 
 tsr_status config_default(const struct registry *registry, struct arena *arena, struct config *config,
                           tsr_error *err) {
-    static const char text[] = "{tessera: 1, roles: auto, rules: [{codec: passthrough}]}";
+    static const char text[] = "{tessera: 1, roles: auto, rules: [{codec: passthrough, optional: true}]}";
     return config_parse(text, sizeof text - 1, "(built in)", registry, arena, config, err);
 }
 
