@@ -49,9 +49,9 @@ static void report(void *ctx, const struct conformance_result *result) {
 
 static tsr_status report_sums(struct check_run *run, const char *file, tsr_error *err) {
     if (!run->properties) {
-        str_add_format(&run->session->output.text, "%llu passed, %llu failed, %llu skipped\n",
+        str_add_format(&run->session->output.text, "%llu passed, %llu failed, %llu skipped (seed %d)\n",
                        (unsigned long long)run->passed, (unsigned long long)run->failed,
-                       (unsigned long long)run->skipped);
+                       (unsigned long long)run->skipped, CONFORMANCE_SEED);
         return TSR_OK;
     }
     json_t *result =
