@@ -73,8 +73,8 @@ static void destroy(void *self) {
     if (!scalar) return;
     if (scalar->decoding)
         scalar_decoder_clear(&scalar->decoder);
-    else if (scalar->encoder.model)
-        scalar->encoder.entropy->model_destroy(scalar->host, scalar->encoder.model);
+    else
+        scalar_encoder_clear(&scalar->encoder);
     scalar->host->free(scalar->host, scalar);
 }
 

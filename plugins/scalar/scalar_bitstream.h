@@ -72,6 +72,17 @@ static inline int32_t scalar_unzigzag(uint32_t value) {
     return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
 }
 
+/* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. offsets are those of magnitudes 1..count. */
+static inline void scalar_fill_points(float *points, uint32_t middle, const int8_t *offsets, uint32_t count) {
+    points[middle] = 0;
+    points[2 * middle + 1] = 0;
+    for (uint32_t m = 1; m <= middle; m++) {
+        float point = (float)m + (m <= count ? (float)offsets[m - 1] / 256 : 0);
+        points[middle + m] = point;
+        points[middle - m] = -point;
+    }
+}
+
 /* Number of segments of a row of `columns`, and the columns of segment `index`. */
 static inline uint64_t scalar_segments(uint64_t columns, uint64_t group) {
     return group == 0 || columns == 0 ? 1 : (columns - 1) / group + 1;

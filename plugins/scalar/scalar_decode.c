@@ -47,28 +47,18 @@ static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "scalar: %s", what);
 }
 
-/* values[2M+2] of one class. */
-static void fill_values(float *values, uint32_t middle, const uint8_t *offsets, uint32_t offset_count) {
-    values[middle] = 0;
-    values[2 * middle + 1] = 0;
-    for (uint32_t m = 1; m <= middle; m++) {
-        float value = (float)m;
-        if (m <= offset_count) value += (float)(offsets[m - 1] < 128 ? offsets[m - 1] : offsets[m - 1] - 256) / 256;
-        values[middle + m] = value;
-        values[middle - m] = -value;
-    }
-}
-
 static tsr_status read_classes(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
     const uint32_t alphabet = 2 * decoder->middle + 2;
-    uint64_t bytes = (uint64_t)decoder->class_count * alphabet * sizeof *decoder->values;
-    decoder->values = decoder->host->alloc(decoder->host, bytes);
-    if (!decoder->values) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
+    uint64_t bytes = (uint64_t)decoder->class_count * alphabet * sizeof *decoder->points;
+    decoder->points = decoder->host->alloc(decoder->host, bytes);
+    if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
     for (uint32_t c = 0; c < decoder->class_count; c++) {
         uint32_t count = input_number(input, 1);
         const uint8_t *offsets = input_take(input, count);
         if (!offsets || count > SCALAR_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
-        fill_values(decoder->values + (uint64_t)c * alphabet, decoder->middle, offsets, count);
+        int8_t signed_offsets[SCALAR_OFFSETS_MAX];
+        memcpy(signed_offsets, offsets, count);
+        scalar_fill_points(decoder->points + (uint64_t)c * alphabet, decoder->middle, signed_offsets, count);
     }
     return TSR_OK;
 }
@@ -101,7 +91,7 @@ tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *heade
 }
 
 void scalar_decoder_clear(struct scalar_decoder *decoder) {
-    decoder->host->free(decoder->host, decoder->values);
+    decoder->host->free(decoder->host, decoder->points);
     if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
 }
 
@@ -212,9 +202,9 @@ static bool reconstruct(const struct tile_work *work, struct input *rest, float 
         uint64_t count = segment_columns(work, i);
         if (work->codes[i] == SCALAR_CODE_ZERO) memset(x, 0, (size_t)count * sizeof *x);
         if (work->codes[i] > SCALAR_CODE_RAW) {
-            const float *values = decoder->values + (uint64_t)work->classes[i] * (escape + 1);
+            const float *points = decoder->points + (uint64_t)work->classes[i] * (escape + 1);
             float step = scalar_code_step(work->codes[i], decoder->mantissa_bits);
-            uint64_t escapes = decoder->kernels->reconstruct(symbols, count, values, step, escape, x);
+            uint64_t escapes = decoder->kernels->reconstruct(symbols, count, points, step, escape, x);
             if (escapes > 0 && !patch_escapes(work, symbols, count, step, rest, x)) return false;
             symbols += count;
         }

@@ -19,7 +19,7 @@ struct scalar_decoder {
     uint32_t group;
     uint32_t middle; /* M */
     tsr_entropy_model *model;
-    float *values; /* [class_count][2 * middle + 2]: of a symbol, in steps; 0 for the escape */
+    float *points; /* [class_count][2 * middle + 2], scalar_fill_points */
 };
 
 /* Fills a decoder whose first three members are set; pair with clear, after failure too. */

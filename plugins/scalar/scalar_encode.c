@@ -96,33 +96,59 @@ static float rounded(float value, int32_t dtype) {
     return value;
 }
 
-/* Relative RMS error that decoding will leave. */
-static double segment_error(const struct scalar_encoder *encoder, const struct scalar_segment *segment, const float *x,
-                            uint64_t count) {
-    const struct scalar_class *class = class_of(encoder, segment);
+/* Symbols of a segment at its present step. */
+static void quantise(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x,
+                     uint64_t count, uint16_t *symbols) {
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
+    segment->escapes = (uint32_t)encoder->kernels->quantise(x, count, &quantiser, symbols);
+}
+
+/* What a span of a segment becomes: its symbols, and y[count] as the decoder and then the host will have it. */
+struct span {
+    const float *x;
+    const uint16_t *symbols;
+    uint64_t count;
+};
+
+static void decode(const struct scalar_encoder *encoder, const struct scalar_segment *segment, const struct span *span,
+                   float *y) {
+    const uint32_t escape = 2 * encoder->middle + 1;
+    const int32_t dtype = encoder->tensor->dtype;
     const float step = scalar_code_step(segment->code, encoder->mantissa_bits);
-    double error = 0, energy = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        int32_t index = index_of(x[i], &quantiser);
-        uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
-        float point = (float)magnitude;
-        if (magnitude > 0 && magnitude <= class->limit && magnitude <= class->offset_count) {
-            point += (float)class->offsets[magnitude - 1] / 256;
-        }
-        double difference = (double)fabsf(x[i]) - (double)rounded(point * step, encoder->tensor->dtype);
-        error += difference * difference;
-        energy += (double)x[i] * (double)x[i];
+    const float *points = encoder->points + (uint64_t)encoder->bucket_class[segment->bucket] * (escape + 1);
+    const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
+    uint64_t escapes = encoder->kernels->reconstruct(span->symbols, span->count, points, step, escape, y);
+    for (uint64_t i = 0; escapes > 0 && i < span->count; i++) {
+        if (span->symbols[i] == escape) y[i] = (float)index_of(span->x[i], &quantiser) * step;
     }
-    return sqrt(error / energy);
+    for (uint64_t i = 0; dtype != TSR_DTYPE_F32 && i < span->count; i++) y[i] = rounded(y[i], dtype);
+}
+
+/* Sum of squared errors that decoding will leave. */
+static double squared_error(const struct scalar_encoder *encoder, const struct scalar_segment *segment,
+                            const struct span *whole) {
+    enum { CHUNK = 256 };
+    float y[CHUNK];
+    double error = 0;
+    for (uint64_t at = 0; at < whole->count; at += CHUNK) {
+        struct span span = {whole->x + at, whole->symbols + at, whole->count - at < CHUNK ? whole->count - at : CHUNK};
+        decode(encoder, segment, &span, y);
+        for (uint64_t i = 0; i < span.count; i++) {
+            double difference = (double)span.x[i] - (double)y[i];
+            error += difference * difference;
+        }
+    }
+    return error;
 }
 
 /* Makes the step finer until the bound holds; raw if no step is fine enough. */
-static void segment_refine(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x,
-                           uint64_t count) {
+static void refine(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x, uint64_t count,
+                   uint16_t *symbols) {
+    const double bound = encoder->settings.error_bound;
+    const struct span span = {x, symbols, count};
     float largest;
-    (void)encoder->kernels->energy(x, count, &largest);
-    while (segment_error(encoder, segment, x, count) > encoder->settings.error_bound) {
+    double allowed = bound * bound * encoder->kernels->energy(x, count, &largest);
+    while (squared_error(encoder, segment, &span) > allowed) {
         segment->code--;
         float step = scalar_code_step(segment->code, encoder->mantissa_bits);
         if (!scalar_code_is_step(segment->code, encoder->mantissa_bits) || step < largest * 0x1p-22f) {
@@ -130,19 +156,19 @@ static void segment_refine(const struct scalar_encoder *encoder, struct scalar_s
             return;
         }
         segment->inverse = 1.0f / step;
+        quantise(encoder, segment, x, count, symbols);
     }
 }
 
 static void quantise_segment(struct tile_work *work, struct scalar_segment *segment, const float *x, uint64_t count,
                              uint64_t row) {
     const struct scalar_encoder *encoder = work->encoder;
+    uint16_t *symbols = work->symbols + work->symbol_count;
     *segment = scalar_segment_choose(encoder, x, count, row);
-    if (encoder->settings.error_bound > 0 && scalar_segment_is_coded(segment)) {
-        segment_refine(encoder, segment, x, count);
-    }
     if (!scalar_segment_is_coded(segment)) return;
-    const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
-    segment->escapes = (uint32_t)encoder->kernels->quantise(x, count, &quantiser, work->symbols + work->symbol_count);
+    quantise(encoder, segment, x, count, symbols);
+    if (encoder->settings.error_bound > 0) refine(encoder, segment, x, count, symbols);
+    if (!scalar_segment_is_coded(segment)) return;
     if (work->contexts) memset(work->contexts + work->symbol_count, encoder->bucket_class[segment->bucket], count);
     work->symbol_count += count;
 }

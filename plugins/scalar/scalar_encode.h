@@ -42,6 +42,7 @@ struct scalar_encoder {
     uint8_t bucket_class[SCALAR_CLASSES_MAX]; /* class of a bucket of spreads */
     struct scalar_class classes[SCALAR_CLASSES_MAX];
     tsr_entropy_model *model;
+    float *points; /* [class_count][2 * middle + 2], scalar_fill_points; only with an error bound */
 };
 
 /* One row, or one group of columns in it. */
@@ -86,6 +87,9 @@ static inline uint64_t scalar_varint_bytes(uint32_t value) {
     while (value >>= 7) bytes++;
     return bytes;
 }
+
+/* Frees what prepare made. */
+void scalar_encoder_clear(struct scalar_encoder *encoder);
 
 /* Operations of the codec table (tessera/codec.h). */
 tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,

@@ -191,6 +191,25 @@ static uint32_t choose_mantissa_bits(const struct scalar_encoder *encoder) {
     return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
 }
 
+/* With an error bound, encode decodes what it is about to write. */
+static tsr_status make_points(struct scalar_encoder *encoder, tsr_error *err) {
+    const uint64_t alphabet = 2 * encoder->middle + 2;
+    if (encoder->settings.error_bound == 0) return TSR_OK;
+    encoder->points = encoder->host->alloc(encoder->host, encoder->class_count * alphabet * sizeof(float));
+    if (!encoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
+    for (uint32_t c = 0; c < encoder->class_count; c++) {
+        const struct scalar_class *class = &encoder->classes[c];
+        scalar_fill_points(encoder->points + c * alphabet, encoder->middle, class->offsets, class->offset_count);
+    }
+    return TSR_OK;
+}
+
+void scalar_encoder_clear(struct scalar_encoder *encoder) {
+    if (!encoder->host) return;
+    if (encoder->model) encoder->entropy->model_destroy(encoder->host, encoder->model);
+    encoder->host->free(encoder->host, encoder->points);
+}
+
 static tsr_status prepare(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
     reset_classes(encoder);
@@ -199,7 +218,8 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     tsr_status status = set_weighted_rms(work, err);
     if (status == TSR_OK && encoder->settings.step == 0) status = search_sample(work, err);
     if (status == TSR_OK) status = sample_points(work, err);
-    return status == TSR_OK ? build_at_rate(work, err) : status;
+    if (status == TSR_OK) status = build_at_rate(work, err);
+    return status == TSR_OK ? make_points(encoder, err) : status;
 }
 
 tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
