@@ -340,7 +340,7 @@ static void damaged_bytes_are_refused(void) {
         CU_ASSERT_EQUAL(harness_decode(&trial.job, payload, trial.y, &trial.err), TSR_E_CORRUPT);
     }
     payload->header_bytes = header;
-    for (uint64_t bit = 0; bit < 8 * (header + size); bit += bit < 800 ? 1 : 371, tried++) {
+    for (uint64_t bit = 0; bit < 8 * (header + size); bit += bit < 2400 ? 1 : 371, tried++) {
         uint8_t *byte = bit / 8 < header ? payload->header + bit / 8 : payload->bytes + bit / 8 - header;
         *byte = (uint8_t)(*byte ^ 1 << bit % 8);
         tsr_status status = harness_decode(&trial.job, payload, trial.y, &trial.err);
