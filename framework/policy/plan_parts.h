@@ -26,8 +26,9 @@ struct plan_facts {
     uint64_t governor;                   /* entry of the same bytes with the strictest regime: its rule counts */
     const struct config_rule *own_rule;  /* the first that matches this tensor */
     uint64_t weights;
-    struct trial lossless; /* passthrough */
-    struct trial lossy;    /* the rule's codec, when it is another */
+    struct trial lossless; /* of an exact codec: the rule's, or passthrough to compare with */
+    struct trial lossy;    /* of the rule's codec, when that is lossy */
+    char *refusal;         /* why the rule's codec does not want this tensor, or NULL; mem_free */
 };
 
 struct planner {

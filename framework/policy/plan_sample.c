@@ -136,6 +136,19 @@ static void describe(const struct plan_entry *entry, struct sample *sample) {
     if (sample->whole) memcpy(sample->shape, source->shape, sizeof sample->shape);
 }
 
+tsr_tensor sample_tensor_of(const struct plan_entry *entry) {
+    const struct safetensors_entry *source = entry->source->entry;
+    return (tsr_tensor){.struct_size = sizeof(tsr_tensor),
+                        .name = entry->source->name,
+                        .shape = source->shape,
+                        .rank = source->rank,
+                        .rows = entry->rows,
+                        .columns = entry->columns,
+                        .bytes = source->bytes,
+                        .dtype = source->dtype,
+                        .regime = entry->regime};
+}
+
 tsr_status sample_read(const struct planner *planner, const struct plan_entry *entry, const tsr_codec *codec,
                        enum sample_part part, struct sample *sample, tsr_error *err) {
     const struct safetensors_entry *source = entry->source->entry;
@@ -150,15 +163,7 @@ tsr_status sample_read(const struct planner *planner, const struct plan_entry *e
     uint64_t ignored_rows = entry->rows, ignored_columns = entry->columns;
     sample->bits = tile_matrix_of(source->dtype, source->bytes, &ignored_rows, &ignored_columns);
     describe(entry, sample);
-    tsr_tensor whole = {.struct_size = sizeof whole,
-                        .name = entry->source->name,
-                        .shape = source->shape,
-                        .rank = source->rank,
-                        .rows = entry->rows,
-                        .columns = entry->columns,
-                        .bytes = source->bytes,
-                        .dtype = source->dtype,
-                        .regime = entry->regime};
+    tsr_tensor whole = sample_tensor_of(entry);
     struct coder_job job = {.tensor = &whole, .transposed = entry->transposed, .dtype_bits = sample->bits};
     struct source file = {planner, entry};
     struct coder_source reader = {&file, read_source};

@@ -18,6 +18,9 @@ struct sample {
     uint8_t *bytes;         /* [rows][columns] in the source dtype, owned */
 };
 
+/* The whole tensor as a codec sees it. Lives as long as the entry. */
+tsr_tensor sample_tensor_of(const struct plan_entry *entry);
+
 /* The inner part: about 2^20 weights in evenly spread blocks of rows, cut so that the codec's tiles are full; all of a
  * tensor that is not much larger. The edges: the first and the last 2^19 weights as they are, nothing where the inner part
  * is everything. */

@@ -244,7 +244,32 @@ static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, str
 static bool wants_trial(const struct planner *planner, const struct plan_entry *entry) {
     const struct config_request none = {0};
     bool asked = entry->rule && memcmp(&entry->rule->request, &none, sizeof none);
-    return entry->alias_of < 0 && (planner->options->predict || plan_is_lossy(entry->codec) || asked);
+    return planner->options->predict || plan_is_lossy(entry->codec) || asked;
+}
+
+/* A codec that says no is no error: its reason is kept, and passthrough stands in. */
+static tsr_status ask_codec(struct planner *planner, uint64_t index, tsr_error *err) {
+    const struct plan_entry *entry = &planner->plan->entries[index];
+    struct plan_facts *facts = &planner->facts[index];
+    struct host_services services;
+    host_services_init(&services, planner->env);
+    uint64_t rows = entry->rows, columns = entry->columns;
+    tsr_tensor tensor = sample_tensor_of(entry);
+    struct coder_job job = {.env = planner->env,
+                            .host = &services.host,
+                            .codec = entry->codec,
+                            .params = entry->params.values,
+                            .tensor = &tensor,
+                            .transposed = entry->transposed,
+                            .dtype_bits = tile_matrix_of(tensor.dtype, tensor.bytes, &rows, &columns)};
+    tsr_error reason = {0};
+    tsr_status st = coder_accepts(&job, &reason);
+    if (st == TSR_E_NOMEM || st == TSR_E_PLUGIN) {
+        if (err) *err = reason;
+        return error_context(err, st, "tensor \"%s\"", entry->source->name);
+    }
+    if (st) facts->refusal = mem_dup_text(reason.message);
+    return st && !facts->refusal ? plan_no_memory(err) : TSR_OK;
 }
 
 static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
@@ -252,24 +277,22 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     const struct plan_entry *entry = &planner->plan->entries[index];
     struct plan_facts *facts = &planner->facts[index];
     if (env_cancelled(planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    if (!wants_trial(planner, entry)) return TSR_OK;
+    if (entry->alias_of >= 0) return TSR_OK;
+    tsr_status st = ask_codec(planner, index, err);
+    if (st || !wants_trial(planner, entry)) return st;
     struct attempt attempt = {.planner = planner,
                               .entry = entry,
                               .codec = entry->codec,
                               .params = &entry->params,
                               .weights = facts->weights,
                               .worker = worker};
-    bool is_lossy = plan_is_lossy(entry->codec);
-    struct trial *first = is_lossy ? &facts->lossy : &facts->lossless;
-    tsr_status st = attempt_run(&attempt, plan_allowed_bytes(planner, index), first, err);
-    if (st || !is_lossy) return st;
-    struct attempt fallback = {.planner = planner,
-                               .entry = entry,
-                               .codec = planner->passthrough,
-                               .params = &planner->passthrough_params,
-                               .weights = facts->weights,
-                               .worker = worker};
-    return attempt_run(&fallback, INFINITY, &facts->lossless, err);
+    struct attempt fallback = attempt;
+    fallback.codec = planner->passthrough;
+    fallback.params = &planner->passthrough_params;
+    if (facts->refusal) return attempt_run(&fallback, INFINITY, &facts->lossless, err);
+    if (!plan_is_lossy(entry->codec)) return attempt_run(&attempt, INFINITY, &facts->lossless, err);
+    st = attempt_run(&attempt, plan_allowed_bytes(planner, index), &facts->lossy, err);
+    return st ? st : attempt_run(&fallback, INFINITY, &facts->lossless, err);
 }
 
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err) {

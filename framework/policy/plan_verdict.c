@@ -142,10 +142,19 @@ static tsr_status judge_lossy(const struct verdict *verdict, tsr_error *err) {
     return TSR_OK;
 }
 
+static tsr_status obey_refusal(const struct verdict *verdict, tsr_error *err) {
+    const char *note = arena_format(&verdict->planner->plan->arena, "falls back to passthrough: %s",
+                                    verdict->facts->refusal);
+    if (!note) return plan_no_memory(err);
+    fall_back(verdict, note);
+    return TSR_OK;
+}
+
 static tsr_status decide_entry(struct verdict *verdict, tsr_error *err) {
     struct plan_entry *entry = verdict->entry;
     const struct plan_facts *facts = verdict->facts;
     tsr_status st = facts->lossy.ran ? judge_lossy(verdict, err) : TSR_OK;
+    if (!st && facts->refusal) st = obey_refusal(verdict, err);
     if (st) return st;
     const struct trial *trial = plan_is_lossy(entry->codec) ? &facts->lossy : &facts->lossless;
     if (!trial->ran) return TSR_OK;

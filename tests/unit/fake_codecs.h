@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Small codecs for tests of what stands above codecs: an exact "passthrough", a lossy "quant" of 1..8 bits, a "bloat" that
- * is never smaller than its source, and an "address" that only signs. */
+ * is never smaller than its source, a "picky" that refuses, and an "address" that only signs. */
 #ifndef TESTS_UNIT_FAKE_CODECS_H
 #define TESTS_UNIT_FAKE_CODECS_H
 
@@ -138,17 +138,28 @@ static const tsr_codec FAKE_BLOAT = {.struct_size = sizeof(tsr_codec), .id = "or
     .dtypes = TSR_DTYPES_FLOAT, .input = TSR_INPUT_SOURCE, .create = fake_create, .destroy = fake_destroy,
     .encode_bound = fake_bound, .encode = copy_encode, .decode = copy_decode};
 
+/* Takes matrices of an even number of columns only. */
+static inline tsr_status picky_can_encode(const tsr_codec_setup *setup, tsr_error *err) {
+    if (setup->tensor->columns % 2 == 0) return TSR_OK;
+    return tsr_fail(err, TSR_E_UNSUPPORTED, "%llu columns are odd", (unsigned long long)setup->tensor->columns);
+}
+
+static const tsr_codec FAKE_PICKY = {.struct_size = sizeof(tsr_codec), .id = "org.example.picky", .name = "picky",
+    .description = "chooses", .bitstream_version = 1, .bitstream_oldest = 1, .flags = TSR_CODEC_EXACT,
+    .dtypes = TSR_DTYPES_FLOAT, .input = TSR_INPUT_SOURCE, .can_encode = picky_can_encode, .create = fake_create,
+    .destroy = fake_destroy, .encode_bound = fake_bound, .encode = copy_encode, .decode = copy_decode};
+
 static const tsr_codec FAKE_ADDRESS = {.struct_size = sizeof(tsr_codec), .id = "org.example.address", .name = "address",
     .description = "signs", .bitstream_version = 1, .bitstream_oldest = 1, .flags = TSR_CODEC_SIGNATURE,
     .dtypes = TSR_DTYPES_ALL, .input = TSR_INPUT_SOURCE, .create = fake_create, .destroy = fake_destroy,
     .encode_bound = fake_bound, .encode = copy_encode, .decode = copy_decode};
 
-static const tsr_codec *const FAKE_CODECS[] = {&FAKE_COPY, &FAKE_QUANT, &FAKE_BLOAT, &FAKE_ADDRESS, NULL};
+static const tsr_codec *const FAKE_CODECS[] = {&FAKE_COPY, &FAKE_QUANT, &FAKE_BLOAT, &FAKE_PICKY, &FAKE_ADDRESS, NULL};
 
 static const tsr_plugin FAKE_PLUGIN = {.struct_size = sizeof(tsr_plugin), .name = "fakes", .version = "1",
     .license = "Apache-2.0", .abi_minor = TSR_ABI_MINOR, .codecs = FAKE_CODECS};
 
-/* A registry that holds the four of them, or NULL. */
+/* A registry that holds all of them, or NULL. */
 static inline struct registry *fake_registry(const struct env *env) {
     struct registry *registry = NULL;
     tsr_error err = {0};

@@ -296,6 +296,21 @@ static void a_codec_that_does_not_shrink_falls_back(void) {
     world_end(&world);
 }
 
+static void a_codec_that_refuses_a_tensor_gives_way(void) {
+    struct world world;
+    world_begin(&world, 2, MODEL, MODEL_COUNT);
+    for (int predict = 0; predict < 2; predict++) {
+        tsr_error err = {0};
+        CU_ASSERT_EQUAL(world_plan(&world, "  - {role: mlp_up, codec: picky}\n" REST, predict, &err), TSR_OK);
+        CU_ASSERT_PTR_EQUAL(entry_of(&world, "up0")->codec, &FAKE_PICKY);
+        CU_ASSERT_PTR_NULL(entry_of(&world, "up0")->note);
+        CU_ASSERT_PTR_EQUAL(entry_of(&world, "up1")->codec, &FAKE_COPY);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(entry_of(&world, "up1")->note);
+        CU_ASSERT_PTR_NOT_NULL(strstr(entry_of(&world, "up1")->note, "33 columns are odd"));
+    }
+    world_end(&world);
+}
+
 static void requests_beyond_the_information_bound_are_refused_by_name(void) {
     struct world world;
     world_begin(&world, 1, MODEL, MODEL_COUNT);
@@ -377,6 +392,7 @@ static const struct unit_test TESTS[] = {
     {"codecs_must_suit_their_tensors", codecs_must_suit_their_tensors},
     {"rows_of_the_index_regime_have_a_bound", rows_of_the_index_regime_have_a_bound},
     {"a_codec_that_does_not_shrink_falls_back", a_codec_that_does_not_shrink_falls_back},
+    {"a_codec_that_refuses_a_tensor_gives_way", a_codec_that_refuses_a_tensor_gives_way},
     {"requests_beyond_the_information_bound_are_refused_by_name",
      requests_beyond_the_information_bound_are_refused_by_name},
     {"reserved_names_are_refused", reserved_names_are_refused},
