@@ -27,6 +27,36 @@ static struct cut cut_of(uint32_t low_bits, uint32_t symbol_bits) {
     return (struct cut){LANES_OF(low), LANES_OF(0xffff & ~below), low_bits, symbol_bits, 16 - symbol_bits};
 }
 
+/* Compilers make one move of these only where the order of bytes is the machine's own. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+static inline uint64_t load_eight(const uint8_t *bytes) {
+    uint64_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static inline void store_eight(uint8_t *bytes, uint64_t value) {
+    memcpy(bytes, &value, sizeof value);
+}
+
+static inline uint64_t load_four(const uint16_t *values) {
+    uint64_t four;
+    memcpy(&four, values, sizeof four);
+    return four;
+}
+
+static inline void store_four(uint16_t *values, uint64_t four) {
+    memcpy(values, &four, sizeof four);
+}
+#else
+static inline uint64_t load_eight(const uint8_t *bytes) {
+    return load_le(bytes, 8);
+}
+
+static inline void store_eight(uint8_t *bytes, uint64_t value) {
+    store_le(bytes, value, 8);
+}
+
 static inline uint64_t load_four(const uint16_t *v) {
     return (uint64_t)v[0] | (uint64_t)v[1] << 16 | (uint64_t)v[2] << 32 | (uint64_t)v[3] << 48;
 }
@@ -34,6 +64,7 @@ static inline uint64_t load_four(const uint16_t *v) {
 static inline void store_four(uint16_t *values, uint64_t four) {
     for (int i = 0; i < 4; i++) values[i] = (uint16_t)(four >> 16 * i);
 }
+#endif
 
 /* Raw bits of four values, closed up to 4 * width bits. */
 static inline uint64_t gather_four(const struct cut *cut, uint64_t four) {
@@ -56,8 +87,8 @@ static void pack_cut(const struct cut *cut, const uint16_t *values, uint64_t cou
     if (w == 0) return;
     for (const uint8_t *end = out + bytes; i + 8 <= count && end - out >= 16; i += 8, out += w) {
         uint64_t first = gather_four(cut, load_four(values + i)), second = gather_four(cut, load_four(values + i + 4));
-        store_le(out, w < 16 ? first | second << 4 * w : first, 8);
-        store_le(out + 8, second >> (64 - 4 * w), 8);
+        store_eight(out, w < 16 ? first | second << 4 * w : first);
+        store_eight(out + 8, second >> (64 - 4 * w));
     }
     uint64_t pending = 0;
     for (uint32_t held = 0; i < count; i++) {
@@ -73,7 +104,7 @@ static void unpack_cut(const struct cut *cut, const uint8_t *in, uint64_t count,
     uint32_t w = cut->width;
     uint64_t bytes = entropy_bits_bytes(count, w), i = 0, pending = 0;
     for (const uint8_t *end = in + bytes; i + 8 <= count && end - in >= 16; i += 8, in += w) {
-        uint64_t first = load_le(in, 8), second = load_le(in + w / 2, 8) >> (w % 2 * 4);
+        uint64_t first = load_eight(in), second = load_eight(in + w / 2) >> (w % 2 * 4);
         uint64_t a = join ? load_four(values + i) << cut->low_bits : 0;
         uint64_t b = join ? load_four(values + i + 4) << cut->low_bits : 0;
         store_four(values + i, a | scatter_four(cut, first));
