@@ -103,7 +103,8 @@ static void normalise(const uint32_t *counts, uint32_t alphabet, uint32_t bits, 
     if (total == 0) return;
     while ((total >> shift) > UINT32_MAX) shift++;
     uint64_t low = 0, high = (UINT64_C(2) << (SCALE_BITS + bits)) / (total >> shift);
-    while (high - low > 1) {
+    /* 2^-24 is finer than any frequency of 14 bits can tell. */
+    while (high - low > 1 + (high >> 24)) {
         uint64_t middle = low + (high - low) / 2;
         if (frequencies_at(counts, alphabet, shift, middle, NULL) <= UINT64_C(1) << bits) low = middle;
         else high = middle;

@@ -8,11 +8,11 @@
 #include <string.h>
 
 #define BLOCK_WEIGHTS (UINT64_C(1) << 15)
-#define SAMPLE_EVERY 8              /* level fast reads one block of so many ... */
-#define SAMPLE_FROM (BLOCK_WEIGHTS * 32) /* ... of tensors at least this large */
+#define SAMPLE_EVERY 8                  /* level fast reads one block of so many ... */
+#define SAMPLE_FROM (BLOCK_WEIGHTS * 8) /* ... of tensors at least this large */
 #define TILE_WEIGHTS_USUAL (UINT64_C(1) << 18)
-#define UNEVEN_FROM 4096            /* bytes of a block that tell whether they are worth a look tile by tile */
-#define FOLDS 4                     /* heads with 0..3 of the low symbol bits moved to the raw bits are compared */
+#define UNEVEN_FROM 4096 /* bytes of a block that tell whether they are worth a look tile by tile */
+#define FOLDS 4          /* heads with 0..3 of the low symbol bits moved to the raw bits are compared */
 
 typedef uint32_t field_counts[TSR_ENTROPY_ALPHABET_MAX];
 
