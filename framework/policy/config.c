@@ -64,6 +64,8 @@ static tsr_status read_roles(const struct config_reader *reader, const struct ya
     if (!roles) return TSR_OK;
     tsr_status st = config_text(reader, roles, "roles", &config->roles, err);
     if (st) return st;
+    config->roles_line = roles->line;
+    config->roles_column = roles->column;
     if (!strchr(config->roles, '/') || text_ends_with(config->roles, ".yaml")) return TSR_OK;
     return yaml_fail(err, reader->path, roles, "roles: \"%s\", expected auto, a name, or a path that ends in .yaml",
                      config->roles);

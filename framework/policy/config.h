@@ -42,6 +42,7 @@ struct config_rule {
 struct config {
     const char *path; /* as in messages; "(built in)" for the default */
     const char *roles; /* "auto" or a name */
+    uint32_t roles_line, roles_column; /* 0 when the file does not say */
     struct config_rule *rules;
     uint64_t rule_count;
 };

@@ -46,11 +46,14 @@ done:
 static tsr_status find_roles(struct planner *planner, struct role_set **set, tsr_error *err) {
     struct arena *arena = &planner->plan->arena;
     const struct plan_options *options = planner->options;
+    const struct config *config = planner->config;
     const char *type = NULL;
     tsr_status st = read_model_type(planner->checkpoint, arena, &type, err);
-    if (!st) {
-        st = role_find(planner->config->roles, type, options->role_folders, options->role_folder_count, planner->env,
-                       arena, set, err);
+    if (st) return st;
+    st = role_find(config->roles, type, options->role_folders, options->role_folder_count, planner->env, arena, set, err);
+    if (st == TSR_E_CONFIG && config->roles_line) {
+        return error_context(err, st, "%s:%u:%u", config->path, (unsigned)config->roles_line,
+                             (unsigned)config->roles_column);
     }
     if (!st) planner->plan->role_set = role_set_name(*set);
     return st;

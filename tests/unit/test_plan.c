@@ -45,6 +45,7 @@ struct world {
     struct config config;
     struct plan plan;
     struct str log;
+    const char *roles; /* NULL: auto */
 };
 
 static void note_log(void *ctx, int32_t level, const char *text) {
@@ -132,7 +133,7 @@ static tsr_status world_plan(struct world *world, const char *rules, bool predic
     const char *folders[] = {world->folder};
     struct plan_options options = {folders, 1, predict};
     struct str text = {0};
-    str_add_format(&text, "tessera: 1\nroles: auto\nrules:\n%s", rules);
+    str_add_format(&text, "tessera: 1\nroles: %s\nrules:\n%s", world->roles ? world->roles : "auto", rules);
     tsr_status st = config_parse(text.text, text.length, "c.yaml", world->registry, &world->arena, &world->config, err);
     str_clear(&text);
     plan_close(&world->plan);
@@ -168,6 +169,7 @@ static const struct tensor MODEL[] = {
     {"up1", "F32", 2, {40, 33}, 4},          {"conv1d", "BF16", 2, {48, 80}, 5}, {"norm", "F32", 1, {96}, 6},
     {"norm_scalar", "F32", 0, {0}, 8},       {"up_empty", "BF16", 2, {0, 64}, 0}, {"mystery", "BF16", 2, {8, 8}, 9},
     {"norm_int", "I64", 1, {5}, 0},          {"conv1d_experts", "F16", 3, {3, 10, 20}, 10},
+    {"norm_empty", "BF16", 2, {0, 64}, 0},
 };
 #define MODEL_COUNT (sizeof MODEL / sizeof MODEL[0])
 #define REST "  - {codec: passthrough}\n"
@@ -190,6 +192,7 @@ static void duplicates_share_storage_and_the_strictest_regime(void) {
     CU_ASSERT_EQUAL(alias->predicted_bytes, 0);
     CU_ASSERT_EQUAL(world.plan.source_bytes - world.plan.unique_bytes, 64 * 96 * 2);
     CU_ASSERT_EQUAL(entry_of(&world, "up_empty")->alias_of, -1);
+    CU_ASSERT_EQUAL(entry_of(&world, "norm_empty")->alias_of, -1);
     world_end(&world);
 }
 
@@ -240,6 +243,17 @@ static void rules_that_take_nothing_are_named_with_their_place(void) {
     expect_error(&world, "  - {regime: index, dtype: I64, codec: passthrough}\n" REST, "c.yaml:4:5: no tensor");
     expect_plan(&world, "  - {role: router, codec: passthrough, optional: true}\n" REST
                         "  - {role: norm, codec: passthrough, optional: true}\n");
+    world_end(&world);
+}
+
+static void roles_that_are_not_there_are_named_with_their_place(void) {
+    struct world world;
+    world_begin(&world, 1, MODEL, MODEL_COUNT);
+    world.roles = "tinny";
+    expect_error(&world, REST, "c.yaml:2:8: ");
+    expect_error(&world, REST, "did you mean \"tiny\"?");
+    world.roles = "tiny";
+    expect_plan(&world, REST);
     world_end(&world);
 }
 
@@ -388,6 +402,7 @@ static const struct unit_test TESTS[] = {
      matrix_views_and_predictions_of_small_tensors_are_exact},
     {"an_unknown_tensor_stays_exact_and_is_named", an_unknown_tensor_stays_exact_and_is_named},
     {"rules_that_take_nothing_are_named_with_their_place", rules_that_take_nothing_are_named_with_their_place},
+    {"roles_that_are_not_there_are_named_with_their_place", roles_that_are_not_there_are_named_with_their_place},
     {"tensors_that_no_rule_takes_are_named", tensors_that_no_rule_takes_are_named},
     {"codecs_must_suit_their_tensors", codecs_must_suit_their_tensors},
     {"rows_of_the_index_regime_have_a_bound", rows_of_the_index_regime_have_a_bound},
