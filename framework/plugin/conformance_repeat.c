@@ -68,6 +68,7 @@ static tsr_status repeat_workers(struct rig *rig, const struct subject *subject,
     for (int i = 0; i < 3 && st == TSR_OK; i++) {
         char when[32];
         snprintf(when, sizeof when, "with %d workers", (int)WORKERS[i]);
+        rig->worker_shift = (uint64_t)i;
         st = rig_set_workers(rig, WORKERS[i], err);
         if (st == TSR_OK) st = same_again(rig, subject, expected, values, when, err);
     }

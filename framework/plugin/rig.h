@@ -26,6 +26,7 @@ struct rig {
     atomic_ullong requests; /* calls of alloc and scratch */
     atomic_llong live;      /* allocations not freed */
     uint64_t refuse;        /* this request gets NULL; 0: none */
+    uint64_t worker_shift;  /* added to worker numbers, so that they differ even when one thread does all */
     bool try_short;         /* encode every tile once more with one byte less than it took */
     atomic_uchar garbage;   /* what fresh memory holds; changes all the time */
 };
