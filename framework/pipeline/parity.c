@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs both models chunk by chunk and reduces each position to a few numbers. Reductions are in order of position, so a
+ * result does not depend on workers. KLD is sum p (log p - log q) in nats, with p the reference (Kullback & Leibler 1951);
+ * equal logits give exactly 0. */
+#include "parity.h"
+
+#include <base/alloc.h>
+#include <base/checked.h>
+#include <base/pool.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_TOKENS_MAX 256
+#define CHUNK_LOGITS_MAX ((uint64_t)32 << 20) /* floats kept of the reference */
+#define CHUNK_STEP 64
+
+const double parity_bucket_edges[PARITY_BUCKETS] = {0.05, 0.2, 0.5, 1, 2, INFINITY};
+
+/* One position, reduced. */
+struct position {
+    float kld, margin;
+    double reference_nll, other_nll;
+    uint32_t reference_token, other_token;
+};
+
+struct parity {
+    struct open_model *reference, *other;
+    const struct env *env;
+    const struct parity_options *options;
+    struct parity_result *result;
+    uint64_t chunk, vocabulary;
+    float *logits; /* [chunk][vocabulary] of the reference */
+    struct position *reduced; /* [chunk] */
+    uint64_t capacity_windows, capacity_positions;
+    /* the chunk at hand */
+    const struct token_run *document;
+    uint64_t document_number, window_start, window_end, chunk_start;
+    uint64_t piece_first; /* of the hook, in the chunk */
+    const float *piece;
+};
+
+/* ---- one position ---- */
+
+static double log_sum_exp(const float *logits, uint64_t count, float largest) {
+    double sum = 0;
+    for (uint64_t i = 0; i < count; i++) sum += (double)expf(logits[i] - largest);
+    return (double)largest + log(sum);
+}
+
+static uint32_t argmax(const float *logits, uint64_t count) {
+    uint64_t best = 0;
+    for (uint64_t i = 1; i < count; i++) {
+        if (logits[i] > logits[best]) best = i;
+    }
+    return (uint32_t)best;
+}
+
+static float margin_of(const float *logits, uint64_t count, uint32_t best) {
+    float second = -INFINITY;
+    for (uint64_t i = 0; i < count; i++) {
+        if (i != best && logits[i] > second) second = logits[i];
+    }
+    return logits[best] - second;
+}
+
+/* `next` is the true next token, or UINT32_MAX at the end of a document. */
+static struct position reduce(const float *p, const float *q, uint64_t count, uint32_t next) {
+    struct position position = {.reference_token = argmax(p, count), .other_token = argmax(q, count)};
+    double p_norm = log_sum_exp(p, count, p[position.reference_token]);
+    double q_norm = log_sum_exp(q, count, q[position.other_token]), kld = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        double log_p = (double)p[i] - p_norm, log_q = (double)q[i] - q_norm;
+        kld += (double)expf((float)log_p) * (log_p - log_q);
+    }
+    position.kld = isfinite(kld) ? (float)fmax(kld, 0) : INFINITY;
+    position.margin = margin_of(p, count, position.reference_token);
+    if (next != UINT32_MAX) {
+        position.reference_nll = p_norm - (double)p[next];
+        position.other_nll = q_norm - (double)q[next];
+    }
+    return position;
+}
+
+static uint32_t next_token(const struct parity *parity, uint64_t at) {
+    return at + 1 < parity->document->count ? parity->document->tokens[at + 1] : UINT32_MAX;
+}
+
+static tsr_status reduce_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct parity *parity = ctx;
+    uint64_t in_chunk = parity->piece_first + index;
+    (void)worker;
+    (void)err;
+    parity->reduced[in_chunk] = reduce(parity->logits + in_chunk * parity->vocabulary, parity->piece + index * parity->vocabulary,
+                                       parity->vocabulary, next_token(parity, parity->chunk_start + in_chunk));
+    return TSR_OK;
+}
+
+/* ---- hooks ---- */
+
+static tsr_status keep_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
+                              tsr_error *err) {
+    struct parity *parity = ctx;
+    uint64_t at = first - (parity->chunk_start - parity->window_start);
+    (void)err;
+    memcpy(parity->logits + at * vocabulary, logits, tokens * vocabulary * sizeof *logits);
+    return TSR_OK;
+}
+
+static tsr_status compare_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
+                                 tsr_error *err) {
+    struct parity *parity = ctx;
+    (void)vocabulary;
+    parity->piece_first = first - (parity->chunk_start - parity->window_start);
+    parity->piece = logits;
+    return pool_for(parity->env->pool, tokens, reduce_task, parity, err);
+}
+
+/* ---- collecting ---- */
+
+static tsr_status grow(void **memory, uint64_t *capacity, uint64_t needed, uint64_t size, tsr_error *err) {
+    if (needed <= *capacity) return TSR_OK;
+    uint64_t bigger = max_u64(needed, *capacity * 2);
+    void *grown = mem_resize(*memory, bigger, size);
+    if (!grown) return tsr_fail(err, TSR_E_NOMEM, "out of memory for %llu positions", (unsigned long long)bigger);
+    *memory = grown;
+    *capacity = bigger;
+    return TSR_OK;
+}
+
+static void note_flip(struct parity *parity, const struct position *position, uint64_t at) {
+    struct parity_result *result = parity->result;
+    struct parity_flip flip = {parity->document_number,   at + 1, position->reference_token, position->other_token,
+                               position->margin, position->kld};
+    uint64_t kept = min_u64(result->flip_count++, PARITY_FLIPS), place = kept;
+    while (place > 0 && result->flips[place - 1].kld < flip.kld) place--;
+    if (place == PARITY_FLIPS) return;
+    uint64_t move = min_u64(kept, PARITY_FLIPS - 1) - place;
+    memmove(&result->flips[place + 1], &result->flips[place], move * sizeof flip);
+    result->flips[place] = flip;
+}
+
+static void note_position(struct parity *parity, const struct position *position, uint64_t at) {
+    struct parity_result *result = parity->result;
+    struct group *agree = &result->agree[result->windows - 1], *kld = &result->kld[result->windows - 1];
+    bool same = position->reference_token == position->other_token;
+    unsigned bucket = 0;
+    while ((double)position->margin > parity_bucket_edges[bucket]) bucket++;
+    agree->sum += same;
+    agree->count++;
+    kld->sum += (double)position->kld;
+    kld->count++;
+    result->buckets[bucket].sum += same;
+    result->buckets[bucket].count++;
+    result->all_kld[result->positions++] = position->kld;
+    result->kld_zero += position->kld == 0;
+    if (!same) note_flip(parity, position, at);
+    if (next_token(parity, at) != UINT32_MAX) {
+        result->reference_nll += position->reference_nll;
+        result->other_nll += position->other_nll;
+        result->predicted++;
+    }
+}
+
+static bool enough(const struct parity *parity) {
+    return parity->options->positions && parity->result->positions >= parity->options->positions;
+}
+
+static tsr_status collect_chunk(struct parity *parity, uint64_t tokens, tsr_error *err) {
+    struct parity_result *result = parity->result;
+    void *all = result->all_kld;
+    tsr_status st = grow(&all, &parity->capacity_positions, result->positions + tokens, sizeof *result->all_kld, err);
+    result->all_kld = all;
+    for (uint64_t i = 0; i < tokens && st == TSR_OK && !enough(parity); i++) {
+        uint64_t at = parity->chunk_start + i;
+        if (at - parity->window_start >= parity->options->skip) note_position(parity, &parity->reduced[i], at);
+    }
+    return st;
+}
+
+/* ---- running ---- */
+
+static tsr_status run_chunk(struct parity *parity, void *const sequences[2], uint64_t tokens, tsr_error *err) {
+    struct open_model *models[2] = {parity->reference, parity->other};
+    tsr_hooks hooks[2] = {{.struct_size = sizeof hooks[0], .ctx = parity, .logits = keep_logits},
+                          {.struct_size = sizeof hooks[0], .ctx = parity, .logits = compare_logits}};
+    for (int i = 0; i < 2; i++) {
+        const tsr_model *plugin = models[i]->plugin;
+        tsr_status st = plugin->forward(models[i]->self, sequences[i], parity->document->tokens + parity->chunk_start, tokens,
+                                        &hooks[i], NULL, err);
+        if (st != TSR_OK) return st;
+    }
+    return collect_chunk(parity, tokens, err);
+}
+
+static tsr_status open_window(struct parity *parity, tsr_error *err) {
+    struct parity_result *result = parity->result;
+    uint64_t capacity = parity->capacity_windows;
+    void *agree = result->agree, *kld = result->kld;
+    tsr_status st = grow(&agree, &capacity, result->windows + 1, sizeof *result->agree, err);
+    result->agree = agree;
+    if (st == TSR_OK) st = grow(&kld, &parity->capacity_windows, result->windows + 1, sizeof *result->kld, err);
+    result->kld = kld;
+    if (st != TSR_OK) return st;
+    result->agree[result->windows] = result->kld[result->windows] = (struct group){0};
+    result->windows++;
+    return TSR_OK;
+}
+
+static tsr_status run_window(struct parity *parity, tsr_error *err) {
+    struct open_model *models[2] = {parity->reference, parity->other};
+    void *sequences[2] = {NULL, NULL};
+    tsr_status st = open_window(parity, err);
+    for (int i = 0; i < 2 && st == TSR_OK; i++) {
+        st = models[i]->plugin->sequence_create(models[i]->self, parity->window_end - parity->window_start, &sequences[i], err);
+    }
+    parity->chunk_start = parity->window_start;
+    while (parity->chunk_start < parity->window_end && st == TSR_OK) {
+        uint64_t tokens = min_u64(parity->chunk, parity->window_end - parity->chunk_start);
+        st = run_chunk(parity, sequences, tokens, err);
+        parity->chunk_start += tokens;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (sequences[i]) models[i]->plugin->sequence_destroy(models[i]->self, sequences[i]);
+    }
+    return st;
+}
+
+static void report_progress(const struct parity *parity, uint64_t total) {
+    struct progress progress = {.stage = "parity",
+                                .done_items = parity->result->positions,
+                                .total_items = parity->options->positions ? min_u64(parity->options->positions, total) : total};
+    if (parity->env->progress) parity->env->progress(parity->env->ctx, &progress);
+}
+
+static tsr_status run_documents(struct parity *parity, const struct token_run *documents, uint64_t count, tsr_error *err) {
+    tsr_status st = TSR_OK;
+    uint64_t total = 0;
+    for (uint64_t d = 0; d < count; d++) total += documents[d].count;
+    for (uint64_t d = 0; d < count && st == TSR_OK && !enough(parity); d++) {
+        parity->document = &documents[d];
+        parity->document_number = d;
+        for (uint64_t at = 0; at < documents[d].count && st == TSR_OK && !enough(parity); at += parity->options->window) {
+            parity->window_start = at;
+            parity->window_end = min_u64(at + parity->options->window, documents[d].count);
+            if (parity->window_end - at <= parity->options->skip) continue;
+            st = run_window(parity, err);
+            report_progress(parity, total);
+        }
+    }
+    return st;
+}
+
+static int compare_floats(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static tsr_status check_models(const struct parity *parity, tsr_error *err) {
+    if (parity->other->info.vocabulary != parity->vocabulary) {
+        return tsr_fail(err, TSR_E_INPUT, "the models differ in vocabulary: %llu and %llu",
+                        (unsigned long long)parity->vocabulary, (unsigned long long)parity->other->info.vocabulary);
+    }
+    if (parity->options->window < 2) return tsr_fail(err, TSR_E_CONFIG, "parity window: expected 2 tokens or more");
+    return TSR_OK;
+}
+
+static void finish(struct parity_result *result) {
+    if (result->predicted) {
+        result->reference_nll /= (double)result->predicted;
+        result->other_nll /= (double)result->predicted;
+    }
+    if (result->positions) qsort(result->all_kld, (size_t)result->positions, sizeof *result->all_kld, compare_floats);
+}
+
+tsr_status parity_run(struct open_model *reference, struct open_model *other, const struct token_run *documents,
+                      uint64_t document_count, const struct parity_options *options, const struct env *env,
+                      struct parity_result *result, tsr_error *err) {
+    *result = (struct parity_result){0};
+    struct parity parity = {.reference = reference,
+                            .other = other,
+                            .env = env,
+                            .options = options,
+                            .result = result,
+                            .vocabulary = reference->info.vocabulary};
+    uint64_t fitting = CHUNK_LOGITS_MAX / parity.vocabulary / CHUNK_STEP * CHUNK_STEP;
+    parity.chunk = min_u64(max_u64(fitting, CHUNK_STEP), CHUNK_TOKENS_MAX);
+    tsr_status st = check_models(&parity, err);
+    if (st != TSR_OK) return st;
+    parity.logits = mem_alloc_array(parity.chunk * parity.vocabulary, sizeof *parity.logits);
+    parity.reduced = mem_alloc_array(parity.chunk, sizeof *parity.reduced);
+    if (!parity.logits || !parity.reduced) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for logits");
+    if (st == TSR_OK) st = run_documents(&parity, documents, document_count, err);
+    mem_free(parity.logits);
+    mem_free(parity.reduced);
+    finish(result);
+    if (st == TSR_OK && !result->positions) st = tsr_fail(err, TSR_E_INPUT, "the text has no position to score");
+    return st;
+}
+
+void parity_clear(struct parity_result *result) {
+    mem_free(result->agree);
+    mem_free(result->kld);
+    mem_free(result->all_kld);
+    *result = (struct parity_result){0};
+}
+
+double parity_percentile(const struct parity_result *result, double percent) {
+    if (!result->positions) return 0;
+    double at = percent / 100 * (double)(result->positions - 1);
+    return (double)result->all_kld[(uint64_t)(at + 0.5)];
+}
