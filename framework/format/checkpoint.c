@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a path to one list of tensors. A model may have parts in subfolders, each with a model.safetensors or an index of
- * its own; the steps are: find the parts, open their files, check each index against its files, list the tensors, list
- * the other files. Everything is sorted by bytes, so that nothing depends on the file system. */
+ * From a path to one list of tensors. A model may have parts in subfolders, each with a model.safetensors or an index
+ * of its own; the steps are: find the parts, open their files, check each index against its files, list the tensors,
+ * list the other files. Everything is sorted by bytes, so that nothing depends on the file system. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
@@ -149,7 +149,8 @@ static tsr_status index_open_shards(struct opening *opening, const struct index 
     if (!shards) return no_memory(opening);
     tsr_status st = index_shards(opening, index, shards, &count);
     for (uint64_t i = 0; i < count && st == TSR_OK; i++) {
-        char *name = arena_format(&opening->checkpoint->arena, "%s/%s%s", opening->checkpoint->root, index->prefix, shards[i]);
+        char *name =
+            arena_format(&opening->checkpoint->arena, "%s/%s%s", opening->checkpoint->root, index->prefix, shards[i]);
         if (!name) {
             st = no_memory(opening);
         } else if (fs_kind_of(name) == FS_ABSENT) {
@@ -194,8 +195,8 @@ static tsr_status index_check_entry(const struct opening *opening, const struct 
         return tsr_fail(opening->err, TSR_E_INPUT, "%s: tensor \"%s\" is in two shards, \"%s\" and \"%s\"", index->name,
                         tensor, file->name, other->name);
     }
-    return tsr_fail(opening->err, TSR_E_INPUT, "%s: tensor \"%s\" is in shard \"%s\", not in \"%s\"", index->name, tensor,
-                    file->name, said);
+    return tsr_fail(opening->err, TSR_E_INPUT, "%s: tensor \"%s\" is in shard \"%s\", not in \"%s\"", index->name,
+                    tensor, file->name, said);
 }
 
 static tsr_status index_check(const struct opening *opening, const struct index *index) {
@@ -233,7 +234,7 @@ static tsr_status add_index(struct opening *opening, const char *prefix, const c
 struct candidates {
     const char *main_index, *main;
     uint64_t index_count, tensors_count;
-    const char *indexes[LISTED_MAX];  /* the first ones */
+    const char *indexes[LISTED_MAX]; /* the first ones */
     const char *tensors[LISTED_MAX];
 };
 
@@ -259,10 +260,10 @@ static tsr_status fail_ambiguous(const struct opening *opening, const char *pref
     struct str list = {0};
     for (uint64_t i = 0; i < count && i < LISTED_MAX; i++) str_add_format(&list, "%s%s", i ? ", " : "", names[i]);
     if (count > LISTED_MAX) str_add_text(&list, ", ...");
-    tsr_status st = list.failed ? no_memory(opening)
-                                : tsr_fail(opening->err, TSR_E_INPUT, "%s/%s: has %llu (%s), expected one or %s",
-                                           opening->checkpoint->root, prefix, (unsigned long long)count, list.text,
-                                           expected);
+    tsr_status st = list.failed
+                        ? no_memory(opening)
+                        : tsr_fail(opening->err, TSR_E_INPUT, "%s/%s: has %llu (%s), expected one or %s",
+                                   opening->checkpoint->root, prefix, (unsigned long long)count, list.text, expected);
     str_clear(&list);
     return st;
 }
@@ -283,7 +284,8 @@ static tsr_status add_part(struct opening *opening, const char *prefix) {
         return fail_ambiguous(opening, prefix, found.tensors, found.tensors_count, MAIN_NAME);
     }
     if (found.tensors_count) return add_file(opening, prefix, found.tensors[0]);
-    return tsr_fail(opening->err, TSR_E_INPUT, "%s: has no " MAIN_NAME ", no " MAIN_INDEX " and no other " SUFFIX " file",
+    return tsr_fail(opening->err, TSR_E_INPUT,
+                    "%s: has no " MAIN_NAME ", no " MAIN_INDEX " and no other " SUFFIX " file",
                     opening->checkpoint->root);
 }
 
@@ -369,9 +371,15 @@ static tsr_status look_at_extra(const struct opening *opening, struct checkpoint
         extra->bytes = file.size;
         fs_close(&file);
         break;
-    case FS_FOLDER: problem = "is a link to a folder, which is not followed"; break;
-    case FS_ABSENT: problem = "is a link that leads nowhere or in a circle"; break;
-    case FS_OTHER: problem = "is neither a file nor a folder"; break;
+    case FS_FOLDER:
+        problem = "is a link to a folder, which is not followed";
+        break;
+    case FS_ABSENT:
+        problem = "is a link that leads nowhere or in a circle";
+        break;
+    case FS_OTHER:
+        problem = "is neither a file nor a folder";
+        break;
     }
     if (problem) st = tsr_fail(opening->err, TSR_E_INPUT, "%s: %s", path, problem);
     mem_free(path);
@@ -435,12 +443,15 @@ static tsr_status open_single(struct opening *opening, const char *path) {
 tsr_status checkpoint_open(const char *path, struct checkpoint *checkpoint, tsr_error *err) {
     struct opening opening = {.checkpoint = checkpoint, .err = err};
     switch (fs_kind_of(path)) {
-    case FS_FILE: return open_single(&opening, path);
+    case FS_FILE:
+        return open_single(&opening, path);
     case FS_FOLDER:
         checkpoint->root = dup_text(checkpoint, path);
         return checkpoint->root ? open_folder(&opening) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
-    case FS_OTHER: return tsr_fail(err, TSR_E_INPUT, "%s: is neither a file nor a folder", path);
-    default: return tsr_fail(err, TSR_E_INPUT, "%s: no such file or folder", path);
+    case FS_OTHER:
+        return tsr_fail(err, TSR_E_INPUT, "%s: is neither a file nor a folder", path);
+    default:
+        return tsr_fail(err, TSR_E_INPUT, "%s: no such file or folder", path);
     }
 }
 
@@ -452,18 +463,11 @@ void checkpoint_close(struct checkpoint *checkpoint) {
 }
 
 const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name) {
-    uint64_t low = 0, high = checkpoint->tensor_count;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        int order = strcmp(checkpoint->by_name[middle]->name, name);
-        if (order == 0) return checkpoint->by_name[middle];
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
+    const struct checkpoint_tensor wanted = {.name = name}, *key = &wanted;
+    if (checkpoint->tensor_count == 0) return NULL;
+    const struct checkpoint_tensor **found = bsearch(&key, checkpoint->by_name, (size_t)checkpoint->tensor_count,
+                                                     sizeof *checkpoint->by_name, compare_tensor);
+    return found ? *found : NULL;
 }
 
 tsr_status checkpoint_read(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor, uint64_t offset,

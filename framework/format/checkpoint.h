@@ -19,8 +19,8 @@ struct checkpoint_file {
 };
 
 struct checkpoint_tensor {
-    const char *name;  /* as in its file; with the subfolder in front for nested checkpoints: "speech_tokenizer/decoder.w" */
-    uint64_t file;     /* into checkpoint.files */
+    const char *name; /* as in its file; for nested checkpoints with the folder in front: "speech_tokenizer/decoder.w" */
+    uint64_t file;    /* into checkpoint.files */
     const struct safetensors_entry *entry;
 };
 
@@ -32,11 +32,11 @@ struct checkpoint_extra {
 
 struct checkpoint {
     struct arena arena;
-    const char *root;  /* folder of the model (of the file, for a single file) */
-    bool single_file;  /* opened by the name of one .safetensors file: there are no extras */
+    const char *root;              /* folder of the model (of the file, for a single file) */
+    bool single_file;              /* opened by the name of one .safetensors file: there are no extras */
     struct checkpoint_file *files; /* those of the root, then of subfolders, by name */
     uint64_t file_count;
-    struct checkpoint_tensor *tensors; /* files in order, by offset within a file */
+    struct checkpoint_tensor *tensors;        /* files in order, by offset within a file */
     const struct checkpoint_tensor **by_name; /* [tensor_count], sorted by bytes */
     uint64_t tensor_count;
     struct checkpoint_extra *extras; /* by name; folder input only */

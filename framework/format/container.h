@@ -18,9 +18,9 @@
 
 /* U8 tensors of our own; a source tensor whose name begins with the prefix is refused at plan time. */
 #define CONTAINER_PREFIX "tessera."
-#define CONTAINER_MANIFEST "tessera.manifest"   /* in the first output file */
-#define CONTAINER_HEADER_OF "tessera.header/"   /* + source file name: that file's safetensors header, verbatim */
-#define CONTAINER_FILE_OF "tessera.file/"       /* + name: a small source file whose copy was changed in the output */
+#define CONTAINER_MANIFEST "tessera.manifest" /* in the first output file */
+#define CONTAINER_HEADER_OF "tessera.header/" /* + source file name: that file's safetensors header, verbatim */
+#define CONTAINER_FILE_OF "tessera.file/"     /* + name: a small source file whose copy was changed in the output */
 
 /* A container's header begins with these characters, then 32 digits: their place is the same in every version. */
 #define CONTAINER_HEADER_START "{\"__metadata__\":{\"" CONTAINER_KEY_DIGEST "\":\""

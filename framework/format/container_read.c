@@ -192,8 +192,8 @@ static tsr_status check_shape(struct reading *reading) {
     }
     bool bytewise = head->dtype == TSR_DTYPE_OPAQUE || head->dtype == TSR_DTYPE_F4;
     if (bytewise && (head->rows != 1 || head->transposed)) return damage(reading, "its matrix view is not one row");
-    bool agrees = head->dtype == TSR_DTYPE_OPAQUE || (bytewise ? elements % 2 == 0 && elements / (8 / bits) == viewed
-                                                               : elements == viewed);
+    bool agrees = head->dtype == TSR_DTYPE_OPAQUE ||
+                  (bytewise ? elements % 2 == 0 && elements / (8 / bits) == viewed : elements == viewed);
     return agrees ? TSR_OK : damage(reading, "matrix view and shape differ in size");
 }
 
@@ -241,7 +241,8 @@ static tsr_status read_directory(struct reading *reading) {
         tile->offset = reading->entry->offset + at;
         memcpy(tile->digest.bytes, cursor_take(&cursor, DIGEST_BYTES), DIGEST_BYTES);
         if (tile->bytes > reading->entry->bytes - at) return damage(reading, "its tiles reach beyond its end");
-        if (tile->raw && tile->bytes != tile_source_bytes(head, i)) return damage(reading, "a raw tile has a wrong size");
+        if (tile->raw && tile->bytes != tile_source_bytes(head, i))
+            return damage(reading, "a raw tile has a wrong size");
         at += tile->bytes;
     }
     return at == reading->entry->bytes ? TSR_OK : damage(reading, "bytes stand behind its last tile");

@@ -19,7 +19,7 @@ struct payload_tile {
 struct payload {
     struct payload_head head;
     const struct fs_file *file;
-    const char *name; /* of the tensor, borrowed */
+    const char *name;           /* of the tensor, borrowed */
     struct payload_tile *tiles; /* [head.tile_count] */
     void *memory;
 };

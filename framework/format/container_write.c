@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing side of docs/format.md. A payload's prefix (head, codec header, directory, checksum) has a length that is known
- * before the first tile, so its room is written first and filled in at the end. A container's header is built with zeros
- * in place of its digest, hashed, and patched. The same parts give the same bytes. */
+ * Writing side of docs/format.md. A payload's prefix (head, codec header, directory, checksum) has a length that is
+ * known before the first tile, so its room is written first and filled in at the end. A container's header is built
+ * with zeros in place of its digest, hashed, and patched. The same parts give the same bytes. */
 #include "container_write.h"
 
 #include <jansson.h>
@@ -95,8 +95,9 @@ tsr_status payload_begin(struct payload_writer *writer, struct fs_output *output
     }
     uint64_t prefix_bytes = payload_prefix_bytes(head);
     uint8_t *prefix = mem_alloc_zero(prefix_bytes, 1);
-    if (!prefix) return tsr_fail(err, TSR_E_NOMEM, "payload: out of memory for a directory of %llu tiles",
-                                 U64(head->tile_count));
+    if (!prefix)
+        return tsr_fail(err, TSR_E_NOMEM, "payload: out of memory for a directory of %llu tiles",
+                        U64(head->tile_count));
     put_head(prefix, head);
     *writer = (struct payload_writer){.output = output,
                                       .start = output->size,

@@ -41,7 +41,8 @@ struct container_part {
 /* Bytes that a container file of these parts has in all; header bytes in *header_bytes. [any] */
 tsr_status container_size(const struct container_part *parts, uint64_t count, uint64_t *header_bytes,
                           uint64_t *file_bytes, tsr_error *err);
-/* Writes one container file (parts in the order given) and syncs it; `header_digest` gets what stands in its metadata. */
+/* Writes one container file (parts in the order given) and syncs it; `header_digest` gets what stands in its metadata.
+ */
 tsr_status container_write(const char *path, const struct container_part *parts, uint64_t count,
                            struct digest *header_digest, tsr_error *err);
 

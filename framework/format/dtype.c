@@ -19,21 +19,21 @@ struct dtype_row {
 };
 
 static const struct dtype_row DTYPES[TSR_DTYPE_COUNT] = {
-    [TSR_DTYPE_OPAQUE] = {"?", 0},         [TSR_DTYPE_F64] = {"F64", 64},         [TSR_DTYPE_F32] = {"F32", 32},
-    [TSR_DTYPE_F16] = {"F16", 16},         [TSR_DTYPE_BF16] = {"BF16", 16},       [TSR_DTYPE_F8_E4M3] = {"F8_E4M3", 8},
-    [TSR_DTYPE_F8_E5M2] = {"F8_E5M2", 8},  [TSR_DTYPE_F8_E8M0] = {"F8_E8M0", 8},  [TSR_DTYPE_F4] = {"F4", 4},
-    [TSR_DTYPE_I64] = {"I64", 64},         [TSR_DTYPE_I32] = {"I32", 32},         [TSR_DTYPE_I16] = {"I16", 16},
-    [TSR_DTYPE_I8] = {"I8", 8},            [TSR_DTYPE_U64] = {"U64", 64},         [TSR_DTYPE_U32] = {"U32", 32},
-    [TSR_DTYPE_U16] = {"U16", 16},         [TSR_DTYPE_U8] = {"U8", 8},            [TSR_DTYPE_BOOL] = {"BOOL", 8},
+    [TSR_DTYPE_OPAQUE] = {"?", 0},        [TSR_DTYPE_F64] = {"F64", 64},        [TSR_DTYPE_F32] = {"F32", 32},
+    [TSR_DTYPE_F16] = {"F16", 16},        [TSR_DTYPE_BF16] = {"BF16", 16},      [TSR_DTYPE_F8_E4M3] = {"F8_E4M3", 8},
+    [TSR_DTYPE_F8_E5M2] = {"F8_E5M2", 8}, [TSR_DTYPE_F8_E8M0] = {"F8_E8M0", 8}, [TSR_DTYPE_F4] = {"F4", 4},
+    [TSR_DTYPE_I64] = {"I64", 64},        [TSR_DTYPE_I32] = {"I32", 32},        [TSR_DTYPE_I16] = {"I16", 16},
+    [TSR_DTYPE_I8] = {"I8", 8},           [TSR_DTYPE_U64] = {"U64", 64},        [TSR_DTYPE_U32] = {"U32", 32},
+    [TSR_DTYPE_U16] = {"U16", 16},        [TSR_DTYPE_U8] = {"U8", 8},           [TSR_DTYPE_BOOL] = {"BOOL", 8},
     [TSR_DTYPE_C64] = {"C64", 64},
 };
 
 #define F32_MAGNITUDE UINT32_C(0x7FFFFFFF)
 #define F32_INFINITY UINT32_C(0x7F800000)
 #define F32_QUIET UINT32_C(0x00400000)
-#define F16_LARGEST UINT32_C(0x477FE000)      /* 65504 as F32 bits */
+#define F16_LARGEST UINT32_C(0x477FE000)         /* 65504 as F32 bits */
 #define F16_SMALLEST_NORMAL UINT32_C(0x38800000) /* 2^-14 as F32 bits */
-#define F16_REBIAS (UINT32_C(112) << 23)      /* F32 exponent bias 127, F16 15 */
+#define F16_REBIAS (UINT32_C(112) << 23)         /* F32 exponent bias 127, F16 15 */
 
 const char *dtype_name(int32_t dtype) {
     return dtype >= 0 && dtype < TSR_DTYPE_COUNT ? DTYPES[dtype].name : DTYPES[TSR_DTYPE_OPAQUE].name;
@@ -103,8 +103,8 @@ static inline uint16_t f32_to_bf16(float value) {
 static pthread_once_t vector_once = PTHREAD_ONCE_INIT;
 static bool vector_is_there;
 
-/* AVX2 as the system allows it, and F16C, whose name __builtin_cpu_supports knows in gcc but not in clang 14. Asked once:
- * under a hypervisor the question takes longer than a small tile. */
+/* AVX2 as the system allows it, and F16C, whose name __builtin_cpu_supports knows in gcc but not in clang 14. Asked
+ * once: under a hypervisor the question takes longer than a small tile. */
 static void find_vector(void) {
 #if defined(__x86_64__)
     unsigned a, b, c, d;
@@ -150,7 +150,8 @@ void dtype_from_f32_scalar(int32_t dtype, const float *src, uint64_t count, void
 void dtype_to_f32(int32_t dtype, const void *src, uint64_t count, float *dst) {
     uint64_t done = 0;
     if (dtype != TSR_DTYPE_F32 && has_avx2()) {
-        done = dtype == TSR_DTYPE_BF16 ? dtype_avx2_bf16_to_f32(src, count, dst) : dtype_avx2_f16_to_f32(src, count, dst);
+        done =
+            dtype == TSR_DTYPE_BF16 ? dtype_avx2_bf16_to_f32(src, count, dst) : dtype_avx2_f16_to_f32(src, count, dst);
     }
     dtype_to_f32_scalar(dtype, (const uint8_t *)src + 2 * done, count - done, dst + done);
 }
@@ -158,7 +159,8 @@ void dtype_to_f32(int32_t dtype, const void *src, uint64_t count, float *dst) {
 void dtype_from_f32(int32_t dtype, const float *src, uint64_t count, void *dst) {
     uint64_t done = 0;
     if (dtype != TSR_DTYPE_F32 && has_avx2()) {
-        done = dtype == TSR_DTYPE_BF16 ? dtype_avx2_f32_to_bf16(src, count, dst) : dtype_avx2_f32_to_f16(src, count, dst);
+        done =
+            dtype == TSR_DTYPE_BF16 ? dtype_avx2_f32_to_bf16(src, count, dst) : dtype_avx2_f32_to_f16(src, count, dst);
     }
     dtype_from_f32_scalar(dtype, src + done, count - done, (uint8_t *)dst + 2 * done);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Header first, then each tensor by itself, then all of them together: the data of the tensors must tile the room behind
- * the header exactly, without gap, overlap or rest. Once safetensors_open has returned TSR_OK, every offset and size
- * lies inside the file and rows of numbers need no further checks. The only allocations sized by the file are the
+ * Header first, then each tensor by itself, then all of them together: the data of the tensors must tile the room
+ * behind the header exactly, without gap, overlap or rest. Once safetensors_open has returned TSR_OK, every offset and
+ * size lies inside the file and rows of numbers need no further checks. The only allocations sized by the file are the
  * header (at most the file, at most 100 MB) and what the parser makes of it. */
 #include "safetensors.h"
 
@@ -121,16 +121,17 @@ static tsr_status read_offsets(const struct tensor_at *at, const json_t *offsets
                         at->name, U64(begin), U64(end));
     }
     if (end > room) {
-        return tsr_fail(err, TSR_E_INPUT, "%s: tensor \"%s\": data ends at %llu, but the file has only %llu bytes of data",
-                        at->path, at->name, U64(end), U64(room));
+        return tsr_fail(err, TSR_E_INPUT,
+                        "%s: tensor \"%s\": data ends at %llu, but the file has only %llu bytes of data", at->path,
+                        at->name, U64(end), U64(room));
     }
     entry->offset = begin;
     entry->bytes = end - begin;
     return TSR_OK;
 }
 
-/* The product of the extents in bits must be the size in the file. The product without the zeros has to fit too, so that
- * nobody who multiplies some of the extents later can overflow. */
+/* The product of the extents in bits must be the size in the file. The product without the zeros has to fit too, so
+ * that nobody who multiplies some of the extents later can overflow. */
 static tsr_status check_size(const struct tensor_at *at, const struct safetensors_entry *entry, tsr_error *err) {
     uint64_t bits = dtype_bits(entry->dtype);
     uint64_t total = bits ? bits : 8;
@@ -208,8 +209,8 @@ static tsr_status read_tensors(struct safetensors *st, tsr_error *err) {
     if (!st->entries || !st->by_name) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", st->file.path);
     json_object_foreach(st->root, name, object) {
         bool is_metadata = !strcmp(name, METADATA_KEY);
-        tsr_status status = is_metadata ? check_metadata(st, object, err)
-                                        : read_tensor(st, name, object, &st->entries[st->count], err);
+        tsr_status status =
+            is_metadata ? check_metadata(st, object, err) : read_tensor(st, name, object, &st->entries[st->count], err);
         if (status != TSR_OK) return status;
         st->count += !is_metadata;
     }
@@ -243,16 +244,9 @@ const char *safetensors_metadata(const struct safetensors *st, const char *key) 
 }
 
 const struct safetensors_entry *safetensors_find(const struct safetensors *st, const char *name) {
-    uint64_t low = 0, high = st->count;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        int order = strcmp(st->by_name[middle]->name, name);
-        if (order == 0) return st->by_name[middle];
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
+    const struct safetensors_entry wanted = {.name = name}, *key = &wanted;
+    if (st->count == 0) return NULL;
+    const struct safetensors_entry **found =
+        bsearch(&key, st->by_name, (size_t)st->count, sizeof *st->by_name, compare_name);
+    return found ? *found : NULL;
 }

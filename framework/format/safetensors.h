@@ -29,8 +29,8 @@ struct safetensors {
     struct fs_file file;
     char *header; /* the 8 length bytes and the JSON, verbatim */
     uint64_t header_bytes;
-    json_t *root; /* parsed; owns all names */
-    struct safetensors_entry *entries; /* by offset, empty ones by name among equals */
+    json_t *root;                             /* parsed; owns all names */
+    struct safetensors_entry *entries;        /* by offset, empty ones by name among equals */
     const struct safetensors_entry **by_name; /* [count], sorted by bytes of the name */
     uint64_t count;
 };

@@ -50,8 +50,9 @@ static void seal(uint8_t *bytes, uint64_t covered, uint64_t size) {
 
 static void seal_payload(uint8_t *bytes, uint64_t size) {
     if (size < PAYLOAD_FIXED_BYTES) return;
-    seal(bytes, PAYLOAD_FIXED_BYTES + 8 * load_le(bytes + 7, 1) + load_le(bytes + 9, 1) + load_le(bytes + 10, 1) +
-                    load_le(bytes + 12, 4) + load_le(bytes + 16, 4) + PAYLOAD_ENTRY_BYTES * load_le(bytes + 48, 4),
+    seal(bytes,
+         PAYLOAD_FIXED_BYTES + 8 * load_le(bytes + 7, 1) + load_le(bytes + 9, 1) + load_le(bytes + 10, 1) +
+             load_le(bytes + 12, 4) + load_le(bytes + 16, 4) + PAYLOAD_ENTRY_BYTES * load_le(bytes + 48, 4),
          size);
 }
 
@@ -83,7 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct memory_file file;
     uint64_t bytes_size = size - 1;
     if (size < 1) return 0;
-    uint8_t *bytes = data[0] % 3 == 2 ? (uint8_t *)mem_dup_bytes(data + 1, size - 1) : wrap(data + 1, size - 1, &bytes_size);
+    uint8_t *bytes =
+        data[0] % 3 == 2 ? (uint8_t *)mem_dup_bytes(data + 1, size - 1) : wrap(data + 1, size - 1, &bytes_size);
     if (!bytes) abort();
     uint8_t *body = bytes + (bytes_size - (size - 1));
     if (data[0] % 3 == 0) seal_payload(body, size - 1);

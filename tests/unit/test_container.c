@@ -262,16 +262,46 @@ struct shape_case {
 
 /* Shapes at the edge, all with raw tiles or none. */
 static const struct shape_case SHAPES[] = {
-    {{.dtype = TSR_DTYPE_F32, .rank = 0, .rows = 1, .columns = 1, .tile_rows = 1, .tile_columns = 1, .tile_count = 1}, 4},
+    {{.dtype = TSR_DTYPE_F32, .rank = 0, .rows = 1, .columns = 1, .tile_rows = 1, .tile_columns = 1, .tile_count = 1},
+     4},
     {{.dtype = TSR_DTYPE_F32, .rank = 2, .shape = {0, 7}, .rows = 0, .columns = 7}, 0},
-    {{.dtype = TSR_DTYPE_U8, .rank = 8, .shape = {1, 1, 3, 1, 1, 1, 1, 2}, .rows = 3, .columns = 2, .tile_rows = 3,
-      .tile_columns = 2, .tile_count = 1}, 6},
-    {{.dtype = TSR_DTYPE_F4, .rank = 2, .shape = {3, 2}, .rows = 1, .columns = 3, .tile_rows = 1, .tile_columns = 3,
-      .tile_count = 1}, 3},
-    {{.dtype = TSR_DTYPE_OPAQUE, .dtype_name = "F6_E2M3", .rank = 1, .shape = {4}, .rows = 1, .columns = 3,
-      .tile_rows = 1, .tile_columns = 3, .tile_count = 1}, 3},
-    {{.dtype = TSR_DTYPE_C64, .rank = 1, .shape = {2}, .rows = 1, .columns = 2, .tile_rows = 1, .tile_columns = 2,
-      .tile_count = 1}, 16},
+    {{.dtype = TSR_DTYPE_U8,
+      .rank = 8,
+      .shape = {1, 1, 3, 1, 1, 1, 1, 2},
+      .rows = 3,
+      .columns = 2,
+      .tile_rows = 3,
+      .tile_columns = 2,
+      .tile_count = 1},
+     6},
+    {{.dtype = TSR_DTYPE_F4,
+      .rank = 2,
+      .shape = {3, 2},
+      .rows = 1,
+      .columns = 3,
+      .tile_rows = 1,
+      .tile_columns = 3,
+      .tile_count = 1},
+     3},
+    {{.dtype = TSR_DTYPE_OPAQUE,
+      .dtype_name = "F6_E2M3",
+      .rank = 1,
+      .shape = {4},
+      .rows = 1,
+      .columns = 3,
+      .tile_rows = 1,
+      .tile_columns = 3,
+      .tile_count = 1},
+     3},
+    {{.dtype = TSR_DTYPE_C64,
+      .rank = 1,
+      .shape = {2},
+      .rows = 1,
+      .columns = 2,
+      .tile_rows = 1,
+      .tile_columns = 2,
+      .tile_count = 1},
+     16},
     {{.dtype = TSR_DTYPE_OPAQUE, .dtype_name = "X", .rank = 1, .shape = {4}, .rows = 1, .columns = 0}, 0},
 };
 
@@ -316,9 +346,11 @@ static void parts_that_lie_about_themselves_are_refused(void) {
     const struct container_part wrong_size = {.name = "x", .bytes = 5, .part_path = in_folder("part")};
     CU_ASSERT_EQUAL(container_write(in_folder("out"), &wrong_size, 1, &digest, NULL), TSR_E_CORRUPT);
     CU_ASSERT_EQUAL(fs_kind_of(in_folder("out")), FS_ABSENT);
-    const struct container_part twice[] = {{.name = "x", .bytes = 1, .memory = "a"}, {.name = "x", .bytes = 1, .memory = "b"}};
+    const struct container_part twice[] = {{.name = "x", .bytes = 1, .memory = "a"},
+                                           {.name = "x", .bytes = 1, .memory = "b"}};
     CU_ASSERT_EQUAL(container_write(in_folder("out"), twice, 2, &digest, NULL), TSR_E_ARGUMENT);
-    const struct container_part huge[] = {{.name = "x", .bytes = INT64_MAX, .memory = "a"}, {.name = "y", .bytes = 1, .memory = "b"}};
+    const struct container_part huge[] = {{.name = "x", .bytes = INT64_MAX, .memory = "a"},
+                                          {.name = "y", .bytes = 1, .memory = "b"}};
     CU_ASSERT_EQUAL(container_size(huge, 2, &header_bytes, &file_bytes, NULL), TSR_E_LIMIT);
 }
 

@@ -98,7 +98,8 @@ static void finite_overflow_gives_the_largest_finite_value(void) {
 }
 
 static void nan_stays_nan(void) {
-    const uint32_t nans[] = {0x7F800001, 0x7FC00000, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F802000, 0x7F810000, 0x7FA00000};
+    const uint32_t nans[] = {0x7F800001, 0x7FC00000, 0xFF800001, 0x7FFFFFFF,
+                             0xFFFFFFFF, 0x7F802000, 0x7F810000, 0x7FA00000};
     float values[8];
     uint16_t got[8];
     memcpy(values, nans, sizeof values);

@@ -26,7 +26,7 @@ static void write_file(uint64_t length, const char *header, uint64_t data) {
     CU_ASSERT_EQUAL(fs_finish(&output, NULL), TSR_OK);
 }
 
-#define T(dtype, shape, begin, end) \
+#define T(dtype, shape, begin, end)                                                                                    \
     "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
 
 struct lie {
@@ -47,17 +47,22 @@ static const struct lie LIES[] = {
     {"bad UTF-8 in a name", "{\"\xFF\":" T("U8", "0", "0", "0") "}", 0, "header:1:2: unable to decode byte 0xff"},
     {"NUL in a name", "{\"a\\u0000b\":" T("U8", "0", "0", "0") "}", 0, "header:1:"},
     {"lone surrogate in a name", "{\"\\ud800\":" T("U8", "0", "0", "0") "}", 0, "header:1:"},
-    {"one name twice", "{\"x\":" T("U8", "1", "0", "1") ",\n\"x\":" T("U8", "1", "1", "2") "}", 2, "header:2:3: duplicate"},
-    {"one name twice, once escaped", "{\"x\":" T("U8", "1", "0", "1") ",\"\\u0078\":" T("U8", "1", "1", "2") "}", 2, "duplicate"},
-    {"one member twice", "{\"x\":{\"dtype\":\"U8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "duplicate"},
+    {"one name twice", "{\"x\":" T("U8", "1", "0", "1") ",\n\"x\":" T("U8", "1", "1", "2") "}", 2,
+     "header:2:3: duplicate"},
+    {"one name twice, once escaped", "{\"x\":" T("U8", "1", "0", "1") ",\"\\u0078\":" T("U8", "1", "1", "2") "}", 2,
+     "duplicate"},
+    {"one member twice", "{\"x\":{\"dtype\":\"U8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+     "duplicate"},
     {"metadata that is a list", "{\"__metadata__\":[]}", 0, "__metadata__ is not an object"},
     {"metadata of a number", "{\"__metadata__\":{\"k\":1}}", 0, "\"k\" is not a string"},
     {"tensor that is a list", "{\"x\":[]}", 0, "tensor \"x\": is not an object"},
     {"no dtype", "{\"x\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "tensor \"x\": has no \"dtype\""},
     {"no shape", "{\"x\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "tensor \"x\": has no \"shape\""},
     {"no offsets", "{\"x\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "tensor \"x\": has no \"data_offsets\""},
-    {"dtype that is a number", "{\"x\":{\"dtype\":8,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "\"dtype\" is not a string"},
-    {"shape that is a number", "{\"x\":{\"dtype\":\"U8\",\"shape\":1,\"data_offsets\":[0,1]}}", 1, "\"shape\" is not a list"},
+    {"dtype that is a number", "{\"x\":{\"dtype\":8,\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+     "\"dtype\" is not a string"},
+    {"shape that is a number", "{\"x\":{\"dtype\":\"U8\",\"shape\":1,\"data_offsets\":[0,1]}}", 1,
+     "\"shape\" is not a list"},
     {"negative extent", "{\"x\":" T("U8", "-1", "0", "1") "}", 1, "\"shape\" holds something"},
     {"fractional extent", "{\"x\":" T("U8", "1.0", "0", "1") "}", 1, "\"shape\" holds something"},
     {"extent that is a string", "{\"x\":" T("U8", "\"1\"", "0", "1") "}", 1, "\"shape\" holds something"},
@@ -69,18 +74,23 @@ static const struct lie LIES[] = {
     {"fractional offset", "{\"x\":" T("U8", "1", "0", "1e0") "}", 1, "is not a pair"},
     {"reversed offsets", "{\"x\":" T("U8", "1", "1", "0") "}", 1, "offsets 1 to 0 are reversed"},
     {"offsets outside the file", "{\"x\":" T("U8", "2", "0", "2") "}", 1, "ends at 2, but the file has only 1 bytes"},
-    {"size and shape differ", "{\"x\":" T("F32", "4,3", "0", "47") "}", 47, "dtype F32 and shape need 48 bytes, data offsets give 47"},
+    {"size and shape differ", "{\"x\":" T("F32", "4,3", "0", "47") "}", 47,
+     "dtype F32 and shape need 48 bytes, data offsets give 47"},
     {"size and dtype differ", "{\"x\":" T("F64", "1", "0", "4") "}", 4, "need 8 bytes, data offsets give 4"},
     {"odd number of F4", "{\"x\":" T("F4", "3", "0", "1") "}", 1, "4-bit elements"},
     {"product of 2^64", "{\"x\":" T("U8", "4294967296,4294967296", "0", "0") "}", 0, "exceeds 64 bits"},
     {"bits of 2^64", "{\"x\":" T("F64", "288230376151711744", "0", "0") "}", 0, "exceeds 64 bits"},
     {"product of 2^64 beside a zero", "{\"x\":" T("U8", "0,4294967296,4294967296", "0", "0") "}", 0, "exceeds 64 bits"},
-    {"product of 2^64 of an unknown dtype", "{\"x\":" T("F6", "4294967296,4294967296", "0", "0") "}", 0, "exceeds 64 bits"},
-    {"overlap", "{\"x\":" T("U8", "2", "0", "2") ",\"y\":" T("U8", "2", "1", "3") "}", 3, "tensor \"y\": data begins at 1, overlapping"},
+    {"product of 2^64 of an unknown dtype", "{\"x\":" T("F6", "4294967296,4294967296", "0", "0") "}", 0,
+     "exceeds 64 bits"},
+    {"overlap", "{\"x\":" T("U8", "2", "0", "2") ",\"y\":" T("U8", "2", "1", "3") "}", 3,
+     "tensor \"y\": data begins at 1, overlapping"},
     {"same place", "{\"x\":" T("U8", "2", "0", "2") ",\"y\":" T("U8", "2", "0", "2") "}", 2, "overlapping"},
     {"gap in front", "{\"x\":" T("U8", "1", "1", "2") "}", 2, "tensor \"x\": data begins at 1, leaving a gap behind 0"},
-    {"gap between", "{\"x\":" T("U8", "1", "0", "1") ",\"y\":" T("U8", "1", "2", "3") "}", 3, "tensor \"y\": data begins at 2, leaving a gap"},
-    {"empty tensor in the middle of another", "{\"x\":" T("U8", "2", "0", "2") ",\"y\":" T("U8", "0", "1", "1") "}", 2, "overlapping"},
+    {"gap between", "{\"x\":" T("U8", "1", "0", "1") ",\"y\":" T("U8", "1", "2", "3") "}", 3,
+     "tensor \"y\": data begins at 2, leaving a gap"},
+    {"empty tensor in the middle of another", "{\"x\":" T("U8", "2", "0", "2") ",\"y\":" T("U8", "0", "1", "1") "}", 2,
+     "overlapping"},
     {"data behind the last tensor", "{\"x\":" T("U8", "1", "0", "1") "}", 3, "2 bytes stand behind the last tensor"},
     {"data without tensors", "{}", 1, "1 bytes stand behind"},
     {"opaque dtype outside the file", "{\"x\":" T("F6", "1", "0", "9") "}", 1, "only 1 bytes"},
@@ -136,10 +146,12 @@ static void a_file_cut_anywhere_is_refused(void) {
 }
 
 static const char *const GOOD =
-    "{\"b\":" T("F32", "", "2", "6") ",\"__metadata__\":{\"format\":\"pt\"},\"\xC3\xA9\\n\":" T("BF16", "1", "0", "2")
-    ",\"empty\":" T("F32", "0,1000000", "6", "6") ",\"\":{\"new\":[{}],\"dtype\":\"F6_E2M3\",\"shape\":[4,2,1,1,1,1,1,1],"
-    "\"data_offsets\":[6,12]},\"c\":" T("C64", "1", "12", "20") ",\"f4\":" T("F4", "2,2", "20", "22")
-    ",\"bool\":" T("BOOL", "1", "22", "23") "}   ";
+    "{\"b\":" T("F32", "", "2", "6") ",\"__metadata__\":{\"format\":\"pt\"},\"\xC3\xA9\\n\":" T(
+        "BF16", "1", "0",
+        "2") ",\"empty\":" T("F32", "0,1000000", "6",
+                             "6") ",\"\":{\"new\":[{}],\"dtype\":\"F6_E2M3\",\"shape\":[4,2,1,1,1,1,1,1],"
+                                  "\"data_offsets\":[6,12]},\"c\":" T("C64", "1", "12", "20") ",\"f4\":" T(
+                                      "F4", "2,2", "20", "22") ",\"bool\":" T("BOOL", "1", "22", "23") "}   ";
 
 static void unusual_files_are_read(void) {
     static const char *const order[] = {"\xC3\xA9\n", "b", "empty", "", "c", "f4", "bool"};
