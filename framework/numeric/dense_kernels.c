@@ -3,6 +3,9 @@
  * Portable form: widens a strip of the row, then sums in eight lanes. */
 #include "dense_kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <format/dtype.h>
 
 #define STRIP 256
@@ -34,9 +37,10 @@ static const struct dense_kernels SCALAR = {dot_rows};
 
 const struct dense_kernels *dense_kernels_best(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
-        return &dense_kernels_avx2;
-    }
+    /* clang 14 has no name for F16C. */
+    unsigned a, b, c, d;
+    bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+    if (f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &dense_kernels_avx2;
 #endif
     return &SCALAR;
 }
