@@ -64,8 +64,9 @@ void matrix_close(struct matrix *matrix) {
     *matrix = (struct matrix){0};
 }
 
-/* strip [columns][rows] -> dst [rows][stride], width bytes an element. */
-static void turn(const uint8_t *strip, uint64_t rows, uint64_t columns, uint64_t width, uint8_t *dst, uint64_t stride) {
+/* strip [columns][rows] -> dst [rows][stride], width bytes an element. Inlined, so that a constant width gives moves. */
+static inline __attribute__((always_inline)) void turn(const uint8_t *strip, uint64_t rows, uint64_t columns,
+                                                       uint64_t width, uint8_t *dst, uint64_t stride) {
     for (uint64_t r = 0; r < rows; r++) {
         uint8_t *to = dst + r * stride * width;
         const uint8_t *from = strip + r * width;
@@ -73,7 +74,6 @@ static void turn(const uint8_t *strip, uint64_t rows, uint64_t columns, uint64_t
     }
 }
 
-/* The common widths with a constant size, which the compiler turns into single moves. */
 static void turn_strip(const uint8_t *strip, uint64_t rows, uint64_t columns, uint64_t width, uint8_t *dst,
                        uint64_t stride) {
     if (width == 2) {
@@ -220,43 +220,30 @@ static uint64_t infinite_mask(int32_t dtype) {
     case TSR_DTYPE_BF16: return UINT64_C(0x7F80);
     case TSR_DTYPE_F8_E5M2: return UINT64_C(0x7C);
     case TSR_DTYPE_F8_E4M3: return UINT64_C(0x7F);
-    case TSR_DTYPE_F8_E8M0: return UINT64_C(0xFF);
     default: return 0;
     }
 }
 
-static bool all_below_8(const uint64_t *values, uint64_t count, uint64_t mask) {
-    uint64_t hits = 0;
-    for (uint64_t i = 0; i < count; i++) hits += (values[i] & mask) == mask;
-    return hits == 0;
-}
-
-static bool all_below_4(const uint32_t *values, uint64_t count, uint32_t mask) {
-    uint32_t hits = 0;
-    for (uint64_t i = 0; i < count; i++) hits |= (values[i] & mask) == mask;
-    return hits == 0;
-}
-
-static bool all_below_2(const uint16_t *values, uint64_t count, uint16_t mask) {
-    uint16_t hits = 0;
-    for (uint64_t i = 0; i < count; i++) hits = (uint16_t)(hits | ((values[i] & mask) == mask));
-    return hits == 0;
-}
-
-static bool all_below_1(const uint8_t *values, uint64_t count, uint8_t mask) {
-    uint8_t hits = 0;
-    for (uint64_t i = 0; i < count; i++) hits = (uint8_t)(hits | ((values[i] & mask) == mask));
-    return hits == 0;
+/* Eight bytes at a time, lanes of `width` bytes. Without its sign, (x & mask) ^ mask is 0 in a lane that is all ones and
+ * else at most `low`, all bits but the sign; so adding `low` reaches the sign bit unless the lane was 0, and never carries
+ * into the next lane. */
+static bool no_lane_is_full(const uint8_t *bytes, uint64_t size, uint64_t width, uint64_t lane_mask) {
+    uint64_t ones = width == 8 ? 1 : UINT64_MAX / ((UINT64_C(1) << 8 * width) - 1); /* 1 in each lane */
+    uint64_t mask = ones * lane_mask, sign = ones << (8 * width - 1), seen = sign, word;
+    uint64_t whole = size / 8 * 8;
+    for (uint64_t i = 0; i < whole; i += 8) {
+        memcpy(&word, bytes + i, 8);
+        seen &= ((word & mask) ^ mask) + ~sign;
+    }
+    word = 0;
+    memcpy(&word, bytes + whole, size - whole);
+    seen &= ((word & mask) ^ mask) + ~sign;
+    return seen == sign;
 }
 
 bool matrix_finite(int32_t dtype, const void *src, uint64_t count) {
-    uint64_t mask = infinite_mask(dtype);
-    switch (mask ? dtype : TSR_DTYPE_OPAQUE) {
-    case TSR_DTYPE_OPAQUE: return true;
-    case TSR_DTYPE_F64: return all_below_8(src, count, mask);
-    case TSR_DTYPE_C64: return all_below_4(src, 2 * count, (uint32_t)mask);
-    case TSR_DTYPE_F32: return all_below_4(src, count, (uint32_t)mask);
-    case TSR_DTYPE_F16: case TSR_DTYPE_BF16: return all_below_2(src, count, (uint16_t)mask);
-    default: return all_below_1(src, count, (uint8_t)mask);
-    }
+    uint64_t mask = infinite_mask(dtype), width = dtype_bits(dtype) / 8;
+    if (dtype == TSR_DTYPE_F8_E8M0) return !count || !memchr(src, 0xFF, count); /* no sign; NaN is 0xFF */
+    if (dtype == TSR_DTYPE_C64) return no_lane_is_full(src, count * 8, 4, mask);
+    return mask == 0 || no_lane_is_full(src, count * width, width, mask);
 }

@@ -11,6 +11,7 @@
 #include <format/dtype.h>
 #include <math.h>
 #include <plugin/coder.h>
+#include <plugin/matrix.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -324,6 +325,31 @@ static void tiles_with_nan_or_inf_are_raw(void) {
     }
 }
 
+/* Every value of the 8- and 16-bit floats, at every place of a word and of the tail. */
+static void finite_is_what_the_dtype_says(void) {
+    static const int32_t DTYPES[] = {TSR_DTYPE_F16, TSR_DTYPE_BF16, TSR_DTYPE_F8_E4M3, TSR_DTYPE_F8_E5M2, TSR_DTYPE_F8_E8M0};
+    static const uint32_t MASKS[] = {0x7C00, 0x7F80, 0x7F, 0x7C, 0xFF};
+    uint64_t wrong = 0;
+    for (int d = 0; d < 5; d++) {
+        uint32_t width = dtype_bits(DTYPES[d]) / 8;
+        for (uint32_t value = 0; value < 1u << 8 * width; value++) {
+            uint8_t bytes[22] = {0};
+            uint64_t at = value % (22 / width), count = 22 / width;
+            memcpy(bytes + at * width, &value, width);
+            wrong += matrix_finite(DTYPES[d], bytes, count) != ((value & MASKS[d]) != MASKS[d]);
+        }
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    const double doubles[] = {1, -INFINITY, 2, NAN, 1e308};
+    CU_ASSERT_FALSE(matrix_finite(TSR_DTYPE_F64, doubles, 2));
+    CU_ASSERT_TRUE(matrix_finite(TSR_DTYPE_F64, doubles + 4, 1));
+    const float floats[] = {1, -3e38f, 0, NAN};
+    CU_ASSERT_TRUE(matrix_finite(TSR_DTYPE_F32, floats, 3));
+    CU_ASSERT_FALSE(matrix_finite(TSR_DTYPE_F32, floats, 4));
+    CU_ASSERT_FALSE(matrix_finite(TSR_DTYPE_C64, floats, 2));
+    CU_ASSERT_TRUE(matrix_finite(TSR_DTYPE_I32, floats, 4));
+}
+
 static void bytes_do_not_depend_on_workers(void) {
     static const uint64_t WORKERS[] = {1, 2, 7};
     struct bench bench[3];
@@ -500,6 +526,7 @@ static const struct unit_test TESTS[] = {
     {"an_empty_tensor_has_no_tiles", an_empty_tensor_has_no_tiles},
     {"transposed_sources_are_turned", transposed_sources_are_turned},
     {"tiles_with_nan_or_inf_are_raw", tiles_with_nan_or_inf_are_raw},
+    {"finite_is_what_the_dtype_says", finite_is_what_the_dtype_says},
     {"bytes_do_not_depend_on_workers", bytes_do_not_depend_on_workers},
     {"codecs_that_misbehave_are_named", codecs_that_misbehave_are_named},
     {"decoders_that_misbehave_are_named", decoders_that_misbehave_are_named},
