@@ -194,7 +194,7 @@ SANITIZED := $(filter-out tests/structure/% tests/install/% tests/oot/% tests/ki
 check-asan: ## tests under AddressSanitizer and UBSan
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=asan programs
-	@ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=abort_on_error=1 TESSERA_BUILD=build/asan tests/run $(patsubst $(B)/%,build/asan/%,$(UNIT_TESTS)) $(SANITIZED)
+	@TESSERA_BUILD=build/asan tests/run $(patsubst $(B)/%,build/asan/%,$(UNIT_TESTS)) $(SANITIZED)
 
 check-tsan: ## tests under ThreadSanitizer
 	@contrib/bootstrap
