@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The first file begins with what is needed to make sense of the rest: manifest, headers of the source files, originals of
- * small files that the output has changed. Then come the payloads, in source order. */
+ * The first file begins with what is needed to make sense of the rest: manifest, headers of the source files, originals
+ * of small files that the output has changed. Then come the payloads, in source order. */
 #include "assemble.h"
 
 #include "meter.h"
@@ -179,9 +179,8 @@ static void add_payloads(struct assembling *a) {
         for (uint64_t j = 0; j < layout->files[i].count; j++) {
             uint64_t entry = layout->order[layout->files[i].first + j];
             const struct part *part = &a->in->parts->items[entry];
-            shard->parts[shard->count++] = (struct container_part){.name = layout_local_name(&a->in->plan->entries[entry]),
-                                                                   .bytes = part->bytes,
-                                                                   .part_path = part->path};
+            shard->parts[shard->count++] = (struct container_part){
+                .name = layout_local_name(&a->in->plan->entries[entry]), .bytes = part->bytes, .part_path = part->path};
         }
     }
 }

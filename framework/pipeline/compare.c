@@ -119,12 +119,13 @@ static tsr_status check_outcome(struct comparing_one *one, const struct outcome 
     const char *name = entry->source->name;
     const struct metric *metric = &outcome->metric;
     if (!outcome->identical && (entry->codec->flags & TSR_CODEC_EXACT)) {
-        return tsr_fail(err, TSR_E_GATE, "%s: row %llu: codec %s is exact, but the decoded bytes differ from the source",
-                        name, (unsigned long long)atomic_load(&one->first_different_row), entry->codec->name);
+        return tsr_fail(err, TSR_E_GATE,
+                        "%s: row %llu: codec %s is exact, but the decoded bytes differ from the source", name,
+                        (unsigned long long)atomic_load(&one->first_different_row), entry->codec->name);
     }
     if (metric->not_finite) {
-        return tsr_fail(err, TSR_E_GATE, "%s: %llu elements that were or became NaN or Inf differ from the source", name,
-                        (unsigned long long)metric->not_finite);
+        return tsr_fail(err, TSR_E_GATE, "%s: %llu elements that were or became NaN or Inf differ from the source",
+                        name, (unsigned long long)metric->not_finite);
     }
     if (entry->row_error_max > 0 && metric->worst_row_error > entry->row_error_max) {
         return tsr_fail(err, TSR_E_GATE, "%s: row %llu has a relative error of %.6g, row_error_max is %.6g", name,
@@ -207,8 +208,8 @@ static tsr_status compare_one(void *ctx, uint64_t index, uint64_t worker, tsr_er
 /* The staged manifest lists exactly the plan's tensors. */
 static tsr_status check_list(const struct plan *plan, const struct stored *stored, tsr_error *err) {
     if (plan->count != stored->tensor_count) {
-        return tsr_fail(err, TSR_E_GATE, "%llu tensors were stored, %llu planned", (unsigned long long)stored->tensor_count,
-                        (unsigned long long)plan->count);
+        return tsr_fail(err, TSR_E_GATE, "%llu tensors were stored, %llu planned",
+                        (unsigned long long)stored->tensor_count, (unsigned long long)plan->count);
     }
     for (uint64_t i = 0; i < plan->count; i++) {
         const struct plan_entry *entry = &plan->entries[i];
@@ -225,7 +226,11 @@ static tsr_status check_list(const struct plan *plan, const struct stored *store
 tsr_status compare_staged(const struct checkpoint *checkpoint, const struct plan *plan, const struct stored *stored,
                           const struct registry *registry, const struct env *env, struct outcome *outcomes,
                           tsr_error *err) {
-    struct comparing all = {.checkpoint = checkpoint, .plan = plan, .stored = stored, .registry = registry, .env = env,
+    struct comparing all = {.checkpoint = checkpoint,
+                            .plan = plan,
+                            .stored = stored,
+                            .registry = registry,
+                            .env = env,
                             .outcomes = outcomes};
     tsr_status st = check_list(plan, stored, err);
     uint64_t *bytes = st == TSR_OK ? mem_alloc_array(plan->count, sizeof *bytes) : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The verify stage of compress: reads the staged files as any later reader will, decodes every tile with fresh instances,
- * and compares with the source. Trusts nothing that encoding left in memory. */
+ * The verify stage of compress: reads the staged files as any later reader will, decodes every tile with fresh
+ * instances, and compares with the source. Trusts nothing that encoding left in memory. */
 #ifndef PIPELINE_COMPARE_H
 #define PIPELINE_COMPARE_H
 
@@ -12,8 +12,8 @@
 
 /* What was measured of one tensor. Of an alias: its target's. */
 struct outcome {
-    bool identical; /* every byte */
-    struct metric metric; /* lossy codecs only */
+    bool identical;         /* every byte */
+    struct metric metric;   /* lossy codecs only */
     uint64_t payload_bytes; /* on disk; 0 for aliases */
 };
 

@@ -87,8 +87,10 @@ tsr_status parts_open(const struct plan *plan, const struct work *work, const st
     if (st != TSR_OK) return st;
     for (uint64_t i = 0; i < plan->count; i++) parts->reused += parts->items[i].done;
     if (journal->count && parts->reused == 0 && plan->count) {
-        return tsr_fail(err, TSR_E_CONFIG, "%s: holds an unfinished run of another model or config, "
-                        "--restart throws it away", work->folder);
+        return tsr_fail(err, TSR_E_CONFIG,
+                        "%s: holds an unfinished run of another model or config, "
+                        "--restart throws it away",
+                        work->folder);
     }
     return TSR_OK;
 }
@@ -254,8 +256,8 @@ static tsr_status list_missing(struct encoding *encoding, uint64_t **missing, ui
 
 tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *plan, const struct work *work,
                         struct journal *journal, const struct env *env, struct parts *parts, tsr_error *err) {
-    struct encoding encoding = {.checkpoint = checkpoint, .plan = plan, .work = work, .env = env, .parts = parts,
-                                .journal = journal};
+    struct encoding encoding = {
+        .checkpoint = checkpoint, .plan = plan, .work = work, .env = env, .parts = parts, .journal = journal};
     uint64_t *missing = NULL, bytes = 0, items = 0;
     tsr_status st = list_missing(&encoding, &missing, &bytes, &items, err);
     if (st != TSR_OK) return st;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The encode stage: every tensor of the plan that is not an alias becomes one part file in the work folder, named by its
- * key, or is taken over from an unfinished run. Knows nothing of how parts become an output. */
+ * The encode stage: every tensor of the plan that is not an alias becomes one part file in the work folder, named by
+ * its key, or is taken over from an unfinished run. Knows nothing of how parts become an output. */
 #ifndef PIPELINE_ENCODE_H
 #define PIPELINE_ENCODE_H
 
@@ -24,8 +24,8 @@ struct parts {
     uint64_t reused;    /* taken over from an unfinished run */
 };
 
-/* Names the parts and takes over what the journal and the disk agree about. TSR_E_CONFIG when the work folder holds parts of
- * which this plan needs none. Zero-initialise; parts_close in any case. */
+/* Names the parts and takes over what the journal and the disk agree about. TSR_E_CONFIG when the work folder holds
+ * parts of which this plan needs none. Zero-initialise; parts_close in any case. */
 tsr_status parts_open(const struct plan *plan, const struct work *work, const struct journal *journal,
                       const struct env *env, struct parts *parts, tsr_error *err);
 void parts_close(struct parts *parts);

@@ -30,10 +30,10 @@ struct job_compress_options {
 
 /* Each sets *result on success (and, where said, on a verdict that failed); release with json_decref.
  *
- * Layout of an output: a folder with the source's files under their own names, also when MODEL is one file (OUT then holds
- * that file's name), or split by max_shard_bytes; tessera.json and tessera.run.json beside them. Neither of these two is
- * counted in a ratio: nothing of them is needed to decompress.
- * Memory: one tensor in flight for each worker, at most memory_bytes / 48 MiB of them (at least one). */
+ * Layout of an output: a folder with the source's files under their own names, also when MODEL is one file (OUT then
+ * holds that file's name), or split by max_shard_bytes; tessera.json and tessera.run.json beside them. Neither of these
+ * two is counted in a ratio: nothing of them is needed to decompress. Memory: one tensor in flight for each worker, at
+ * most memory_bytes / 48 MiB of them (at least one). */
 
 /* Files, dtypes, roles, duplicates, sizes. */
 tsr_status job_inspect(const char *model, const struct job_paths *paths, const struct env *env, json_t **result,

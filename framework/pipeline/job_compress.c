@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * compress: plan, encode, assemble, verify from disk, publish. Each stage leaves what it did where the next run of the same
- * command finds it; only the last step touches OUT's own name. The journal learns of the publication before it happens,
- * so that a run that dies right after it is known to be finished. */
+ * compress: plan, encode, assemble, verify from disk, publish. Each stage leaves what it did where the next run of the
+ * same command finds it; only the last step touches OUT's own name. The journal learns of the publication before it
+ * happens, so that a run that dies right after it is known to be finished. */
 #include "assemble.h"
 #include "compare.h"
 #include "job.h"
@@ -88,8 +88,9 @@ static tsr_status check_disk(struct compressing *job) {
     tsr_status st = make_plan(job, true);
     uint64_t needed = 2 * job->plan.predicted_bytes + small;
     if (st != TSR_OK || needed <= available) return st;
-    return tsr_fail(job->err, TSR_E_IO, "%s: needs about %s of disk while it is made, %s are free", job->options->output,
-                    text_bytes(needed, need, sizeof need), text_bytes(available, have, sizeof have));
+    return tsr_fail(job->err, TSR_E_IO, "%s: needs about %s of disk while it is made, %s are free",
+                    job->options->output, text_bytes(needed, need, sizeof need),
+                    text_bytes(available, have, sizeof have));
 }
 
 /* ---- what an earlier run left ---- */
@@ -187,14 +188,14 @@ static tsr_status verify_staged(struct compressing *job) {
 
 static tsr_status write_sealed(struct compressing *job, const char *name, const json_t *value, char hex[DIGEST_HEX]) {
     char *path = fs_join(job->work.staged, name);
-    tsr_status st = path ? seal_write(path, value, hex, job->err)
-                         : tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", name);
+    tsr_status st =
+        path ? seal_write(path, value, hex, job->err) : tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", name);
     mem_free(path);
     return st;
 }
 
 static tsr_status write_receipts(struct compressing *job) {
-    struct receipt_input input = {&job->checkpoint, &job->config, &job->plan,     &job->layout,
+    struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
                                   &job->facts,      job->outcomes, job->work.staged};
     char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
     json_t *run = NULL;

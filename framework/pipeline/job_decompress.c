@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * decompress: every source file under its own name, headers and small files byte for byte, tensors as their codecs give them
- * back. Tiles go straight to their place in the file, so memory does not grow with the model. What should be exact is read
- * again and compared with the digest that was taken of the source. */
+ * decompress: every source file under its own name, headers and small files byte for byte, tensors as their codecs give
+ * them back. Tiles go straight to their place in the file, so memory does not grow with the model. What should be exact
+ * is read again and compared with the digest that was taken of the source. */
 #include "decoder.h"
 #include "facts.h"
 #include "job.h"
@@ -74,8 +74,8 @@ static tsr_status restore_tensor(void *ctx, uint64_t index, uint64_t worker, tsr
     tsr_status st = meter_check_cancel(r->env, err);
     if (st == TSR_OK) st = decoder_open(tensor->st, tensor->entry, r->registry, r->env, &decoder, err);
     if (st == TSR_OK && decoder.payload.head.bytes != tensor->bytes) {
-        st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": its payload holds %llu bytes, the manifest says %llu", tensor->name,
-                      (unsigned long long)decoder.payload.head.bytes, (unsigned long long)tensor->bytes);
+        st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": its payload holds %llu bytes, the manifest says %llu",
+                      tensor->name, (unsigned long long)decoder.payload.head.bytes, (unsigned long long)tensor->bytes);
     }
     if (st == TSR_OK) st = decoder_each(&decoder, write_tile, &one, err);
     decoder_close(&decoder);
@@ -104,11 +104,12 @@ static tsr_status begin_source(struct restoring *r, uint64_t index) {
     uint64_t size = 0;
     tsr_status st = work_path(r->work.staged, source->name, &path, r->err);
     if (st == TSR_OK) {
-        st = stored_blob(&r->stored, CONTAINER_HEADER_OF, source->name, SAFETENSORS_HEADER_MAX + 8, &header, &size, r->err);
+        st = stored_blob(&r->stored, CONTAINER_HEADER_OF, source->name, SAFETENSORS_HEADER_MAX + 8, &header, &size,
+                         r->err);
     }
     if (st == TSR_OK && size != source->header_bytes) {
-        st = tsr_fail(r->err, TSR_E_CORRUPT, "%s: its stored header has %llu bytes, the manifest says %llu", source->name,
-                      (unsigned long long)size, (unsigned long long)source->header_bytes);
+        st = tsr_fail(r->err, TSR_E_CORRUPT, "%s: its stored header has %llu bytes, the manifest says %llu",
+                      source->name, (unsigned long long)size, (unsigned long long)source->header_bytes);
     }
     if (st == TSR_OK) st = fs_create(path, &r->outputs[index], r->err);
     if (st == TSR_OK) st = fs_write(&r->outputs[index], header, size, r->err);

@@ -149,8 +149,7 @@ static tsr_status diff_one(void *ctx, uint64_t index, uint64_t worker, tsr_error
     if (pair->a == NONE || pair->b == NONE) return TSR_OK;
     struct reader_tensor a = reader_tensor(&d->a, pair->a), b = reader_tensor(&d->b, pair->b);
     bool floats = dtype_is_float(dtype_from_name(a.dtype_name)) && dtype_is_float(dtype_from_name(b.dtype_name));
-    if (!shapes_equal(&a, &b) || (strcmp(a.dtype_name, b.dtype_name) && !floats) ||
-        (a.bytes != b.bytes && !floats)) {
+    if (!shapes_equal(&a, &b) || (strcmp(a.dtype_name, b.dtype_name) && !floats) || (a.bytes != b.bytes && !floats)) {
         pair->status = DIFF_INCOMPARABLE;
         return TSR_OK;
     }

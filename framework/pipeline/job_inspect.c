@@ -146,8 +146,8 @@ static tsr_status inspect_raw(struct inspecting *in) {
     if (!in->tensors) return no_memory(in);
     tsr_status st = read_model_type(in);
     if (st == TSR_OK) {
-        st = role_find("auto", in->model_type, in->paths->role_folders, in->paths->role_folder_count, in->env, &in->arena,
-                       &roles, in->err);
+        st = role_find("auto", in->model_type, in->paths->role_folders, in->paths->role_folder_count, in->env,
+                       &in->arena, &roles, in->err);
     }
     if (st == TSR_OK) in->role_set = role_set_name(roles);
     for (uint64_t i = 0; st == TSR_OK && i < in->count; i++) st = take_raw(in, roles, i);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * verify: every byte of an output is covered twice, by the digest of its file in the receipt and by the checksums inside the
- * container, and every tile is decoded. The checksums inside say which tensor is damaged; the digest of the file catches
- * what lies between them. Damage is collected, not stopped at. */
+ * verify: every byte of an output is covered twice, by the digest of its file in the receipt and by the checksums
+ * inside the container, and every tile is decoded. The checksums inside say which tensor is damaged; the digest of the
+ * file catches what lies between them. Damage is collected, not stopped at. */
 #include "decoder.h"
 #include "facts.h"
 #include "job.h"
@@ -45,8 +45,8 @@ struct verifying {
     const struct registry *registry;
     const struct env *env;
     struct arena arena;
-    json_t *receipt; /* owns names */
-    bool bare;       /* there is no file of that name */
+    json_t *receipt;      /* owns names */
+    bool bare;            /* there is no file of that name */
     struct fs_list found; /* owns names when there is no receipt */
     struct verified_file *files;
     uint64_t file_count;
@@ -82,9 +82,12 @@ static bool is_trouble(const struct verified_file *file, tsr_status status) {
     case TSR_E_NOMEM:
     case TSR_E_IO:
     case TSR_E_CANCELLED:
-    case TSR_E_PLUGIN: return true;
-    case TSR_E_UNSUPPORTED: return file->intact;
-    default: return false;
+    case TSR_E_PLUGIN:
+        return true;
+    case TSR_E_UNSUPPORTED:
+        return file->intact;
+    default:
+        return false;
     }
 }
 
@@ -118,7 +121,8 @@ static tsr_status list_by_receipt(struct verifying *v) {
         file->listed = true;
         if (!fs_is_inside(file->name)) bad = true;
     }
-    return bad ? tsr_fail(v->err, TSR_E_CORRUPT, "%s: " RECEIPT_NAME ": its list of files cannot be read", v->root) : TSR_OK;
+    return bad ? tsr_fail(v->err, TSR_E_CORRUPT, "%s: " RECEIPT_NAME ": its list of files cannot be read", v->root)
+               : TSR_OK;
 }
 
 /* Without a receipt: what says of itself that it is a container. */
@@ -203,8 +207,8 @@ static tsr_status check_files(struct verifying *v) {
 
 /* ---- tensors ---- */
 
-static tsr_status ignore_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes, void *scratch,
-                              tsr_error *err) {
+static tsr_status ignore_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes,
+                              void *scratch, tsr_error *err) {
     struct verifying *v = ctx;
     (void)decoder;
     (void)bytes;
@@ -295,7 +299,8 @@ static tsr_status make_result(struct verifying *v, json_t **result) {
     struct members whole = members_object();
     uint64_t containers = 0, tensors = 0;
     for (uint64_t i = 0; i < v->file_count; i++) containers += v->files[i].container;
-    for (uint64_t i = 0; i < v->item_count; i++) tensors += !text_starts_with(v->items[i].entry->name, CONTAINER_PREFIX);
+    for (uint64_t i = 0; i < v->item_count; i++)
+        tensors += !text_starts_with(v->items[i].entry->name, CONTAINER_PREFIX);
     members_bool(&whole, "ok", v->damage_count == 0);
     members_count(&whole, "files", v->receipt ? v->file_count : containers);
     members_count(&whole, "tensors", tensors);

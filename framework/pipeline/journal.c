@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A line is "DIGEST TEXT\n". DIGEST is the XXH3-128 of the digest before it (32 zeros at first) followed by TEXT, so a line
- * that was torn, damaged, moved or taken from another journal does not fit and ends the trust. */
+ * A line is "DIGEST TEXT\n". DIGEST is the XXH3-128 of the digest before it (32 zeros at first) followed by TEXT, so a
+ * line that was torn, damaged, moved or taken from another journal does not fit and ends the trust. */
 #include "journal.h"
 
 #include <base/alloc.h>

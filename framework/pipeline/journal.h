@@ -22,12 +22,12 @@ struct journal {
     struct digest last; /* of the newest line: each line's checksum covers the one before it */
     struct journal_part *parts;
     uint64_t count;
-    uint64_t runs;                  /* how often a run began */
+    uint64_t runs;              /* how often a run began */
     char published[DIGEST_HEX]; /* digest of the receipt that was about to be published, or "" */
 };
 
-/* Opens or creates. The first line that is torn, damaged or not of this file ends the trust: it and all behind it are cut
- * off. Close in any case. */
+/* Opens or creates. The first line that is torn, damaged or not of this file ends the trust: it and all behind it are
+ * cut off. Close in any case. */
 tsr_status journal_open(const char *path, struct journal *journal, tsr_error *err);
 void journal_close(struct journal *journal);
 

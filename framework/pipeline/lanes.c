@@ -49,7 +49,8 @@ tsr_status lanes_run(const struct env *env, const uint64_t *bytes, uint64_t coun
                      tsr_error *err) {
     if (count == 0) return TSR_OK;
     struct item *items = mem_alloc_array(count, sizeof *items);
-    if (!items) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of %llu tensors", (unsigned long long)count);
+    if (!items)
+        return tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of %llu tensors", (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) items[i] = (struct item){bytes[i], i};
     qsort(items, (size_t)count, sizeof *items, larger_first);
     uint64_t width = min_u64(pool_workers(env->pool), count);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Many tensors at once, the largest first (longest processing time first, Graham 1969), never more in flight than memory
- * allows. The order decides only who waits, never what is written. */
+ * Many tensors at once, the largest first (longest processing time first, Graham 1969), never more in flight than
+ * memory allows. The order decides only who waits, never what is written. */
 #ifndef PIPELINE_LANES_H
 #define PIPELINE_LANES_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files of one folder stand together in a checkpoint, so a folder is a range of files and, since tensors are sorted by file,
- * a range of plan entries. */
+ * Files of one folder stand together in a checkpoint, so a folder is a range of files and, since tensors are sorted by
+ * file, a range of plan entries. */
 #include "layout.h"
 
 #include <base/str.h>
@@ -200,7 +200,8 @@ tsr_status layout_make(const struct checkpoint *checkpoint, const struct plan *p
     if (st == TSR_OK) st = allocate(&laying);
     for (uint64_t first = 0, end; st == TSR_OK && first < checkpoint->file_count; first = end) {
         end = first + 1;
-        while (end < checkpoint->file_count && !strcmp(checkpoint->files[end].prefix, checkpoint->files[first].prefix)) {
+        while (end < checkpoint->file_count &&
+               !strcmp(checkpoint->files[end].prefix, checkpoint->files[first].prefix)) {
             end++;
         }
         st = lay_folder(&laying, first, end);

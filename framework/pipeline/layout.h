@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which output file holds which tensors, under which names, and what becomes of the files that are no shards. Decided from
- * sizes alone. The output is split as the source, or by a largest shard size, each folder of a nested checkpoint for itself:
+ * Which output file holds which tensors, under which names, and what becomes of the files that are no shards. Decided
+ * from sizes alone. The output is split as the source, or by a largest shard size, each folder of a nested checkpoint
+ * for itself:
  *
  *   as the source     every source file keeps its name; a folder with an index gets one of the same name
  *   by size           model.safetensors, or model-00001-of-0000N.safetensors and model.safetensors.index.json

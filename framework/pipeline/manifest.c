@@ -56,7 +56,8 @@ tsr_status source_facts_make(const struct checkpoint *checkpoint, const struct l
     uint64_t *bytes = arena_alloc(arena, count, sizeof *bytes);
     facts->files = arena_alloc(arena, checkpoint->file_count, sizeof *facts->files);
     facts->extras = arena_alloc(arena, checkpoint->extra_count + 1, sizeof *facts->extras);
-    if (!bytes || !facts->files || !facts->extras) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", checkpoint->root);
+    if (!bytes || !facts->files || !facts->extras)
+        return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", checkpoint->root);
     for (uint64_t i = 0; i < checkpoint->file_count; i++) total += bytes[i] = checkpoint->files[i].st.file.size;
     meter_begin(&digesting.meter, env, "digest", total, checkpoint->file_count);
     tsr_status st = lanes_run(env, bytes, count, digest_one, &digesting, err);

@@ -5,13 +5,14 @@
  *
  *   {"tessera": "0.1",
  *    "sources": [{"name", "prefix", "bytes", "header_bytes", "digest",
- *                 "tensors": [{"name", "dtype", "shape", "bytes", "digest", "role", "regime", "exact", "alias_of"}...]}...],
- *    "extras": [{"name", "bytes", "digest", "kept"}...]}
+ *                 "tensors": [{"name", "dtype", "shape", "bytes", "digest", "role", "regime", "exact",
+ * "alias_of"}...]}...], "extras": [{"name", "bytes", "digest", "kept"}...]}
  *
- * Tensors stand in the order of their bytes in the source file, without gaps, so that their offsets follow; names are those
- * in the file, before which the full name has `prefix` (the folder of a nested checkpoint). `exact` says that decoding gives the source bytes. `alias_of` is null or the full name (folder in front) of
- * the tensor whose payload holds the same bytes. `kept` is "copy" (the same file in the output), "blob" (the tensor
- * tessera.file/NAME) or "none", with digest null. */
+ * Tensors stand in the order of their bytes in the source file, without gaps, so that their offsets follow; names are
+ * those in the file, before which the full name has `prefix` (the folder of a nested checkpoint). `exact` says that
+ * decoding gives the source bytes. `alias_of` is null or the full name (folder in front) of the tensor whose payload
+ * holds the same bytes. `kept` is "copy" (the same file in the output), "blob" (the tensor tessera.file/NAME) or
+ * "none", with digest null. */
 #ifndef PIPELINE_MANIFEST_H
 #define PIPELINE_MANIFEST_H
 

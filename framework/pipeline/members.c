@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A thin layer over jansson. jansson keeps integers as 64-bit signed: counts beyond 2^63 do not occur, since they are bytes
- * of files. */
+ * A thin layer over jansson. jansson keeps integers as 64-bit signed: counts beyond 2^63 do not occur, since they are
+ * bytes of files. */
 #include "members.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Building and reading JSON objects without asking after each member: one flag remembers that memory was short, or that a
- * member was absent or of another kind. */
+ * Building and reading JSON objects without asking after each member: one flag remembers that memory was short, or that
+ * a member was absent or of another kind. */
 #ifndef PIPELINE_MEMBERS_H
 #define PIPELINE_MEMBERS_H
 

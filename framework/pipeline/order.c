@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A transposed source holds blocks [columns][block_rows], so a tile meets it in runs of rows, one run for each column and
- * block. A run is contiguous in the source and strided in the tile. */
+ * A transposed source holds blocks [columns][block_rows], so a tile meets it in runs of rows, one run for each column
+ * and block. A run is contiguous in the source and strided in the tile. */
 #include "order.h"
 
 #include <string.h>

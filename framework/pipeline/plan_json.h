@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A plan as the JSON that `plan --json` prints (docs/cli.md); also kept in the work folder, with the keys of the parts. */
+ * A plan as the JSON that `plan --json` prints (docs/cli.md); also kept in the work folder, with the keys of the parts.
+ */
 #ifndef PIPELINE_PLAN_JSON_H
 #define PIPELINE_PLAN_JSON_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Untransposed tiles follow each other in source order, so one tile is in memory at a time. A tensor stored transposed is
- * decoded whole: only there does memory grow with it. */
+ * Untransposed tiles follow each other in source order, so one tile is in memory at a time. A tensor stored transposed
+ * is decoded whole: only there does memory grow with it. */
 #include "reader.h"
 
 #include <base/alloc.h>
@@ -73,7 +73,8 @@ tsr_status reader_begin(const struct reader *reader, uint64_t index, struct read
 
 static tsr_status refill(struct reader_stream *stream, uint64_t worker, tsr_error *err) {
     const struct decoder *decoder = &stream->decoder;
-    if (stream->next_tile >= decoder->grid.count) return tsr_fail(err, TSR_E_ARGUMENT, "read behind the end of a tensor");
+    if (stream->next_tile >= decoder->grid.count)
+        return tsr_fail(err, TSR_E_ARGUMENT, "read behind the end of a tensor");
     tsr_tile tile = tile_at(&decoder->grid, stream->next_tile, decoder->order.bits);
     stream->buffer_bytes = tile.bytes;
     stream->buffer_at = 0;

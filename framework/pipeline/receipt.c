@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sizes and digests are those of the staged files. The receipt does not count itself or tessera.run.json: neither is needed
- * to give the source back. */
+ * Sizes and digests are those of the staged files. The receipt does not count itself or tessera.run.json: neither is
+ * needed to give the source back. */
 #include "receipt.h"
 
 #include "facts.h"
@@ -204,7 +204,8 @@ static const char *file_kind(const struct receipt_input *in, const char *name) {
         if (!strcmp(in->layout->indexes[i].name, name)) return "index";
     }
     for (uint64_t i = 0; i < in->checkpoint->extra_count; i++) {
-        if (!strcmp(in->checkpoint->extras[i].name, name)) return in->layout->kept[i] == LAYOUT_COPY ? "copy" : "config";
+        if (!strcmp(in->checkpoint->extras[i].name, name))
+            return in->layout->kept[i] == LAYOUT_COPY ? "copy" : "config";
     }
     return "other";
 }
@@ -215,7 +216,8 @@ static tsr_status add_output(struct members *list, const struct receipt_input *i
     const char *kind = file_kind(in, name);
     struct digest digest;
     uint64_t bytes = 0;
-    tsr_status st = path ? facts_of_path(path, &bytes, &digest, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
+    tsr_status st =
+        path ? facts_of_path(path, &bytes, &digest, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
     mem_free(path);
     if (st != TSR_OK) return st;
     struct members file = members_object();

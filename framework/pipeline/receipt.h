@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tessera.json: what was done to which bytes and what came of it. The same on every machine and for any number of workers
- * or interruptions; everything that is not stands in tessera.run.json. Members: docs/cli.md. */
+ * tessera.json: what was done to which bytes and what came of it. The same on every machine and for any number of
+ * workers or interruptions; everything that is not stands in tessera.run.json. Members: docs/cli.md. */
 #ifndef PIPELINE_RECEIPT_H
 #define PIPELINE_RECEIPT_H
 

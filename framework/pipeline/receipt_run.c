@@ -18,7 +18,8 @@ static void cpu_name(char name[64]) {
 #if defined(__x86_64__)
     unsigned words[12];
     for (unsigned i = 0; i < 3; i++) {
-        if (!__get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3])) return;
+        if (!__get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]))
+            return;
     }
     memcpy(name, words, sizeof words);
     name[sizeof words] = '\0';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A JSON file that can tell whether it was changed: its last member "digest" is the XXH3-128 of every byte in front of the
- * digits. Used by tessera.json and tessera.run.json. */
+ * A JSON file that can tell whether it was changed: its last member "digest" is the XXH3-128 of every byte in front of
+ * the digits. Used by tessera.json and tessera.run.json. */
 #ifndef PIPELINE_SEAL_H
 #define PIPELINE_SEAL_H
 

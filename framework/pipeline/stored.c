@@ -132,12 +132,10 @@ static tsr_status find_payload(struct opening *opening, struct stored_tensor *te
 }
 
 /* An alias takes the payload of its target, which must hold as many bytes and be no alias itself. */
-static tsr_status resolve_alias(struct opening *opening, struct stored_tensor *tensor,
-                                struct stored_tensor **by_name) {
+static tsr_status resolve_alias(struct opening *opening, struct stored_tensor *tensor, struct stored_tensor **by_name) {
     const struct stored *stored = opening->stored;
     const struct stored_tensor wanted = {.name = tensor->alias_name}, *key = &wanted;
-    struct stored_tensor **found =
-        bsearch(&key, by_name, (size_t)stored->tensor_count, sizeof *by_name, compare_names);
+    struct stored_tensor **found = bsearch(&key, by_name, (size_t)stored->tensor_count, sizeof *by_name, compare_names);
     if (!found || (*found)->alias_name) return corrupt(opening, tensor->name, "its alias leads nowhere");
     if ((*found)->bytes != tensor->bytes || !digest_equal(&(*found)->digest, &tensor->digest)) {
         return corrupt(opening, tensor->name, "differs from the tensor it is an alias of");
@@ -209,7 +207,8 @@ tsr_status stored_blob(const struct stored *stored, const char *prefix, const ch
 static tsr_status read_manifest(struct opening *opening) {
     char *text = NULL;
     uint64_t size = 0;
-    tsr_status st = stored_blob(opening->stored, CONTAINER_MANIFEST, "", MANIFEST_BYTES_MAX, &text, &size, opening->err);
+    tsr_status st =
+        stored_blob(opening->stored, CONTAINER_MANIFEST, "", MANIFEST_BYTES_MAX, &text, &size, opening->err);
     if (st == TSR_OK) {
         st = json_parse(text, (size_t)size, CONTAINER_MANIFEST, &opening->stored->manifest, opening->err);
         if (st == TSR_E_INPUT) st = error_context(opening->err, TSR_E_CORRUPT, "%s", opening->root);

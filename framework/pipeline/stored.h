@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A compressed checkpoint opened for reading: its container files, the manifest checked against them, and one list of the
- * source's tensors with the place of each one's payload. */
+ * A compressed checkpoint opened for reading: its container files, the manifest checked against them, and one list of
+ * the source's tensors with the place of each one's payload. */
 #ifndef PIPELINE_STORED_H
 #define PIPELINE_STORED_H
 
@@ -18,10 +18,10 @@ struct stored_tensor {
     uint64_t source; /* into stored.sources */
     uint64_t offset; /* in that file */
     uint64_t bytes;
-    struct digest digest; /* of the source bytes */
-    bool exact;           /* decoding gives these */
-    const char *alias_name; /* or NULL */
-    int64_t alias_of;     /* into stored.tensors, or -1 */
+    struct digest digest;         /* of the source bytes */
+    bool exact;                   /* decoding gives these */
+    const char *alias_name;       /* or NULL */
+    int64_t alias_of;             /* into stored.tensors, or -1 */
     const struct safetensors *st; /* where the payload is, aliases: their target's */
     const struct safetensors_entry *entry;
 };
@@ -53,8 +53,8 @@ struct stored {
 
 /* True when the opened checkpoint is an output of ours. */
 bool stored_is(const struct checkpoint *checkpoint);
-/* Zero-initialise; stored_close in any case. TSR_E_INPUT when the path is no compressed checkpoint, TSR_E_CORRUPT when it
- * contradicts itself. */
+/* Zero-initialise; stored_close in any case. TSR_E_INPUT when the path is no compressed checkpoint, TSR_E_CORRUPT when
+ * it contradicts itself. */
 tsr_status stored_open(const char *path, struct stored *stored, tsr_error *err);
 void stored_close(struct stored *stored);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Everything is under one lock, which the system releases when its holder dies. The lock file goes last, so that whoever
- * gets it next sees either a whole work folder or none. */
+ * Everything is under one lock, which the system releases when its holder dies. The lock file goes last, so that
+ * whoever gets it next sees either a whole work folder or none. */
 #include "work.h"
 
 #include <base/alloc.h>
@@ -150,7 +150,8 @@ tsr_status work_publish(const struct work *work, tsr_error *err) {
     if (fs_kind_of(work->output) == FS_ABSENT) return fs_rename(work->staged, work->output, err);
     st = fs_exchange(work->staged, work->output, err);
     if (st != TSR_E_UNSUPPORTED) return st;
-    /* Two renames: a crash between them leaves the old output complete in the work folder, and the next run finishes. */
+    /* Two renames: a crash between them leaves the old output complete in the work folder, and the next run finishes.
+     */
     st = remove_if_there(work->aside, err);
     if (st == TSR_OK) st = fs_rename(work->output, work->aside, err);
     if (st == TSR_OK) st = fs_rename(work->staged, work->output, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A folder of its own for each test of jobs: generated checkpoints, the real codecs, and questions about trees of files. */
+ * A folder of its own for each test of jobs: generated checkpoints, the real codecs, and questions about trees of
+ * files. */
 #ifndef TESTS_UNIT_PIPELINE_WORLD_H
 #define TESTS_UNIT_PIPELINE_WORLD_H
 
@@ -81,8 +82,8 @@ static inline void world_begin(struct world *world, uint64_t workers) {
     bool in_memory = !access("/dev/shm", W_OK);
     (void)snprintf(world->root, sizeof world->root, "%s/tessera-job-XXXXXX", in_memory ? "/dev/shm" : "/tmp");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(world->root));
-    world->env = (struct env){.pool = pool_create(workers), .progress = world_progress, .ctx = world,
-                              .cancel = &world->cancel};
+    world->env =
+        (struct env){.pool = pool_create(workers), .progress = world_progress, .ctx = world, .cancel = &world->cancel};
     CU_ASSERT_EQUAL_FATAL(registry_create(NULL, 0, &world->env, &world->registry, &err), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(registry_add(world->registry, &tsr_plugin_passthrough, &err), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(registry_add(world->registry, &tsr_plugin_scalar, &err), TSR_OK);
@@ -114,7 +115,8 @@ static inline void gen_fill(const struct gen_tensor *tensor, uint8_t *dst) {
     int32_t dtype = dtype_from_name(tensor->dtype);
     uint64_t bytes = gen_bytes(tensor);
     if (!dtype_is_float(dtype)) {
-        for (uint64_t i = 0; i < bytes; i++) dst[i] = (uint8_t)(dtype == TSR_DTYPE_BOOL ? rng_next(&rng) & 1 : rng_next(&rng));
+        for (uint64_t i = 0; i < bytes; i++)
+            dst[i] = (uint8_t)(dtype == TSR_DTYPE_BOOL ? rng_next(&rng) & 1 : rng_next(&rng));
         return;
     }
     uint64_t width = dtype_bits(dtype) / 8;
@@ -235,17 +237,18 @@ static inline bool same_tree(struct world *world, const char *a, const char *b) 
         mem_free(x);
         mem_free(y);
     }
-    if (!same) printf("  %s: %llu files, %s: %llu\n", a, (unsigned long long)left.count, b, (unsigned long long)right.count);
+    if (!same)
+        printf("  %s: %llu files, %s: %llu\n", a, (unsigned long long)left.count, b, (unsigned long long)right.count);
     fs_list_clear(&left);
     fs_list_clear(&right);
     return same;
 }
 
-#define EXPECT_OK(call)                                  \
-    do {                                                 \
-        tsr_status st_ = (call);                         \
-        if (st_) printf("  %d: %s\n", st_, err.message); \
-        CU_ASSERT_EQUAL_FATAL(st_, TSR_OK);              \
+#define EXPECT_OK(call)                                                                                                \
+    do {                                                                                                               \
+        tsr_status st_ = (call);                                                                                       \
+        if (st_) printf("  %d: %s\n", st_, err.message);                                                               \
+        CU_ASSERT_EQUAL_FATAL(st_, TSR_OK);                                                                            \
     } while (0)
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every single flipped bit of an output is found by verify, and blamed on the file and, inside a payload or blob, on the
- * tensor it is in. 300 random ones; TESSERA_SOAK=1 tries 10000. */
+ * Every single flipped bit of an output is found by verify, and blamed on the file and, inside a payload or blob, on
+ * the tensor it is in. 300 random ones; TESSERA_SOAK=1 tries 10000. */
 #define _GNU_SOURCE
 #include "pipeline_world.h"
 
@@ -10,10 +10,14 @@
 #include <unistd.h>
 
 static const struct gen_tensor MODEL[] = {
-    {"embed.weight", "BF16", 2, {100, 64}, 1}, {"layers.0.up", "BF16", 2, {128, 100}, 2},
-    {"layers.0.turned", "BF16", 2, {60, 80}, 3}, {"norm", "F32", 1, {64}, 4},
-    {"ints", "I32", 1, {50}, 5},               {"empty", "F32", 1, {0}, 6},
-    {"head.weight", "BF16", 2, {100, 64}, 1},  {"scalar", "F16", 0, {0}, 7},
+    {"embed.weight", "BF16", 2, {100, 64}, 1},
+    {"layers.0.up", "BF16", 2, {128, 100}, 2},
+    {"layers.0.turned", "BF16", 2, {60, 80}, 3},
+    {"norm", "F32", 1, {64}, 4},
+    {"ints", "I32", 1, {50}, 5},
+    {"empty", "F32", 1, {0}, 6},
+    {"head.weight", "BF16", 2, {100, 64}, 1},
+    {"scalar", "F16", 0, {0}, 7},
 };
 
 static const char LOSSY[] = "tessera: 1\nroles: auto\nrules:\n"
@@ -54,7 +58,8 @@ static bool blamed(const json_t *result, const char *file, const char *tensor) {
     return json_array_size(damage) == 1;
 }
 
-static bool flip_is_found(struct world *world, const struct fs_list *files, const uint64_t *bytes, uint64_t at, int bit) {
+static bool flip_is_found(struct world *world, const struct fs_list *files, const uint64_t *bytes, uint64_t at,
+                          int bit) {
     uint64_t file = 0;
     tsr_error err = {0};
     json_t *result = NULL;

@@ -1,38 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Jobs from end to end on generated checkpoints: what goes in comes out, whatever its dtypes, files and splits; bytes do not
- * depend on workers or interruptions; nothing half-made is ever seen. */
+ * Jobs from end to end on generated checkpoints: what goes in comes out, whatever its dtypes, files and splits; bytes
+ * do not depend on workers or interruptions; nothing half-made is ever seen. */
 #define _GNU_SOURCE
 #include "pipeline_world.h"
 
 static const struct gen_tensor EVERY_DTYPE[] = {
-    {"embed.weight", "BF16", 2, {300, 64}, 1},   {"layers.0.up", "F32", 2, {64, 96}, 2},
-    {"layers.1.up", "F16", 2, {64, 96}, 3},      {"a.f64", "F64", 2, {8, 8}, 4},
-    {"a.e4m3", "F8_E4M3", 2, {64, 64}, 5},       {"a.e5m2", "F8_E5M2", 2, {64, 64}, 6},
-    {"a.e8m0", "F8_E8M0", 1, {77}, 7},           {"a.f4", "F4", 2, {16, 32}, 8},
-    {"a.i64", "I64", 1, {33}, 9},                {"a.i32", "I32", 2, {3, 5}, 10},
-    {"a.i16", "I16", 1, {7}, 11},                {"a.i8", "I8", 1, {9}, 12},
-    {"a.u64", "U64", 1, {3}, 13},                {"a.u32", "U32", 1, {3}, 14},
-    {"a.u16", "U16", 1, {3}, 15},                {"a.u8", "U8", 3, {2, 3, 4}, 16},
-    {"a.bool", "BOOL", 1, {19}, 17},             {"a.c64", "C64", 1, {4}, 18},
-    {"a.future", "F6_E3M2", 1, {40}, 19},        {"a.scalar", "F32", 0, {0}, 20},
-    {"a.empty", "F32", 2, {0, 7}, 21},           {"a.empty2", "BF16", 1, {0}, 22},
-    {"head.weight", "BF16", 2, {300, 64}, 1},    {"b.twin", "F8_E4M3", 2, {64, 64}, 5},
-    {"turned.weight", "BF16", 2, {96, 200}, 23}, {"turned.experts", "BF16", 3, {3, 40, 50}, 24},
+    {"embed.weight", "BF16", 2, {300, 64}, 1},
+    {"layers.0.up", "F32", 2, {64, 96}, 2},
+    {"layers.1.up", "F16", 2, {64, 96}, 3},
+    {"a.f64", "F64", 2, {8, 8}, 4},
+    {"a.e4m3", "F8_E4M3", 2, {64, 64}, 5},
+    {"a.e5m2", "F8_E5M2", 2, {64, 64}, 6},
+    {"a.e8m0", "F8_E8M0", 1, {77}, 7},
+    {"a.f4", "F4", 2, {16, 32}, 8},
+    {"a.i64", "I64", 1, {33}, 9},
+    {"a.i32", "I32", 2, {3, 5}, 10},
+    {"a.i16", "I16", 1, {7}, 11},
+    {"a.i8", "I8", 1, {9}, 12},
+    {"a.u64", "U64", 1, {3}, 13},
+    {"a.u32", "U32", 1, {3}, 14},
+    {"a.u16", "U16", 1, {3}, 15},
+    {"a.u8", "U8", 3, {2, 3, 4}, 16},
+    {"a.bool", "BOOL", 1, {19}, 17},
+    {"a.c64", "C64", 1, {4}, 18},
+    {"a.future", "F6_E3M2", 1, {40}, 19},
+    {"a.scalar", "F32", 0, {0}, 20},
+    {"a.empty", "F32", 2, {0, 7}, 21},
+    {"a.empty2", "BF16", 1, {0}, 22},
+    {"head.weight", "BF16", 2, {300, 64}, 1},
+    {"b.twin", "F8_E4M3", 2, {64, 64}, 5},
+    {"turned.weight", "BF16", 2, {96, 200}, 23},
+    {"turned.experts", "BF16", 3, {3, 40, 50}, 24},
     {"\xc3\xa9\xe4\xb8\xad \\\"q\\\"", "BF16", 1, {5}, 25},
 };
 
-static const char LOSSY[] = "tessera: 1\nroles: auto\nrules:\n"
-                            "  - {regime: argmax, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 4}, optional: true}\n"
-                            "  - {regime: index, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 7}, optional: true}\n"
-                            "  - {codec: passthrough, optional: true}\n";
+static const char LOSSY[] =
+    "tessera: 1\nroles: auto\nrules:\n"
+    "  - {regime: argmax, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 4}, optional: true}\n"
+    "  - {regime: index, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 7}, optional: true}\n"
+    "  - {codec: passthrough, optional: true}\n";
 
 /* A model of several megabytes' worth of tiles in a dozen tensors. */
 static const struct gen_tensor MODEL[] = {
-    {"embed.weight", "BF16", 2, {2000, 64}, 31},  {"layers.0.up", "BF16", 2, {512, 700}, 32},
-    {"layers.0.turned", "BF16", 2, {700, 500}, 33}, {"layers.1.up", "BF16", 2, {512, 700}, 34},
-    {"layers.1.turned", "BF16", 2, {700, 500}, 35}, {"norm.0", "F32", 1, {64}, 36},
-    {"norm.1", "F32", 1, {64}, 37},               {"head.weight", "BF16", 2, {2000, 64}, 31},
+    {"embed.weight", "BF16", 2, {2000, 64}, 31},
+    {"layers.0.up", "BF16", 2, {512, 700}, 32},
+    {"layers.0.turned", "BF16", 2, {700, 500}, 33},
+    {"layers.1.up", "BF16", 2, {512, 700}, 34},
+    {"layers.1.turned", "BF16", 2, {700, 500}, 35},
+    {"norm.0", "F32", 1, {64}, 36},
+    {"norm.1", "F32", 1, {64}, 37},
+    {"head.weight", "BF16", 2, {2000, 64}, 31},
 };
 
 static void write_model(struct world *world, const char *model) {
@@ -249,8 +267,8 @@ static void an_unfinished_run_of_another_model_is_not_thrown_away(void) {
     world.cancel_after = 0;
     CU_ASSERT_EQUAL(world_compress(&world, "other", NULL, "out", 0, false, NULL, &err), TSR_E_CONFIG);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "--restart"));
-    struct job_compress_options options = {.model = in_world(&world, "other"), .output = in_world(&world, "out"),
-                                           .restart = true};
+    struct job_compress_options options = {
+        .model = in_world(&world, "other"), .output = in_world(&world, "out"), .restart = true};
     json_t *result = NULL;
     EXPECT_OK(job_compress(&options, world.registry, &world.paths, &world.env, &result, &err));
     json_decref(result);
