@@ -65,8 +65,8 @@ step_through() { # verb kind
     echo "  $1, $2: $runs runs, up to number $((n - 1))"
 }
 
-for verb in compress verify decompress; do
-    for kind in alloc read write fsync rename open; do
+for verb in ${VERBS:-compress verify decompress}; do
+    for kind in ${KINDS:-alloc read write fsync rename open}; do
         failed=
         step_through $verb $kind
         [ -z "$failed" ] && echo "ok - ${verb}_survives_every_failing_$kind" || echo "not ok - ${verb}_survives_every_failing_$kind"
