@@ -5,21 +5,35 @@
 #include "json.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include <base/alloc.h>
 
 static pthread_once_t allocator_once = PTHREAD_ONCE_INIT;
 
+/* jansson calls some failed allocations a syntax error, and after others drops a character of a string and goes on, so
+ * the allocator remembers them itself. */
+static _Thread_local bool memory_was_short;
+
+static void *alloc_noted(size_t size) {
+    void *memory = mem_alloc(size);
+    if (!memory) memory_was_short = true;
+    return memory;
+}
+
 static void use_our_allocator(void) {
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(alloc_noted, mem_free);
 }
 
 tsr_status json_parse(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
     json_error_t found;
     pthread_once(&allocator_once, use_our_allocator);
+    memory_was_short = false;
     *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &found);
-    if (*value) return TSR_OK;
-    if (json_error_code(&found) == json_error_out_of_memory) {
+    if (*value && !memory_was_short) return TSR_OK;
+    json_decref(*value);
+    *value = NULL;
+    if (memory_was_short || json_error_code(&found) == json_error_out_of_memory) {
         return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", subject);
     }
     tsr_status st = tsr_fail(err, TSR_E_INPUT, "%s:%d:%d: %s", subject, found.line, found.column, found.text);

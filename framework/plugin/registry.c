@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Folders are read in order, files in order of their names, so that what is found does not depend on the file system.
- * Each codec and model goes into one list with the plugin and the folder it came from; the list is sorted by name at the
- * end. Plugins are never unloaded: destroying a registry forgets them. */
+ * Each codec and model goes into one list with the plugin and the folder it came from; the list is sorted by name at
+ * the end. Plugins are never unloaded: destroying a registry forgets them. */
 #include "registry.h"
 
 #include <base/alloc.h>
@@ -243,7 +243,22 @@ const struct registry_plugin *registry_plugin_at(const struct registry *registry
     return index < registry->plugin_count ? registry->plugins[index] : NULL;
 }
 
+/* The refused plugin file that should have had the codec of this name or id, or NULL. */
+static const struct registry_plugin *refused_for(const struct registry *registry, const char *name) {
+    const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    for (uint64_t i = 0; i < registry->plugin_count; i++) {
+        const struct registry_plugin *plugin = registry->plugins[i];
+        const char *file = fs_base_name(plugin->path), *found = strstr(file, last);
+        if (plugin->plugin || !found || found == file || found[-1] != '-') continue;
+        if (!strcmp(found + strlen(last), ".so")) return plugin;
+    }
+    return NULL;
+}
+
 static tsr_status unknown_codec(const struct registry *registry, const char *name, tsr_error *err) {
+    const struct registry_plugin *refused = refused_for(registry, name);
+    if (refused)
+        return tsr_fail(err, TSR_E_PLUGIN, "codec \"%.60s\": its plugin was refused: %s", name, refused->refusal);
     const char **names = mem_alloc_zero(registry->codecs.count + 1, sizeof *names);
     for (uint64_t i = 0; names && i < registry->codecs.count; i++) names[i] = registry->codecs.list[i].codec->name;
     const char *near = names ? text_nearest(name, names) : NULL;

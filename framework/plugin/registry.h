@@ -29,7 +29,8 @@ tsr_status registry_add(struct registry *registry, const tsr_plugin *plugin, tsr
 
 uint64_t registry_plugin_count(const struct registry *registry);
 const struct registry_plugin *registry_plugin_at(const struct registry *registry, uint64_t index);
-/* By short name or id; on failure names the nearest (TSR_E_CONFIG). `owner` may be NULL. */
+/* By short name or id; on failure names the nearest (TSR_E_CONFIG), or says why the plugin of that name was refused
+ * (TSR_E_PLUGIN). `owner` may be NULL. */
 tsr_status registry_codec(const struct registry *registry, const char *name, const tsr_codec **codec,
                           const struct registry_plugin **owner, tsr_error *err);
 /* i-th codec / model over all loaded plugins, sorted by name, or NULL behind the last. */

@@ -116,6 +116,10 @@ static tsr_status read_codec(const struct config_reader *reader, const struct ya
     tsr_status st = config_text(reader, node, "codec", &name, err);
     if (st) return st;
     st = registry_codec(reader->registry, name, &rule->codec, &rule->plugin, &inner);
+    if (st && st != TSR_E_CONFIG) {
+        if (err) *err = inner;
+        return st;
+    }
     if (st) return yaml_fail(err, reader->path, node, "%s", inner.message);
     return check_codec_kind(reader, node, rule, err);
 }
