@@ -82,6 +82,7 @@ static const tsr_codec CODEC = {
     .dtypes = TSR_DTYPES_ALL,
     .params = PARAMS,
     .param_count = sizeof PARAMS / sizeof *PARAMS,
+    .tile_weights = UINT64_C(1) << 20,
     .input = TSR_INPUT_SOURCE,
     .create = create,
     .destroy = destroy,

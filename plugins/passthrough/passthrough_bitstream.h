@@ -20,7 +20,10 @@ enum {
     FIELD_LOCAL = 4   /* as FIELD_BYTES without a shared model */
 };
 
-/* How a tile stores a field that is not FIELD_RAW. */
+/* One-byte fields change their method within a tile, every so many elements; heads are one segment. */
+#define SEGMENT (UINT64_C(1) << 16)
+
+/* How a segment of a field that is not FIELD_RAW is stored. */
 enum { METHOD_RAW = 0, METHOD_SHARED = 1, METHOD_OWN = 2 };
 
 #define FIELDS_MAX 8

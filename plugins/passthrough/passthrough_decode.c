@@ -167,7 +167,7 @@ void passthrough_decoder_destroy(void *self) {
     host->free(host, decoder);
 }
 
-/* One tile on its way. */
+/* One tile, or a segment of it, on its way. */
 struct tile_reader {
     const struct passthrough_decoder *decoder;
     const tsr_tile *tile;
@@ -225,9 +225,8 @@ static tsr_status get_stream(struct tile_reader *reader, const struct passthroug
     return stream.at ? get_values(reader, field, scaled, &stream, err) : damaged("tile: cut short", err);
 }
 
-static tsr_status get_field(struct tile_reader *reader, const struct passthrough_field *field, tsr_error *err) {
+static tsr_status get_segment(struct tile_reader *reader, const struct passthrough_field *field, tsr_error *err) {
     const struct passthrough_decoder *decoder = reader->decoder;
-    if (field->kind == FIELD_RAW) return get_raw(reader, field, err);
     const uint8_t *method = take(&reader->input, 1);
     if (method && *method == METHOD_RAW) return get_raw(reader, field, err);
     if (method && *method == METHOD_SHARED && field->model) {
@@ -241,6 +240,20 @@ static tsr_status get_field(struct tile_reader *reader, const struct passthrough
     tsr_status status = read_model(decoder, field, 1, &reader->input, &own.model, err);
     if (status == TSR_OK) status = get_stream(reader, &own, false, err);
     decoder->entropy->model_destroy(decoder->host, own.model);
+    return status;
+}
+
+static tsr_status get_field(struct tile_reader *reader, const struct passthrough_field *field, tsr_error *err) {
+    if (field->kind == FIELD_RAW) return get_raw(reader, field, err);
+    if (field->bytes == 2) return get_segment(reader, field, err);
+    struct tile_reader segment = *reader;
+    tsr_status status = TSR_OK;
+    for (uint64_t at = 0; at < reader->count && status == TSR_OK; at += SEGMENT) {
+        segment.count = reader->count - at < SEGMENT ? reader->count - at : SEGMENT;
+        segment.dst = reader->dst + at * reader->decoder->layout.element_bytes;
+        status = get_segment(&segment, field, err);
+    }
+    reader->input = segment.input;
     return status;
 }
 

@@ -61,14 +61,16 @@ uint64_t passthrough_encode_bound(void *self, const tsr_tile *tile) {
     for (uint32_t f = 0; f < layout->field_count; f++) {
         const struct passthrough_field *field = &layout->fields[f];
         tsr_entropy_split split = passthrough_split(field, NULL);
-        bound += field->kind == FIELD_RAW ? count * field->bytes
-                                          : 5 + encoder->entropy->model_bound(passthrough_alphabet(field)) +
-                                                encoder->entropy->split_bound(&split, count);
+        uint64_t segments = field->bytes == 2 ? 1 : count / SEGMENT + 1, size = field->bytes == 2 ? count : SEGMENT;
+        bound += field->kind == FIELD_RAW
+                     ? count * field->bytes
+                     : segments * (5 + encoder->entropy->model_bound(passthrough_alphabet(field)) +
+                                   encoder->entropy->split_bound(&split, size < count ? size : count));
     }
     return bound;
 }
 
-/* One tile on its way: where its bytes go, and room for values and contexts. */
+/* One tile, or a segment of it, on its way: where its bytes go, and room for values and contexts. */
 struct tile_writer {
     const struct passthrough_encoder *encoder;
     const tsr_tile *tile;
@@ -146,7 +148,7 @@ static tsr_status put_head(struct tile_writer *writer, const struct passthrough_
     return status;
 }
 
-static tsr_status put_bytes(struct tile_writer *writer, const struct passthrough_field *field, tsr_error *err) {
+static tsr_status put_segment(struct tile_writer *writer, const struct passthrough_field *field, tsr_error *err) {
     const struct passthrough_encoder *encoder = writer->encoder;
     const tsr_entropy *entropy = encoder->entropy;
     const uint16_t *values =
@@ -177,7 +179,16 @@ static tsr_status put_field(struct tile_writer *writer, const struct passthrough
         put_raw(writer, field);
         return TSR_OK;
     }
-    return field->bytes == 2 ? put_head(writer, field, err) : put_bytes(writer, field, err);
+    if (field->bytes == 2) return put_head(writer, field, err);
+    struct tile_writer segment = *writer;
+    tsr_status status = TSR_OK;
+    for (uint64_t at = 0; at < writer->count && status == TSR_OK; at += SEGMENT) {
+        segment.count = writer->count - at < SEGMENT ? writer->count - at : SEGMENT;
+        segment.src = (const uint8_t *)writer->src + at * writer->encoder->layout.element_bytes;
+        status = put_segment(&segment, field, err);
+    }
+    writer->written = segment.written;
+    return status;
 }
 
 tsr_status passthrough_encode(void *self, const tsr_tile *tile, const void *src, void *dst, uint64_t capacity,
