@@ -156,11 +156,6 @@ $(B)/tests/replay_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
-# Measurements, run by hand and by `make bench`.
-$(B)/bench/%: $(B)/obj/tests/bench/%.o $(BUILTIN) $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
-
 .PHONY: fuzz-programs
 fuzz-programs: $(FUZZ_TARGETS)
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(BUILTIN) $(LIB)
