@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * posix_spawn with a pipe on stdout. The pipe is read until the child closes it or the time is up; only then is the child
- * waited for, so that one that fills the pipe does not hang. */
+ * posix_spawn with a pipe on stdout. The pipe is read until the child closes it or the time is up; only then is the
+ * child waited for, so that one that fills the pipe does not hang. */
 #define _GNU_SOURCE /* pipe2 */
 #include "child.h"
 
@@ -48,7 +48,8 @@ static bool read_some(int input, double deadline, struct child_end *end, size_t 
     if (ready < 0) return errno == EINTR;
     if (ready == 0) return true;
     bool keeps = *length < sizeof end->text - 1;
-    ssize_t count = read(input, keeps ? end->text + *length : rest, keeps ? sizeof end->text - 1 - *length : sizeof rest);
+    ssize_t count =
+        read(input, keeps ? end->text + *length : rest, keeps ? sizeof end->text - 1 - *length : sizeof rest);
     if (count < 0) return errno == EINTR;
     if (keeps) *length += (size_t)count;
     return count > 0;

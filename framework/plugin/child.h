@@ -16,8 +16,8 @@ struct child_end {
     char text[CHILD_TEXT]; /* the beginning of what it wrote to stdout, up to a newline */
 };
 
-/* Starts /proc/self/exe with arguments (NULL-terminated, the program's name first), stdin empty, stderr dropped, and waits
- * at most `seconds`, then kills it. TSR_E_IO when it cannot be started. */
+/* Starts /proc/self/exe with arguments (NULL-terminated, the program's name first), stdin empty, stderr dropped, and
+ * waits at most `seconds`, then kills it. TSR_E_IO when it cannot be started. */
 tsr_status child_run(const char *const *arguments, double seconds, struct child_end *end, tsr_error *err);
 
 #endif

@@ -52,7 +52,8 @@ tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid,
                       uint64_t bitstream_version, struct coder **coder, tsr_error *err);
 void coder_close(struct coder *coder);
 /* Decodes one stored tile into source-dtype bytes in matrix order (dst holds tile_at(...).rows * columns elements).
- * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. `worker` is the caller's in env->pool. [worker] */
+ * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. `worker` is the
+ * caller's in env->pool. [worker] */
 tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw, void *dst,
                              uint64_t worker, tsr_error *err);
 

@@ -128,8 +128,8 @@ tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *by
     tsr_tile tile = tile_at(&coder->grid, index, as_f32 && !raw ? 32 : job->dtype_bits);
     tile.worker = worker;
     if (raw) return copy_raw(&tile, job->dtype_bits / 8, bytes, size, dst, err);
-    tsr_status st = as_f32 ? decode_f32(coder, &tile, bytes, size, dst, &own)
-                           : decode_source(coder, &tile, bytes, size, dst, &own);
+    tsr_status st =
+        as_f32 ? decode_f32(coder, &tile, bytes, size, dst, &own) : decode_source(coder, &tile, bytes, size, dst, &own);
     if (st == TSR_OK) return st;
     error_context(&own, st, "tile %llu", (unsigned long long)index);
     if (err) *err = own;

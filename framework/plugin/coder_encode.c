@@ -69,8 +69,8 @@ static tsr_status write_header(void *ctx, const void *bytes, uint64_t size, tsr_
     return header->failed ? tsr_fail(err, TSR_E_NOMEM, "out of memory for the codec header") : TSR_OK;
 }
 
-static tsr_status read_source_rows(void *ctx, uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
-                                   void *dst, tsr_error *err) {
+static tsr_status read_source_rows(void *ctx, uint64_t first_row, uint64_t rows, uint64_t first_column,
+                                   uint64_t columns, void *dst, tsr_error *err) {
     return matrix_read(ctx, first_row, rows, first_column, columns, dst, err);
 }
 
@@ -129,7 +129,8 @@ static tsr_status read_group(struct encoding *run, uint64_t count, tsr_error *er
     for (uint64_t i = 0; i < count; i++) {
         const tsr_tile *tile = &run->slots[i].tile;
         uint8_t *dst = run->source + run->slots[i].source_at;
-        tsr_status st = matrix_read(&run->matrix, tile->first_row, tile->rows, tile->first_column, tile->columns, dst, err);
+        tsr_status st =
+            matrix_read(&run->matrix, tile->first_row, tile->rows, tile->first_column, tile->columns, dst, err);
         if (st != TSR_OK) return st;
         if (run->digest) digest_add(run->digest, dst, run->slots[i].source_bytes);
     }
@@ -224,8 +225,8 @@ static tsr_status encode_tiles(struct encoding *run, const struct coder_sink *si
 }
 
 /* The digest of a source that is not read in its own order. */
-static tsr_status digest_pass(const struct coder_job *job, const struct coder_source *source, struct digest_state *digest,
-                              tsr_error *err) {
+static tsr_status digest_pass(const struct coder_job *job, const struct coder_source *source,
+                              struct digest_state *digest, tsr_error *err) {
     tsr_status st = TSR_OK;
     uint8_t *chunk = mem_alloc_aligned(PASS_BYTES);
     if (!chunk) return out_of_memory(err);

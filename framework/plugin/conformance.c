@@ -85,10 +85,14 @@ tsr_status conformance_run(const struct conformance_case *attempt, tsr_error *er
 
 int conformance_exit_code(tsr_status status) {
     switch (status) {
-    case TSR_OK: return 0;
-    case TSR_E_GATE: return EXIT_FAILS;
-    case TSR_E_UNSUPPORTED: return EXIT_SKIPPED;
-    default: return EXIT_UNTRIED;
+    case TSR_OK:
+        return 0;
+    case TSR_E_GATE:
+        return EXIT_FAILS;
+    case TSR_E_UNSUPPORTED:
+        return EXIT_SKIPPED;
+    default:
+        return EXIT_UNTRIED;
     }
 }
 
@@ -126,8 +130,8 @@ struct check {
 
 static tsr_status check_codec(struct check *check, const tsr_codec *codec, tsr_error *err) {
     for (uint64_t i = 0; property_at(i); i++) {
-        const char *const arguments[] = {"tessera", "plugin", "check-one", check->path, codec->id, property_at(i)->name,
-                                         check->seed, NULL};
+        const char *const arguments[] = {
+            "tessera", "plugin", "check-one", check->path, codec->id, property_at(i)->name, check->seed, NULL};
         struct conformance_result result = {codec->id, property_at(i)->name, property_at(i)->promise, 0, ""};
         struct child_end end;
         tsr_status st = child_run(arguments, PROPERTY_SECONDS, &end, err);

@@ -2,8 +2,8 @@
  *
  * Does a codec keep the contract of tessera/codec.h? A list of named properties, each tried in a process of its own, so
  * that a codec that crashes or hangs costs one line. The parent runs its own binary again with the arguments
- * "plugin check-one FILE CODEC PROPERTY SEED"; whoever owns main answers them with conformance_run, prints the message to
- * stdout and exits with conformance_exit_code. Knows no file format. */
+ * "plugin check-one FILE CODEC PROPERTY SEED"; whoever owns main answers them with conformance_run, prints the message
+ * to stdout and exits with conformance_exit_code. Knows no file format. */
 #ifndef PLUGIN_CONFORMANCE_H
 #define PLUGIN_CONFORMANCE_H
 
@@ -26,17 +26,23 @@ struct conformance_case {
     uint64_t seed;
 };
 
-/* Tries one property in this process, which a bad codec may end. TSR_OK: it holds. TSR_E_GATE: it does not, err says what
- * was seen. TSR_E_UNSUPPORTED: it has no meaning for this codec. Anything else: it could not be tried. */
+/* Tries one property in this process, which a bad codec may end. TSR_OK: it holds. TSR_E_GATE: it does not, err says
+ * what was seen. TSR_E_UNSUPPORTED: it has no meaning for this codec. Anything else: it could not be tried. */
 tsr_status conformance_run(const struct conformance_case *attempt, tsr_error *err);
 int conformance_exit_code(tsr_status status);
 
 /* ---- parent ---- */
 
-enum conformance_verdict { CONFORMANCE_HOLDS, CONFORMANCE_FAILS, CONFORMANCE_SKIPPED, CONFORMANCE_CRASHED, CONFORMANCE_HUNG };
+enum conformance_verdict {
+    CONFORMANCE_HOLDS,
+    CONFORMANCE_FAILS,
+    CONFORMANCE_SKIPPED,
+    CONFORMANCE_CRASHED,
+    CONFORMANCE_HUNG
+};
 
 struct conformance_result {
-    const char *codec;    /* id */
+    const char *codec; /* id */
     const char *property;
     const char *promise;
     enum conformance_verdict verdict;

@@ -54,8 +54,8 @@ static tsr_status judge(tsr_status status, double seconds, const char *damage, u
                         (unsigned long long)at, seconds, DECODE_SECONDS);
     }
     if (status == TSR_OK || status == TSR_E_CORRUPT) return TSR_OK;
-    return tsr_fail(err, TSR_E_GATE, "%s %llu: status %d (%.120s), expected TSR_E_CORRUPT", damage, (unsigned long long)at,
-                    (int)status, seen->message);
+    return tsr_fail(err, TSR_E_GATE, "%s %llu: status %d (%.120s), expected TSR_E_CORRUPT", damage,
+                    (unsigned long long)at, (int)status, seen->message);
 }
 
 /* Decodes `bytes` as tile `index`; `at` says in a message which damage it was. */
@@ -77,7 +77,8 @@ static tsr_status truncate_tile(struct victim *victim, uint64_t index, const uin
     return TSR_OK;
 }
 
-static tsr_status flip_bits(struct victim *victim, uint64_t index, const uint8_t *bytes, uint64_t size, tsr_error *err) {
+static tsr_status flip_bits(struct victim *victim, uint64_t index, const uint8_t *bytes, uint64_t size,
+                            tsr_error *err) {
     uint8_t *copy = mem_alloc(size);
     tsr_status st = copy ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for the bench");
     for (uint64_t i = 0; i < 600 && st == TSR_OK; i++) {
@@ -111,7 +112,8 @@ static tsr_status invent_bytes(struct victim *victim, uint64_t index, const uint
 }
 
 /* Longer than it was, and the bytes of one tile given for another. */
-static tsr_status wrong_size(struct victim *victim, uint64_t index, const uint8_t *bytes, uint64_t size, tsr_error *err) {
+static tsr_status wrong_size(struct victim *victim, uint64_t index, const uint8_t *bytes, uint64_t size,
+                             tsr_error *err) {
     uint8_t *copy = mem_alloc(size + 1024);
     if (!copy) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the bench");
     memcpy(copy, bytes, size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The properties, by theme. Each runs on an open rig and ends in TSR_OK, TSR_E_UNSUPPORTED when it has no meaning for the
- * codec, or a failure whose message says what was seen. */
+ * The properties, by theme. Each runs on an open rig and ends in TSR_OK, TSR_E_UNSUPPORTED when it has no meaning for
+ * the codec, or a failure whose message says what was seen. */
 #ifndef PLUGIN_CONFORMANCE_LIST_H
 #define PLUGIN_CONFORMANCE_LIST_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Declared parameters do what they say: every extreme value works or is refused as a config error, hints are advice, and
- * a parameter called "bits" buys quality. */
+ * Declared parameters do what they say: every extreme value works or is refused as a config error, hints are advice,
+ * and a parameter called "bits" buys quality. */
 #include <base/alloc.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@
 #define COLUMNS 300
 
 /* A round trip with one parameter given. A codec may refuse a value by TSR_E_CONFIG, or by can_encode. */
-static tsr_status try_value(struct rig *rig, const tsr_param *param, const char *text, uint64_t *tried, tsr_error *err) {
+static tsr_status try_value(struct rig *rig, const tsr_param *param, const char *text, uint64_t *tried,
+                            tsr_error *err) {
     struct param_given given = {param->name, text};
     tsr_error seen = {0};
     tsr_status st = param_bind(rig->codec, &given, 1, &rig->arena, &rig->params, err);
@@ -43,7 +44,8 @@ static tsr_status try_param(struct rig *rig, const tsr_param *param, uint64_t *t
         return st == TSR_OK ? try_value(rig, param, "true", tried, err) : st;
     }
     if (param->type != TSR_PARAM_CHOICE) return try_ends(rig, param, tried, err);
-    for (uint64_t i = 0; param->choices[i] && st == TSR_OK; i++) st = try_value(rig, param, param->choices[i], tried, err);
+    for (uint64_t i = 0; param->choices[i] && st == TSR_OK; i++)
+        st = try_value(rig, param, param->choices[i], tried, err);
     return st;
 }
 
@@ -62,8 +64,10 @@ static tsr_status hints(struct rig *rig, tsr_error *err) {
     uint64_t tried = 0;
     for (int i = 0; i < ROWS; i++) row_weight[i] = (float)(0.01 + 10 * rng_real(&rng));
     for (int i = 0; i < COLUMNS; i++) column_weight[i] = (float)(0.01 + 10 * rng_real(&rng));
-    const tsr_encode_hints all[] = {{sizeof *all, NULL, NULL}, {sizeof *all, row_weight, NULL},
-                                    {sizeof *all, NULL, column_weight}, {sizeof *all, row_weight, column_weight}};
+    const tsr_encode_hints all[] = {{sizeof *all, NULL, NULL},
+                                    {sizeof *all, row_weight, NULL},
+                                    {sizeof *all, NULL, column_weight},
+                                    {sizeof *all, row_weight, column_weight}};
     for (int i = 0; i < 4; i++) {
         rig->hints = &all[i];
         tsr_status st = rig_round_trip(rig, subject_dtype(rig->codec), ROWS, COLUMNS, FILL_WEIGHTS, &tried, err);
@@ -80,7 +84,8 @@ struct outcome {
     uint64_t bytes;
 };
 
-static tsr_status measure(struct rig *rig, const tsr_param *bits, double value, struct outcome *outcome, tsr_error *err) {
+static tsr_status measure(struct rig *rig, const tsr_param *bits, double value, struct outcome *outcome,
+                          tsr_error *err) {
     struct subject subject;
     struct stored stored = {0};
     char text[PARAM_REAL_TEXT];
@@ -123,8 +128,8 @@ static tsr_status rate_buys_quality(struct rig *rig, tsr_error *err) {
     if (st == TSR_OK) st = measure(rig, bits, more, &high, err);
     if (st != TSR_OK) return st;
     if (high.error < low.error && high.bytes > low.bytes) return TSR_OK;
-    return tsr_fail(err, TSR_E_GATE, "bits=%g: error %g in %llu bytes; bits=%g: error %g in %llu bytes", less, low.error,
-                    (unsigned long long)low.bytes, more, high.error, (unsigned long long)high.bytes);
+    return tsr_fail(err, TSR_E_GATE, "bits=%g: error %g in %llu bytes; bits=%g: error %g in %llu bytes", less,
+                    low.error, (unsigned long long)low.bytes, more, high.error, (unsigned long long)high.bytes);
 }
 
 const struct conformance_property CONFORMANCE_PARAMETERS[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The same bytes from the same input, whatever else happens: threads, other instances, memory that runs out. Fresh memory
- * holds other garbage each time, so that what is not initialised shows. */
+ * The same bytes from the same input, whatever else happens: threads, other instances, memory that runs out. Fresh
+ * memory holds other garbage each time, so that what is not initialised shows. */
 #include <base/alloc.h>
 #include <base/pool.h>
 #include <string.h>

@@ -23,8 +23,8 @@ static tsr_status try_shapes(struct rig *rig, const struct shape *shapes, uint64
 }
 
 static tsr_status small_shapes(struct rig *rig, tsr_error *err) {
-    static const struct shape SHAPES[] = {{1, 1}, {1, 2},  {2, 1},  {1, 3},   {1, 17},  {17, 1},  {3, 5},
-                                          {7, 7}, {8, 8},  {1, 64}, {64, 1},  {2, 255}, {255, 2}, {16, 16},
+    static const struct shape SHAPES[] = {{1, 1},   {1, 2},   {2, 1},   {1, 3},    {1, 17},  {17, 1},  {3, 5},
+                                          {7, 7},   {8, 8},   {1, 64},  {64, 1},   {2, 255}, {255, 2}, {16, 16},
                                           {31, 33}, {64, 65}, {100, 1}, {1, 1000}, {1000, 1}};
     return try_shapes(rig, SHAPES, sizeof SHAPES / sizeof *SHAPES, FILL_WEIGHTS, err);
 }

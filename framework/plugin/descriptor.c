@@ -36,7 +36,8 @@ static bool is_id(const char *id) {
 static tsr_status check_names(const char *what, const char *id, const char *name, const char *description,
                               tsr_error *err) {
     if (!is_id(id)) {
-        return tsr_fail(err, TSR_E_PLUGIN, "%s id \"%.40s\" is not of the form org.example.name", what, id ? id : "(null)");
+        return tsr_fail(err, TSR_E_PLUGIN, "%s id \"%.40s\" is not of the form org.example.name", what,
+                        id ? id : "(null)");
     }
     if (!is_word(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") || name[0] < 'a') {
         return tsr_fail(err, TSR_E_PLUGIN, "%s %s: name \"%.40s\" is not [a-z][a-z0-9_-]*", what, id,
@@ -54,12 +55,13 @@ static tsr_status check_codec_numbers(const tsr_codec *codec, tsr_error *err) {
                         (unsigned long long)required);
     }
     if (!purpose || (purpose & (purpose - 1))) {
-        return tsr_fail(err, TSR_E_PLUGIN, "codec %s: flags %#llx, expected one of exact, reconstruct, signature", codec->id,
-                        (unsigned long long)codec->flags);
+        return tsr_fail(err, TSR_E_PLUGIN, "codec %s: flags %#llx, expected one of exact, reconstruct, signature",
+                        codec->id, (unsigned long long)codec->flags);
     }
     if (codec->bitstream_oldest == 0 || codec->bitstream_oldest > codec->bitstream_version) {
-        return tsr_fail(err, TSR_E_PLUGIN, "codec %s: reads bitstreams %llu..%llu, expected 1 or more in order", codec->id,
-                        (unsigned long long)codec->bitstream_oldest, (unsigned long long)codec->bitstream_version);
+        return tsr_fail(err, TSR_E_PLUGIN, "codec %s: reads bitstreams %llu..%llu, expected 1 or more in order",
+                        codec->id, (unsigned long long)codec->bitstream_oldest,
+                        (unsigned long long)codec->bitstream_version);
     }
     uint64_t takes = codec->input == TSR_INPUT_F32 ? TSR_DTYPES_FLOAT : TSR_DTYPES_ALL;
     bool known_input = codec->input == TSR_INPUT_F32 || codec->input == TSR_INPUT_SOURCE;

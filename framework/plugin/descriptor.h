@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Checks the tables that a plugin exports before anybody uses them. Every refusal is one line without the path, which the
- * loader knows. */
+ * Checks the tables that a plugin exports before anybody uses them. Every refusal is one line without the path, which
+ * the loader knows. */
 #ifndef PLUGIN_DESCRIPTOR_H
 #define PLUGIN_DESCRIPTOR_H
 

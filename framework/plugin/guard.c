@@ -26,7 +26,8 @@ bool guard_open(struct guard *guard, uint64_t size, uint8_t garbage) {
     guard->bytes = guard->mapping + page + data - size;
     memset(guard->mapping + page, FRONT, data - size);
     memset(guard->bytes, garbage, size);
-    if (!mprotect(guard->mapping, page, PROT_NONE) && !mprotect(guard->mapping + page + data, page, PROT_NONE)) return true;
+    if (!mprotect(guard->mapping, page, PROT_NONE) && !mprotect(guard->mapping + page + data, page, PROT_NONE))
+        return true;
     guard_close(guard);
     return false;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory whose end lies against a page that may not be touched: one byte too far ends the process. In front of it stands
- * a pattern that is looked at afterwards. For the conformance suite. */
+ * Memory whose end lies against a page that may not be touched: one byte too far ends the process. In front of it
+ * stands a pattern that is looked at afterwards. For the conformance suite. */
 #ifndef PLUGIN_GUARD_H
 #define PLUGIN_GUARD_H
 

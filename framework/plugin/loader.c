@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The dynamic linker maps a file without asking whether it is all there: a library cut short would end the host with
- * SIGBUS. So the segments are checked against the file's size first. Flags: symbols are resolved now (a missing one is an
- * error here, not in the middle of a run), stay private to the plugin, and the library stays for the life of the process,
- * because pointers into it do. */
+ * SIGBUS. So the segments are checked against the file's size first. Flags: symbols are resolved now (a missing one is
+ * an error here, not in the middle of a run), stay private to the plugin, and the library stays for the life of the
+ * process, because pointers into it do. */
 #include "loader.h"
 
 #include <base/alloc.h>

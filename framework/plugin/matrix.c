@@ -2,8 +2,8 @@
  *
  * A tensor in source order needs no work: a range of rows is a range of bytes. A transposed one is turned window by
  * window: for each column of the window the source holds one run of consecutive rows. Strips of 32 columns are read run
- * by run and then turned, so that writes stay within 32 elements of a row. The window is kept, so that a codec may ask for
- * one row at a time in prepare and the source is still read about once. */
+ * by run and then turned, so that writes stay within 32 elements of a row. The window is kept, so that a codec may ask
+ * for one row at a time in prepare and the source is still read about once. */
 #include "matrix.h"
 
 #include <base/alloc.h>
@@ -64,7 +64,8 @@ void matrix_close(struct matrix *matrix) {
     *matrix = (struct matrix){0};
 }
 
-/* strip [columns][rows] -> dst [rows][stride], width bytes an element. Inlined, so that a constant width gives moves. */
+/* strip [columns][rows] -> dst [rows][stride], width bytes an element. Inlined, so that a constant width gives moves.
+ */
 static inline __attribute__((always_inline)) void turn(const uint8_t *strip, uint64_t rows, uint64_t columns,
                                                        uint64_t width, uint8_t *dst, uint64_t stride) {
     for (uint64_t r = 0; r < rows; r++) {
@@ -150,8 +151,8 @@ static tsr_status outside(tsr_error *err) {
     return tsr_fail(err, TSR_E_ARGUMENT, "a block outside the matrix was asked for");
 }
 
-tsr_status matrix_read(struct matrix *matrix, uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
-                       void *dst, tsr_error *err) {
+tsr_status matrix_read(struct matrix *matrix, uint64_t first_row, uint64_t rows, uint64_t first_column,
+                       uint64_t columns, void *dst, tsr_error *err) {
     uint64_t width = matrix->width, row_bytes = columns * width;
     if (!is_inside(matrix, first_row, rows, first_column, columns)) return outside(err);
     if (rows == 0 || columns == 0) return TSR_OK;
@@ -182,9 +183,8 @@ static void clear_infinite(float *values, uint64_t count) {
 static tsr_status read_finite_run(struct matrix *matrix, uint64_t row, uint64_t column, uint64_t count, uint8_t *chunk,
                                   float *dst, tsr_error *err) {
     uint64_t width = matrix->width, offset = (row * matrix->columns + column) * width;
-    tsr_status st = matrix->transposed
-                        ? matrix_read(matrix, row, 1, column, count, chunk, err)
-                        : matrix->source->read(matrix->source->ctx, offset, chunk, count * width, err);
+    tsr_status st = matrix->transposed ? matrix_read(matrix, row, 1, column, count, chunk, err)
+                                       : matrix->source->read(matrix->source->ctx, offset, chunk, count * width, err);
     if (st != TSR_OK) return st;
     dtype_to_f32(matrix->dtype, chunk, count, dst);
     clear_infinite(dst, count);
@@ -214,19 +214,27 @@ tsr_status matrix_read_finite(struct matrix *matrix, uint64_t first_row, uint64_
 /* NaN and Inf of a float dtype are the values whose bits under the mask are all set. */
 static uint64_t infinite_mask(int32_t dtype) {
     switch (dtype) {
-    case TSR_DTYPE_F64: return UINT64_C(0x7FF0000000000000);
-    case TSR_DTYPE_F32: case TSR_DTYPE_C64: return UINT64_C(0x7F800000);
-    case TSR_DTYPE_F16: return UINT64_C(0x7C00);
-    case TSR_DTYPE_BF16: return UINT64_C(0x7F80);
-    case TSR_DTYPE_F8_E5M2: return UINT64_C(0x7C);
-    case TSR_DTYPE_F8_E4M3: return UINT64_C(0x7F);
-    default: return 0;
+    case TSR_DTYPE_F64:
+        return UINT64_C(0x7FF0000000000000);
+    case TSR_DTYPE_F32:
+    case TSR_DTYPE_C64:
+        return UINT64_C(0x7F800000);
+    case TSR_DTYPE_F16:
+        return UINT64_C(0x7C00);
+    case TSR_DTYPE_BF16:
+        return UINT64_C(0x7F80);
+    case TSR_DTYPE_F8_E5M2:
+        return UINT64_C(0x7C);
+    case TSR_DTYPE_F8_E4M3:
+        return UINT64_C(0x7F);
+    default:
+        return 0;
     }
 }
 
-/* Eight bytes at a time, lanes of `width` bytes. Without its sign, (x & mask) ^ mask is 0 in a lane that is all ones and
- * else at most `low`, all bits but the sign; so adding `low` reaches the sign bit unless the lane was 0, and never carries
- * into the next lane. */
+/* Eight bytes at a time, lanes of `width` bytes. Without its sign, (x & mask) ^ mask is 0 in a lane that is all ones
+ * and else at most `low`, all bits but the sign; so adding `low` reaches the sign bit unless the lane was 0, and never
+ * carries into the next lane. */
 static bool no_lane_is_full(const uint8_t *bytes, uint64_t size, uint64_t width, uint64_t lane_mask) {
     uint64_t ones = width == 8 ? 1 : UINT64_MAX / ((UINT64_C(1) << 8 * width) - 1); /* 1 in each lane */
     uint64_t mask = ones * lane_mask, sign = ones << (8 * width - 1), seen = sign, word;

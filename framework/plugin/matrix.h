@@ -20,7 +20,7 @@ struct matrix {
     pthread_mutex_t lock;
     bool has_lock;
     uint8_t *window;
-    uint8_t *strip; /* runs of source elements on their way into the window */
+    uint8_t *strip;                       /* runs of source elements on their way into the window */
     uint64_t window_rows, window_columns; /* its size */
     uint64_t first_row, first_column;     /* where it stands; first_row == rows: nowhere */
 };
@@ -30,8 +30,8 @@ tsr_status matrix_open(struct matrix *matrix, const struct coder_job *job, const
                        tsr_error *err);
 void matrix_close(struct matrix *matrix);
 /* A block in source dtype, row by row. [any] */
-tsr_status matrix_read(struct matrix *matrix, uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
-                       void *dst, tsr_error *err);
+tsr_status matrix_read(struct matrix *matrix, uint64_t first_row, uint64_t rows, uint64_t first_column,
+                       uint64_t columns, void *dst, tsr_error *err);
 /* The same as F32, NaN and Inf as 0. [any] */
 tsr_status matrix_read_finite(struct matrix *matrix, uint64_t first_row, uint64_t rows, uint64_t first_column,
                               uint64_t columns, float *dst, tsr_error *err);

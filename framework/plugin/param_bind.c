@@ -110,8 +110,8 @@ static tsr_status unknown_name(const tsr_codec *codec, const char *name, tsr_err
     for (uint64_t i = 0; i < codec->param_count; i++) names[i] = param_at(codec, i)->name;
     const char *near = text_nearest(name, names);
     if (near) {
-        return tsr_fail(err, TSR_E_CONFIG, "codec %s has no parameter \"%.40s\"; did you mean \"%s\"?", codec->name, name,
-                        near);
+        return tsr_fail(err, TSR_E_CONFIG, "codec %s has no parameter \"%.40s\"; did you mean \"%s\"?", codec->name,
+                        name, near);
     }
     if (!names[0]) {
         return tsr_fail(err, TSR_E_CONFIG, "codec %s has no parameters, found \"%.40s\"", codec->name, name);
@@ -201,5 +201,6 @@ tsr_status param_parse(const tsr_codec *codec, const char *canonical, struct are
         char next = set->canonical[strlen(canonical)];
         if (next == '\0' || next == ' ' || !*canonical) return TSR_OK;
     }
-    return tsr_fail(err, TSR_E_CORRUPT, "stored parameters \"%.80s\" are not those of codec %s", canonical, codec->name);
+    return tsr_fail(err, TSR_E_CORRUPT, "stored parameters \"%.80s\" are not those of codec %s", canonical,
+                    codec->name);
 }

@@ -143,22 +143,36 @@ static tsr_status parse_list(const tsr_param *param, const char *text, struct pa
 tsr_status param_text_parse(const tsr_param *param, const char *text, struct param_parsed *parsed, tsr_error *err) {
     *parsed = (struct param_parsed){0};
     switch (param->type) {
-    case TSR_PARAM_INT: return parse_integer(param, text, &parsed->value.integer, err);
-    case TSR_PARAM_REAL: return parse_real(param, text, &parsed->value.real, err);
-    case TSR_PARAM_BOOL: return parse_bool(param, text, &parsed->value.integer, err);
-    case TSR_PARAM_CHOICE: return parse_choice(param, text, &parsed->value, err);
-    case TSR_PARAM_INTS: return parse_list(param, text, parsed, err);
-    default: return tsr_fail(err, TSR_E_CONFIG, "parameter \"%s\": unknown type %d", param->name, (int)param->type);
+    case TSR_PARAM_INT:
+        return parse_integer(param, text, &parsed->value.integer, err);
+    case TSR_PARAM_REAL:
+        return parse_real(param, text, &parsed->value.real, err);
+    case TSR_PARAM_BOOL:
+        return parse_bool(param, text, &parsed->value.integer, err);
+    case TSR_PARAM_CHOICE:
+        return parse_choice(param, text, &parsed->value, err);
+    case TSR_PARAM_INTS:
+        return parse_list(param, text, parsed, err);
+    default:
+        return tsr_fail(err, TSR_E_CONFIG, "parameter \"%s\": unknown type %d", param->name, (int)param->type);
     }
 }
 
 void param_text_print(const tsr_param *param, const tsr_param_value *value, struct str *out) {
     char real[PARAM_REAL_TEXT];
     switch (param->type) {
-    case TSR_PARAM_INT: str_add_format(out, "%lld", (long long)value->integer); break;
-    case TSR_PARAM_REAL: str_add_text(out, param_real_text(value->real, real)); break;
-    case TSR_PARAM_BOOL: str_add_text(out, value->integer ? "true" : "false"); break;
-    case TSR_PARAM_CHOICE: str_add_text(out, value->text); break;
+    case TSR_PARAM_INT:
+        str_add_format(out, "%lld", (long long)value->integer);
+        break;
+    case TSR_PARAM_REAL:
+        str_add_text(out, param_real_text(value->real, real));
+        break;
+    case TSR_PARAM_BOOL:
+        str_add_text(out, value->integer ? "true" : "false");
+        break;
+    case TSR_PARAM_CHOICE:
+        str_add_text(out, value->text);
+        break;
     default:
         for (uint64_t i = 0; i < value->count; i++) {
             str_add_format(out, "%s%lld", i ? "," : "[", (long long)value->list[i]);

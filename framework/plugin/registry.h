@@ -24,7 +24,8 @@ tsr_status registry_create(const char *const *folders, uint64_t count, const str
                            struct registry **registry, tsr_error *err);
 void registry_destroy(struct registry *registry); /* never unloads a .so */
 /* Adds a plugin that is linked into the program (fuzz targets and sanitizer tests link the plugins' sources, each under
- * a symbol of its own). TSR_E_PLUGIN when its tables are not in order. Ids that folders gave already keep their owner. */
+ * a symbol of its own). TSR_E_PLUGIN when its tables are not in order. Ids that folders gave already keep their owner.
+ */
 tsr_status registry_add(struct registry *registry, const tsr_plugin *plugin, tsr_error *err);
 
 uint64_t registry_plugin_count(const struct registry *registry);

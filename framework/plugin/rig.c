@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The codec under test runs in the real coder. Between them stands a table of the same shape whose encode and decode copy
- * to guarded buffers and back, and a host that counts. The table finds the rig through the host's ctx, so there is no
- * global. */
+ * The codec under test runs in the real coder. Between them stands a table of the same shape whose encode and decode
+ * copy to guarded buffers and back, and a host that counts. The table finds the rig through the host's ctx, so there is
+ * no global. */
 #include "rig.h"
 
 #include <base/alloc.h>
@@ -190,9 +190,15 @@ static tsr_status guarded_decode(void *self, const tsr_tile *given, const void *
 /* ---- life ---- */
 
 static void make_tables(struct rig *rig) {
-    rig->host = (tsr_host){.struct_size = sizeof rig->host, .ctx = rig, .alloc = count_alloc, .free = count_free,
-        .log = drop_log, .cancelled = never_cancelled, .parallel_for = run_loop, .scratch = count_scratch,
-        .get_extension = lend_extension};
+    rig->host = (tsr_host){.struct_size = sizeof rig->host,
+                           .ctx = rig,
+                           .alloc = count_alloc,
+                           .free = count_free,
+                           .log = drop_log,
+                           .cancelled = never_cancelled,
+                           .parallel_for = run_loop,
+                           .scratch = count_scratch,
+                           .get_extension = lend_extension};
     /* Member by member: the table may be one of an older minor, shorter than ours. */
     memcpy(&rig->guarded, rig->codec, offsetof(tsr_codec, get_extension));
     rig->guarded.struct_size = offsetof(tsr_codec, get_extension);
@@ -277,8 +283,8 @@ static tsr_status read_subject(void *ctx, uint64_t offset, void *dst, uint64_t s
 }
 
 static struct coder_job job_of(struct rig *rig, const struct subject *subject) {
-    return (struct coder_job){&rig->env, &rig->host, &rig->guarded, rig->params.values, rig->hints, &subject->tensor, false,
-                              subject->bits};
+    return (struct coder_job){&rig->env,  &rig->host,       &rig->guarded, rig->params.values,
+                              rig->hints, &subject->tensor, false,         subject->bits};
 }
 
 tsr_status rig_accepts(struct rig *rig, const struct subject *subject, tsr_error *err) {
@@ -308,8 +314,8 @@ tsr_status rig_encode(struct rig *rig, const struct subject *subject, struct sto
 tsr_status rig_open_decoder(struct rig *rig, const struct subject *subject, const struct stored *stored,
                             struct coder **coder, tsr_error *err) {
     struct coder_job job = job_of(rig, subject);
-    return coder_open(&job, &stored->grid, stored->header.text, stored->header.length, rig->codec->bitstream_version, coder,
-                      err);
+    return coder_open(&job, &stored->grid, stored->header.text, stored->header.length, rig->codec->bitstream_version,
+                      coder, err);
 }
 
 struct decoding {

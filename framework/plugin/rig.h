@@ -39,14 +39,14 @@ tsr_status rig_set_workers(struct rig *rig, uint64_t workers, tsr_error *err);
 /* ---- subjects ---- */
 
 enum fill {
-    FILL_WEIGHTS,  /* bell-shaped, rows of different scale */
-    FILL_HALF,     /* weights, zeros from the middle on: shrinks under any codec */
+    FILL_WEIGHTS, /* bell-shaped, rows of different scale */
+    FILL_HALF,    /* weights, zeros from the middle on: shrinks under any codec */
     FILL_ZERO,
     FILL_CONSTANT,
-    FILL_NOISE,    /* random bits: NaN and Inf too */
-    FILL_TINY,     /* denormals */
-    FILL_HUGE,     /* the largest finite values */
-    FILL_SPIKED    /* weights with a few NaN and Inf */
+    FILL_NOISE, /* random bits: NaN and Inf too */
+    FILL_TINY,  /* denormals */
+    FILL_HUGE,  /* the largest finite values */
+    FILL_SPIKED /* weights with a few NaN and Inf */
 };
 
 struct subject {
@@ -88,8 +88,8 @@ tsr_status rig_decode(struct rig *rig, const struct subject *subject, const stru
                       tsr_error *err);
 tsr_status rig_open_decoder(struct rig *rig, const struct subject *subject, const struct stored *stored,
                             struct coder **coder, tsr_error *err);
-/* Bytes equal for exact codecs; else finite, and for floats a relative squared error of at most 1. Raw tiles are equal in
- * any case. *error may be NULL. */
+/* Bytes equal for exact codecs; else finite, and for floats a relative squared error of at most 1. Raw tiles are equal
+ * in any case. *error may be NULL. */
 tsr_status rig_compare(const struct rig *rig, const struct subject *subject, const struct stored *stored,
                        const uint8_t *decoded, double *error, tsr_error *err);
 /* Makes a subject, encodes, decodes, compares. A subject that the codec refuses is fine; *tried counts the others. */

@@ -95,8 +95,8 @@ tsr_status subject_make(struct subject *subject, int32_t dtype, uint64_t rows, u
     subject->shape[0] = rows;
     subject->shape[1] = columns;
     subject->bits = tile_matrix_of(dtype, bytes, &rows, &columns);
-    subject->tensor = (tsr_tensor){sizeof subject->tensor, "conformance", subject->shape, 2,     rows, columns, bytes,
-                                   dtype,                  TSR_REGIME_ARGMAX};
+    subject->tensor = (tsr_tensor){
+        sizeof subject->tensor, "conformance", subject->shape, 2, rows, columns, bytes, dtype, TSR_REGIME_ARGMAX};
     if (dtype == TSR_DTYPE_F4) subject->shape[1] *= 2;
     subject->bytes = mem_alloc_aligned(bytes);
     if (!subject->bytes) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the bench");
@@ -145,8 +145,9 @@ static tsr_status compare_tile(const struct rig *rig, const struct subject *subj
     if (!exact || !memcmp(source, decoded + at, tile.bytes)) return TSR_OK;
     uint64_t byte = 0;
     while (source[byte] == decoded[at + byte]) byte++;
-    return tsr_fail(err, TSR_E_GATE, "tile %llu: byte %llu of %llu comes back as %#x, was %#x", (unsigned long long)index,
-                    (unsigned long long)byte, (unsigned long long)tile.bytes, decoded[at + byte], source[byte]);
+    return tsr_fail(err, TSR_E_GATE, "tile %llu: byte %llu of %llu comes back as %#x, was %#x",
+                    (unsigned long long)index, (unsigned long long)byte, (unsigned long long)tile.bytes,
+                    decoded[at + byte], source[byte]);
 }
 
 tsr_status rig_compare(const struct rig *rig, const struct subject *subject, const struct stored *stored,

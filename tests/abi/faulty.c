@@ -9,9 +9,26 @@
 #define FAULT 0
 #endif
 enum {
-    SOUND, READS_BEHIND, WRITES_BEHIND, WRITES_IN_FRONT, DECODE_WRITES_BEHIND, LEAKS, DIES_OF_MEMORY, KEEPS_QUIET_OF_MEMORY,
-    TRUSTS_HEADER, HANGS, UNINITIALISED, WRONG_VALUE, IGNORES_CAPACITY, ABORTS_ON_ONE, SHARED_STATE, WRITES_SOURCE,
-    LIES_OF_BOUND, STRANGE_STATUS, ODD_WORKERS, REFUSES_LATE
+    SOUND,
+    READS_BEHIND,
+    WRITES_BEHIND,
+    WRITES_IN_FRONT,
+    DECODE_WRITES_BEHIND,
+    LEAKS,
+    DIES_OF_MEMORY,
+    KEEPS_QUIET_OF_MEMORY,
+    TRUSTS_HEADER,
+    HANGS,
+    UNINITIALISED,
+    WRONG_VALUE,
+    IGNORES_CAPACITY,
+    ABORTS_ON_ONE,
+    SHARED_STATE,
+    WRITES_SOURCE,
+    LIES_OF_BOUND,
+    STRANGE_STATUS,
+    ODD_WORKERS,
+    REFUSES_LATE
 };
 
 struct codec {
@@ -47,8 +64,8 @@ static uint64_t encode_bound(void *self, const tsr_tile *tile) {
     return FAULT == LIES_OF_BOUND ? tile->bytes / 2 + 4 : tile->bytes + 4;
 }
 
-/* Payload: 0, two bytes, the byte that all are; or 1, the length without zeros at the end (2 bytes), a note, and so many
- * bytes. */
+/* Payload: 0, two bytes, the byte that all are; or 1, the length without zeros at the end (2 bytes), a note, and so
+ * many bytes. */
 static tsr_status encode(void *self, const tsr_tile *tile, const void *src, void *dst, uint64_t capacity,
                          uint64_t *written, tsr_error *err) {
     const struct codec *codec = self;
@@ -91,7 +108,8 @@ static tsr_status decode(void *self, const tsr_tile *tile, const void *src, uint
     }
     uint64_t length = from[1] | (uint64_t)from[2] << 8;
     while (FAULT == HANGS && length > tile->bytes) length |= 1;
-    if (FAULT != TRUSTS_HEADER && (length != size - 4 || length > tile->bytes)) return tsr_fail(err, TSR_E_CORRUPT, "length");
+    if (FAULT != TRUSTS_HEADER && (length != size - 4 || length > tile->bytes))
+        return tsr_fail(err, TSR_E_CORRUPT, "length");
     memcpy(to, from + 4, length);
     memset(to + length, 0, tile->bytes - length);
     if (FAULT == WRONG_VALUE && tile->bytes > 1) to[tile->bytes - 1] ^= 1;

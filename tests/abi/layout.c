@@ -5,7 +5,7 @@
 #include <tessera/ext/entropy.h>
 #include <tessera/plugin.h>
 
-#define LAST_MEMBER(type, member) \
+#define LAST_MEMBER(type, member)                                                                                      \
     _Static_assert(sizeof(type) == offsetof(type, member) + sizeof(((type *)0)->member), #type " has tail padding")
 
 LAST_MEMBER(tsr_error, message);

@@ -53,7 +53,8 @@ static tsr_status copy_encode(void *self, const tsr_tile *tile, const void *src,
     return TSR_OK;
 }
 
-static tsr_status copy_decode(void *self, const tsr_tile *tile, const void *src, uint64_t size, void *dst, tsr_error *err) {
+static tsr_status copy_decode(void *self, const tsr_tile *tile, const void *src, uint64_t size, void *dst,
+                              tsr_error *err) {
     (void)self;
     if (size != tile->bytes) return tsr_fail(err, TSR_E_CORRUPT, "wrong size");
     memcpy(dst, src, size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The coder with small codecs of its own: exact bytes come back for any shape and order, raw tiles where they must be, the
- * same bytes from any number of workers, and codecs that break the contract are named. */
+ * The coder with small codecs of its own: exact bytes come back for any shape and order, raw tiles where they must be,
+ * the same bytes from any number of workers, and codecs that break the contract are named. */
 #include "unit.h"
 
 #include <base/alloc.h>
@@ -90,14 +90,37 @@ static tsr_status step_decode(void *self, const tsr_tile *tile, const void *src,
     return TSR_OK;
 }
 
-static const tsr_codec RUN = {.struct_size = sizeof RUN, .id = "test.run", .name = "run", .description = "runs",
-    .bitstream_version = 2, .bitstream_oldest = 1, .flags = TSR_CODEC_EXACT, .dtypes = TSR_DTYPES_ALL,
-    .tile_weights = 1 << 12, .input = TSR_INPUT_SOURCE, .create = fake_create, .destroy = fake_destroy,
-    .encode_bound = bound_of_tile, .encode = run_encode, .decode = run_decode};
-static const tsr_codec STEP = {.struct_size = sizeof STEP, .id = "test.step", .name = "step", .description = "steps",
-    .bitstream_version = 1, .bitstream_oldest = 1, .flags = TSR_CODEC_RECONSTRUCT, .dtypes = TSR_DTYPES_FLOAT,
-    .tile_weights = 1 << 12, .input = TSR_INPUT_F32, .create = fake_create, .destroy = fake_destroy,
-    .prepare = step_prepare, .encode_bound = step_bound, .encode = step_encode, .decode = step_decode};
+static const tsr_codec RUN = {.struct_size = sizeof RUN,
+                              .id = "test.run",
+                              .name = "run",
+                              .description = "runs",
+                              .bitstream_version = 2,
+                              .bitstream_oldest = 1,
+                              .flags = TSR_CODEC_EXACT,
+                              .dtypes = TSR_DTYPES_ALL,
+                              .tile_weights = 1 << 12,
+                              .input = TSR_INPUT_SOURCE,
+                              .create = fake_create,
+                              .destroy = fake_destroy,
+                              .encode_bound = bound_of_tile,
+                              .encode = run_encode,
+                              .decode = run_decode};
+static const tsr_codec STEP = {.struct_size = sizeof STEP,
+                               .id = "test.step",
+                               .name = "step",
+                               .description = "steps",
+                               .bitstream_version = 1,
+                               .bitstream_oldest = 1,
+                               .flags = TSR_CODEC_RECONSTRUCT,
+                               .dtypes = TSR_DTYPES_FLOAT,
+                               .tile_weights = 1 << 12,
+                               .input = TSR_INPUT_F32,
+                               .create = fake_create,
+                               .destroy = fake_destroy,
+                               .prepare = step_prepare,
+                               .encode_bound = step_bound,
+                               .encode = step_encode,
+                               .decode = step_decode};
 
 /* ---- a tensor in memory, and what was stored of it ---- */
 
@@ -125,7 +148,8 @@ struct bench {
 static tsr_status read_bytes(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
     struct bench *bench = ctx;
     atomic_fetch_add(&bench->reads, 1);
-    if (offset > bench->tensor.bytes || size > bench->tensor.bytes - offset) return tsr_fail(err, TSR_E_INPUT, "outside");
+    if (offset > bench->tensor.bytes || size > bench->tensor.bytes - offset)
+        return tsr_fail(err, TSR_E_INPUT, "outside");
     memcpy(dst, bench->bytes + offset, size);
     return TSR_OK;
 }
@@ -158,8 +182,8 @@ static void bench_open(struct bench *bench, const tsr_codec *codec, int32_t dtyp
     uint32_t bits = dtype_bits(dtype);
     bench->shape[0] = rows;
     bench->shape[1] = columns;
-    bench->tensor = (tsr_tensor){sizeof bench->tensor, "t", bench->shape, 2, rows, columns, rows * columns * bits / 8,
-                                 dtype, TSR_REGIME_ARGMAX};
+    bench->tensor = (tsr_tensor){sizeof bench->tensor,      "t",   bench->shape,     2, rows, columns,
+                                 rows * columns * bits / 8, dtype, TSR_REGIME_ARGMAX};
     bench->bytes = mem_alloc_aligned(bench->tensor.bytes);
     bench->source = (struct coder_source){bench, read_bytes};
     bench->job = (struct coder_job){&bench->env, &bench->services.host, codec, NULL, NULL, &bench->tensor, false, bits};
@@ -327,7 +351,8 @@ static void tiles_with_nan_or_inf_are_raw(void) {
 
 /* Every value of the 8- and 16-bit floats, at every place of a word and of the tail. */
 static void finite_is_what_the_dtype_says(void) {
-    static const int32_t DTYPES[] = {TSR_DTYPE_F16, TSR_DTYPE_BF16, TSR_DTYPE_F8_E4M3, TSR_DTYPE_F8_E5M2, TSR_DTYPE_F8_E8M0};
+    static const int32_t DTYPES[] = {TSR_DTYPE_F16, TSR_DTYPE_BF16, TSR_DTYPE_F8_E4M3, TSR_DTYPE_F8_E5M2,
+                                     TSR_DTYPE_F8_E8M0};
     static const uint32_t MASKS[] = {0x7C00, 0x7F80, 0x7F, 0x7C, 0xFF};
     uint64_t wrong = 0;
     for (int d = 0; d < 5; d++) {
@@ -358,7 +383,8 @@ static void bytes_do_not_depend_on_workers(void) {
         fill_bf16(&bench[i]);
         CU_ASSERT_EQUAL(bench_encode(&bench[i], NULL, NULL), TSR_OK);
         CU_ASSERT_EQUAL(bench[i].stored.bytes.length, bench[0].stored.bytes.length);
-        CU_ASSERT_EQUAL(memcmp(bench[i].stored.bytes.text, bench[0].stored.bytes.text, bench[0].stored.bytes.length), 0);
+        CU_ASSERT_EQUAL(memcmp(bench[i].stored.bytes.text, bench[0].stored.bytes.text, bench[0].stored.bytes.length),
+                        0);
     }
     for (int i = 0; i < 3; i++) bench_close(&bench[i]);
 }

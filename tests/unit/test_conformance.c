@@ -17,15 +17,18 @@ static void compile(int fault) {
     char command[512];
     const char *cc = getenv("CC") ? getenv("CC") : "cc";
     snprintf(library, sizeof library, "%s/tessera-codec-faulty-%d.so", root, fault);
-    snprintf(command, sizeof command, "%s -w -std=c11 -O1 -fPIC -shared -fvisibility=hidden -Iframework/include -DFAULT=%d "
-             "tests/abi/faulty.c -o %s", cc, fault, library);
+    snprintf(command, sizeof command,
+             "%s -w -std=c11 -O1 -fPIC -shared -fvisibility=hidden -Iframework/include -DFAULT=%d "
+             "tests/abi/faulty.c -o %s",
+             cc, fault, library);
     CU_ASSERT_EQUAL_FATAL(system(command), 0);
 }
 
 /* How one property ends for the compiled codec. */
 static struct child_end attempt(const char *property, double seconds) {
     struct child_end end;
-    const char *const arguments[] = {"tessera", "plugin", "check-one", library, "org.example.faulty", property, "1", NULL};
+    const char *const arguments[] = {"tessera", "plugin", "check-one", library, "org.example.faulty",
+                                     property,  "1",      NULL};
     CU_ASSERT_EQUAL_FATAL(child_run(arguments, seconds, &end, NULL), TSR_OK);
     return end;
 }
@@ -86,7 +89,8 @@ static void planted_mistakes_are_found(void) {
         const struct mistake *mistake = &MISTAKES[i];
         compile(mistake->fault);
         struct child_end end = attempt(mistake->property, 60);
-        bool found = mistake->signal ? end.signal == mistake->signal : end.code == 3 && strstr(end.text, mistake->words);
+        bool found =
+            mistake->signal ? end.signal == mistake->signal : end.code == 3 && strstr(end.text, mistake->words);
         found = found || end.code == 1 || end.code == 66; /* a sanitizer saw it first */
         if (!found) printf("  fault %d: signal %d, code %d, %s\n", mistake->fault, end.signal, end.code, end.text);
         CU_ASSERT_TRUE(found);

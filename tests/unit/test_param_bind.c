@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parameters: what is accepted, what is refused with which words, and that stored text reads back as the same values. */
+ * Parameters: what is accepted, what is refused with which words, and that stored text reads back as the same values.
+ */
 #include "unit.h"
 
 #include <float.h>
@@ -139,9 +140,18 @@ static void gained_parameters_take_their_defaults(void) {
 
 static void damaged_stored_text_is_corrupt(void) {
     static const char *const DAMAGED[] = {
-        "bits=3 bits=3", "step=0.5 bits=3", "bits=3  step=0.5", "bits=3 ",      "bits=03",
-        "bits",          "bits=",           "bits=99",          "bits=3 what=1", "bits=3 step=0.50",
-        "bits=3 step=0.5 centroids=true level=max ladder=[1,2] more=1", "bits=3 step=0.5 centroids=true level=max ladder=[1, 2]",
+        "bits=3 bits=3",
+        "step=0.5 bits=3",
+        "bits=3  step=0.5",
+        "bits=3 ",
+        "bits=03",
+        "bits",
+        "bits=",
+        "bits=99",
+        "bits=3 what=1",
+        "bits=3 step=0.50",
+        "bits=3 step=0.5 centroids=true level=max ladder=[1,2] more=1",
+        "bits=3 step=0.5 centroids=true level=max ladder=[1, 2]",
     };
     for (unsigned i = 0; i < sizeof DAMAGED / sizeof *DAMAGED; i++) {
         struct arena arena = {0};

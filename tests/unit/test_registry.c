@@ -67,8 +67,9 @@ static void a_plugin_is_found_by_name_and_id(void) {
 static void a_plugin_of_an_older_minor_is_used(void) {
     struct registry *registry = NULL;
     const tsr_codec *codec = NULL;
-    compile("older", "copy", "-DVARIANT_CODEC_SIZE='offsetof(tsr_codec,get_extension)' "
-                             "-DVARIANT_PLUGIN_SIZE='offsetof(tsr_plugin,models)'");
+    compile("older", "copy",
+            "-DVARIANT_CODEC_SIZE='offsetof(tsr_codec,get_extension)' "
+            "-DVARIANT_PLUGIN_SIZE='offsetof(tsr_plugin,models)'");
     CU_ASSERT_EQUAL_FATAL(open_folders("older", NULL, &registry, NULL), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(registry_codec(registry, "copy", &codec, NULL, NULL), TSR_OK);
     CU_ASSERT_FALSE(TSR_HAS(codec, tsr_codec, get_extension));
@@ -150,7 +151,8 @@ static void truncated_and_foreign_files_are_refused(void) {
         snprintf(name, sizeof name, "tessera-codec-%llu.so", (unsigned long long)i);
         write_file("cut", name, bytes, size * i / 80); /* half the file is section tables, which nobody needs */
     }
-    write_file("cut", "tessera-codec-text.so", "hello, this is a text and no library. It is longer than an ELF header.", 70);
+    write_file("cut", "tessera-codec-text.so", "hello, this is a text and no library. It is longer than an ELF header.",
+               70);
     write_file("cut", "tessera-codec-empty.so", "", 0);
     write_file("cut", "other.so", "not looked at", 13);
     CU_ASSERT_EQUAL_FATAL(open_folders("cut", NULL, &registry, NULL), TSR_OK);

@@ -49,17 +49,17 @@ static void made_grids_are_valid(void) {
 
 static void other_grids_are_not_valid(void) {
     const struct tile_grid wrong[] = {
-        {100, 100, 0, 0, 0},                        /* no tiles for elements */
-        {0, 100, 1, 100, 0},                        /* empty, yet a tile size */
-        {0, 100, 0, 0, 1},                          /* empty, yet a tile */
-        {100, 100, 100, 100, 2},                    /* wrong count */
-        {100, 100, 101, 100, 1},                    /* tile taller than the matrix */
-        {100, 100, 10, 100, 10},                    /* below the smallest tile */
-        {100, 8192, 1, 4100, 200},                  /* pieces not a multiple of 64 */
-        {100, 8192, 2, 4096, 100},                  /* pieces of several rows */
+        {100, 100, 0, 0, 0},                             /* no tiles for elements */
+        {0, 100, 1, 100, 0},                             /* empty, yet a tile size */
+        {0, 100, 0, 0, 1},                               /* empty, yet a tile */
+        {100, 100, 100, 100, 2},                         /* wrong count */
+        {100, 100, 101, 100, 1},                         /* tile taller than the matrix */
+        {100, 100, 10, 100, 10},                         /* below the smallest tile */
+        {100, 8192, 1, 4100, 200},                       /* pieces not a multiple of 64 */
+        {100, 8192, 2, 4096, 100},                       /* pieces of several rows */
         {1, UINT64_C(1) << 23, 1, UINT64_C(1) << 23, 1}, /* above the largest tile */
-        {UINT64_MAX, UINT64_MAX, 1, 4096, 1},       /* overflow */
-        {UINT64_C(1) << 40, 1, UINT64_MAX, 2, 1},   /* overflow in a tile */
+        {UINT64_MAX, UINT64_MAX, 1, 4096, 1},            /* overflow */
+        {UINT64_C(1) << 40, 1, UINT64_MAX, 2, 1},        /* overflow in a tile */
     };
     for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) CU_ASSERT_FALSE(tile_grid_valid(&wrong[i]));
 }
