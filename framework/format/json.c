@@ -45,5 +45,9 @@ char *json_to_text(const json_t *value, int indented) {
     /* 15 digits print every decimal number of up to 15 digits as it was written: 0.1, not 0.10000000000000001. */
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (indented ? JSON_INDENT(2) : JSON_COMPACT);
     pthread_once(&allocator_once, use_our_allocator);
-    return json_dumps(value, flags);
+    memory_was_short = false;
+    char *text = json_dumps(value, flags);
+    if (!memory_was_short) return text;
+    mem_free(text);
+    return NULL;
 }

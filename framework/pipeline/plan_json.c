@@ -87,6 +87,7 @@ tsr_status plan_config(const char *name, const struct registry *registry, const 
                        struct arena *arena, struct config *config, tsr_error *err) {
     if (!name) return config_default(registry, arena, config, err);
     const char *path = config_locate(name, paths->config_folders, paths->config_folder_count, arena);
+    if (!path && fs_kind_of(name) == FS_FILE) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
     if (!path) return tsr_fail(err, TSR_E_CONFIG, "%s: no such config file or profile", name);
     return config_load(path, registry, arena, config, err);
 }
