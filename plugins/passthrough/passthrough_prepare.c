@@ -10,6 +10,7 @@
 #define BLOCK_WEIGHTS (UINT64_C(1) << 15)
 #define SAMPLE_EVERY 8                  /* level fast reads one block of so many ... */
 #define SAMPLE_FROM (BLOCK_WEIGHTS * 8) /* ... of tensors at least this large */
+#define SAMPLE_BELOW 40                 /* symbols below the smallest seen one that stay codable */
 #define TILE_WEIGHTS_USUAL (UINT64_C(1) << 18)
 #define UNEVEN_FROM 4096 /* bytes of a block that tell whether they are worth a look tile by tile */
 #define FOLDS 4          /* heads with 0..3 of the low symbol bits moved to the raw bits are compared */
@@ -117,7 +118,7 @@ static void fill_sample(uint32_t *counts, uint32_t alphabet) {
         for (first = 1; first < last && counts[first] == 0;) first++;
     }
     while (last > first && counts[last] == 0) last--;
-    first = first > 16 ? first - 16 : 0;
+    first = first > SAMPLE_BELOW ? first - SAMPLE_BELOW : 0;
     last = last + 8 < alphabet ? last + 8 : alphabet - 1;
     for (uint32_t s = 0; s < alphabet; s++) {
         if (counts[s] == 0 && (s == 0 || (s >= first && s <= last))) counts[s] = 1;
@@ -133,8 +134,7 @@ double passthrough_total_cost(const struct passthrough_encoder *encoder, const t
 
 static uint32_t probability_bits(const struct passthrough_encoder *encoder, const struct passthrough_field *field) {
     if (field->bytes == 1) return 12;
-    if (field->symbol_bits > 10 || encoder->level == LEVEL_MAX) return 14;
-    return encoder->level == LEVEL_FAST ? 12 : 13;
+    return field->symbol_bits > 10 || encoder->level == LEVEL_MAX ? 14 : 13;
 }
 
 /* Makes the field's model, for heads the best of some splits, and leaves `counts` as it needs them. Returns bits. */
