@@ -38,7 +38,7 @@ class Model:
 
     def __init__(self, reader):
         self.bits, self.alphabet, self.contexts = reader.numbers("BHB")
-        require(8 <= self.bits <= 14 and 1 <= self.alphabet <= 4096 and self.contexts >= 1, "model of impossible shape")
+        require(8 <= self.bits <= 14 and 1 <= self.alphabet <= 4096 and 1 <= self.contexts <= 64, "model of impossible shape")
         bits = LazyBits(bytes(reader.data[reader.at:]))
         self.freq = np.array([self.read_context(bits) for _ in range(self.contexts)], np.uint32)
         reader.take((bits.at + 7) // 8)
