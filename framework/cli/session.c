@@ -124,6 +124,10 @@ tsr_status session_open(struct session *session, tsr_error *err) {
         status = data_folders(session, "configs", NULL, &session->paths.config_folders,
                               &session->paths.config_folder_count, err);
     }
+    if (!status) {
+        status = data_folders(session, "families", NULL, &session->paths.family_folders,
+                              &session->paths.family_folder_count, err);
+    }
     return status;
 }
 

@@ -17,6 +17,8 @@ struct job_paths {
     uint64_t role_folder_count;
     const char *const *config_folders;
     uint64_t config_folder_count;
+    const char *const *family_folders; /* descriptions of model families */
+    uint64_t family_folder_count;
 };
 
 struct job_compress_options {
