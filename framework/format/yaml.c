@@ -135,7 +135,7 @@ static tsr_status check_unique(const struct builder *builder, const struct yaml_
 static tsr_status close_frame(struct builder *builder, struct yaml_node *root, tsr_error *err) {
     struct frame *frame = open_frame(builder);
     struct yaml_node node = frame->node;
-    /* Nothing was ever pending where the whole document is one empty map. */
+    /* Nothing was ever pending where the first thing to end is an empty list or map. */
     const struct yaml_node *pending = builder->pending ? builder->pending + frame->first : NULL;
     uint64_t pending_count = builder->pending_count - frame->first;
     uint64_t stride = node.kind == YAML_MAP ? 2 : 1;
