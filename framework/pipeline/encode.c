@@ -16,6 +16,7 @@
 #include <format/container_write.h>
 #include <inttypes.h>
 #include <plugin/coder.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tessera/version.h>
 
@@ -79,6 +80,33 @@ static tsr_status name_parts(const struct plan *plan, const struct work *work, s
     return TSR_OK;
 }
 
+static int compare_keys(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Removes files that are no part of this plan, so that a changed config does not leave its old parts on the disk. */
+static tsr_status prune(const struct plan *plan, const struct work *work, const struct parts *parts, tsr_error *err) {
+    struct fs_list list = {0};
+    const char **wanted = mem_alloc_array(plan->count, sizeof *wanted);
+    uint64_t count = 0;
+    tsr_status st =
+        wanted ? fs_list(work->parts, false, &list, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->parts);
+    for (uint64_t i = 0; st == TSR_OK && i < plan->count; i++) {
+        if (parts->items[i].path) wanted[count++] = fs_base_name(parts->items[i].path);
+    }
+    if (count) qsort(wanted, (size_t)count, sizeof *wanted, compare_keys);
+    for (uint64_t i = 0; st == TSR_OK && i < list.count; i++) {
+        const char *name = list.names[i];
+        if (count && bsearch(&name, wanted, (size_t)count, sizeof *wanted, compare_keys)) continue;
+        char *path = fs_join(work->parts, name);
+        st = path ? fs_remove_tree(path, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->parts);
+        mem_free(path);
+    }
+    fs_list_clear(&list);
+    mem_free(wanted);
+    return st;
+}
+
 tsr_status parts_open(const struct plan *plan, const struct work *work, const struct journal *journal,
                       const struct env *env, struct parts *parts, tsr_error *err) {
     struct taking taking = {journal, parts};
@@ -92,7 +120,7 @@ tsr_status parts_open(const struct plan *plan, const struct work *work, const st
                         "--restart throws it away",
                         work->folder);
     }
-    return TSR_OK;
+    return prune(plan, work, parts, err);
 }
 
 void parts_close(struct parts *parts) {

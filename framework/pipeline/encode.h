@@ -24,8 +24,8 @@ struct parts {
     uint64_t reused;    /* taken over from an unfinished run */
 };
 
-/* Names the parts and takes over what the journal and the disk agree about. TSR_E_CONFIG when the work folder holds
- * parts of which this plan needs none. Zero-initialise; parts_close in any case. */
+/* Names the parts, takes over what the journal and the disk agree about, removes other part files. TSR_E_CONFIG when
+ * the work folder holds parts of which this plan needs none. Zero-initialise; parts_close in any case. */
 tsr_status parts_open(const struct plan *plan, const struct work *work, const struct journal *journal,
                       const struct env *env, struct parts *parts, tsr_error *err);
 void parts_close(struct parts *parts);

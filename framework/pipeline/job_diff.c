@@ -185,7 +185,7 @@ static tsr_status make_result(struct diffing *d, const char *a, const char *b, j
         identical += pair->status == DIFF_IDENTICAL;
         differing += pair->status == DIFF_DIFFERS || pair->status == DIFF_INCOMPARABLE;
         missing += pair->status == DIFF_ONLY_A || pair->status == DIFF_ONLY_B;
-        if (pair->measured) compare_join(&sum, &pair->metric);
+        if (pair->measured && pair->status == DIFF_DIFFERS) compare_join(&sum, &pair->metric);
     }
     members_text(&whole, "a", a);
     members_text(&whole, "b", b);

@@ -88,7 +88,7 @@ static inline void world_begin(struct world *world, uint64_t workers) {
     CU_ASSERT_EQUAL_FATAL(registry_add(world->registry, &tsr_plugin_passthrough, &err), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(registry_add(world->registry, &tsr_plugin_scalar, &err), TSR_OK);
     world->role_folders[0] = in_world(world, "roles");
-    world->paths = (struct job_paths){world->role_folders, 1, NULL, 0};
+    world->paths = (struct job_paths){.role_folders = world->role_folders, .role_folder_count = 1};
     write_text(in_world(world, "roles/tiny.yaml"), WORLD_ROLES, sizeof WORLD_ROLES - 1);
     write_text(in_world(world, "roles/generic.yaml"), GENERIC_ROLES, sizeof GENERIC_ROLES - 1);
 }
