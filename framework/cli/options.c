@@ -6,6 +6,7 @@
 
 #include <base/checked.h>
 #include <base/str.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct option OPTIONS[OPT_COUNT] = {
@@ -16,6 +17,21 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_RESTART] = {"restart", 0, NULL, "throw an unfinished run away instead of resuming it"},
     [OPT_MAX_SHARD_SIZE] = {"max-shard-size", 0, "SIZE",
                             "split the output into files of at most SIZE (default: split as the source)"},
+    [OPT_PROMPT] = {"prompt", 'p', "TEXT", "text to answer or to continue"},
+    [OPT_CHAT] = {"chat", 0, NULL, "a conversation: each line of standard input is answered; /reset, /quit"},
+    [OPT_SYSTEM] = {"system", 0, "TEXT", "system message in front of the conversation"},
+    [OPT_RAW] = {"raw", 0, NULL, "the prompt as it stands, without the model's chat template"},
+    [OPT_MAX_TOKENS] = {"max-tokens", 0, "N", "longest answer (default 256)"},
+    [OPT_STOP] = {"stop", 0, "TEXT", "end the answer in front of TEXT; may be repeated"},
+    [OPT_TEMPERATURE] = {"temperature", 0, "T", "choose at random, the flatter the larger T is (default 0: greedy)"},
+    [OPT_TOP_K] = {"top-k", 0, "K", "choose among the K most probable tokens"},
+    [OPT_TOP_P] = {"top-p", 0, "P", "choose among the fewest tokens whose probabilities reach P"},
+    [OPT_MIN_P] = {"min-p", 0, "P", "choose among tokens of at least P times the best one's probability"},
+    [OPT_REPETITION_PENALTY] = {"repetition-penalty", 0, "R", "make tokens that were seen less probable (1.1 or so)"},
+    [OPT_SEED] = {"seed", 0, "N", "of the random choices (default 0): the same seed gives the same text"},
+    [OPT_TEXT] = {"text", 0, "FILE", "text in UTF-8 that the model reads"},
+    [OPT_WINDOW] = {"window", 0, "N", "tokens that are read in one piece (default 512, at most the context)"},
+    [OPT_FULL_MAX] = {"full-max", 0, "N", "widest input whose whole matrix is kept (default 4096); wider: its diagonal"},
     [OPT_JOBS] = {"jobs", 'j', "N", "worker threads (default: one a processor); results do not depend on it"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", "cap on working memory, such as 256M or 1Gi"},
     [OPT_PLUGIN_PATH] = {"plugin-path", 0, "PATH", "folder of plugins that is searched first"},
@@ -63,9 +79,15 @@ static tsr_status unknown_option(const struct command *command, const char *name
     return tsr_fail(err, TSR_E_CONFIG, "%s: unknown option \"--%s\"", command->name, typed);
 }
 
-static void take(struct arguments *arguments, enum option_id id, const char *value) {
+static tsr_status take(struct arguments *arguments, enum option_id id, const char *value, tsr_error *err) {
     arguments->values[id] = value;
     arguments->given[id]++;
+    if (id != OPT_STOP) return TSR_OK;
+    if (arguments->repeat_count == REPEATS_MAX) {
+        return tsr_fail(err, TSR_E_CONFIG, "--%s: is given more than %d times", OPTIONS[id].name, REPEATS_MAX);
+    }
+    arguments->repeats[arguments->repeat_count++] = value;
+    return TSR_OK;
 }
 
 /* `**word` is "--name" or "--name=value"; moves *word when the value is the next one. */
@@ -85,8 +107,7 @@ static tsr_status parse_long(struct arguments *arguments, char *const **word, ts
         value = *++*word;
         if (!value) return tsr_fail(err, TSR_E_CONFIG, "--%s needs %s", OPTIONS[id].name, OPTIONS[id].argument);
     }
-    take(arguments, id, value);
-    return TSR_OK;
+    return take(arguments, id, value, err);
 }
 
 /* `**word` is "-q", "-qv", "-j4"; a value may be the next word. */
@@ -98,13 +119,13 @@ static tsr_status parse_letters(struct arguments *arguments, char *const **word,
             return tsr_fail(err, TSR_E_CONFIG, "%s: unknown option \"-%c\"", arguments->command->name, *letter);
         }
         if (!OPTIONS[id].argument) {
-            take(arguments, id, NULL);
+            tsr_status status = take(arguments, id, NULL, err);
+            if (status) return status;
             continue;
         }
         const char *value = letter[1] ? letter + 1 : *++*word;
         if (!value) return tsr_fail(err, TSR_E_CONFIG, "-%c needs %s", *letter, OPTIONS[id].argument);
-        take(arguments, id, value);
-        break;
+        return take(arguments, id, value, err);
     }
     return TSR_OK;
 }
@@ -162,6 +183,21 @@ tsr_status arguments_count(const char *text, const char *what, uint64_t maximum,
     if (parse_digits(&at, count) && !*at && *count >= 1 && *count <= maximum) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from 1 to %llu", what, text,
                     (unsigned long long)maximum);
+}
+
+tsr_status arguments_number(const char *text, const char *what, uint64_t maximum, uint64_t *number, tsr_error *err) {
+    const char *at = text;
+    if (parse_digits(&at, number) && !*at && *number <= maximum) return TSR_OK;
+    return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from 0 to %llu", what, text,
+                    (unsigned long long)maximum);
+}
+
+tsr_status arguments_real(const char *text, const char *what, double minimum, double maximum, double *real,
+                          tsr_error *err) {
+    char *end = NULL;
+    *real = strtod(text, &end);
+    if (*text && !*end && *real >= minimum && *real <= maximum) return TSR_OK;
+    return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from %g to %g", what, text, minimum, maximum);
 }
 
 tsr_status arguments_size(const char *text, const char *what, uint64_t *bytes, tsr_error *err) {

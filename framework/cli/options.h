@@ -16,6 +16,21 @@ enum option_id {
     OPT_FORCE,
     OPT_RESTART,
     OPT_MAX_SHARD_SIZE,
+    OPT_PROMPT,
+    OPT_CHAT,
+    OPT_SYSTEM,
+    OPT_RAW,
+    OPT_MAX_TOKENS,
+    OPT_STOP,
+    OPT_TEMPERATURE,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_MIN_P,
+    OPT_REPETITION_PENALTY,
+    OPT_SEED,
+    OPT_TEXT,
+    OPT_WINDOW,
+    OPT_FULL_MAX,
     OPT_JOBS,
     OPT_MEMORY,
     OPT_PLUGIN_PATH,
@@ -38,7 +53,8 @@ struct option {
 
 extern const struct option OPTIONS[OPT_COUNT];
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 24
+#define REPEATS_MAX 32
 #define OPERANDS_MAX 5
 #define EXAMPLES_MAX 4
 
@@ -70,6 +86,8 @@ struct arguments {
     const struct command *command;
     const char *values[OPT_COUNT]; /* last one given, or NULL */
     uint32_t given[OPT_COUNT];     /* how often */
+    const char *repeats[REPEATS_MAX]; /* all values of --stop, in order */
+    uint64_t repeat_count;
     const char *operands[OPERANDS_MAX];
     uint64_t operand_count;
 };
@@ -80,5 +98,9 @@ tsr_status arguments_parse(const struct command *command, char *const *words, st
 /* "256M", "64Ki"; `what` names it in messages. */
 tsr_status arguments_size(const char *text, const char *what, uint64_t *bytes, tsr_error *err);
 tsr_status arguments_count(const char *text, const char *what, uint64_t maximum, uint64_t *count, tsr_error *err);
+/* From 0. */
+tsr_status arguments_number(const char *text, const char *what, uint64_t maximum, uint64_t *number, tsr_error *err);
+tsr_status arguments_real(const char *text, const char *what, double minimum, double maximum, double *real,
+                          tsr_error *err);
 
 #endif

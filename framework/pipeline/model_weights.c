@@ -218,3 +218,7 @@ void model_weights_destroy(struct model_weights *weights) {
 const tsr_weights *model_weights_table(const struct model_weights *weights) {
     return &weights->table;
 }
+
+uint64_t model_weights_peak(const struct model_weights *weights) {
+    return tensor_cache_peak(weights->cache);
+}

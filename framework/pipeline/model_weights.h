@@ -16,5 +16,7 @@ tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, co
                                 struct model_weights **weights, tsr_error *err);
 void model_weights_destroy(struct model_weights *weights);
 const tsr_weights *model_weights_table(const struct model_weights *weights);
+/* Largest number of bytes that were decoded at one time. */
+uint64_t model_weights_peak(const struct model_weights *weights);
 
 #endif
