@@ -9,12 +9,13 @@ CC ?= gcc
 
 comma := ,
 VERSION := $(shell sed -n 's/.*TSR_VERSION "\(.*\)"/\1/p' framework/include/tessera/version.h)
-LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8 openblas
+LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8 libutf8proc openblas
 PACKAGE_yaml-0.1 := libyaml-dev
 PACKAGE_jansson := libjansson-dev
 PACKAGE_libxxhash := libxxhash-dev
 PACKAGE_libzstd := libzstd-dev
 PACKAGE_libpcre2-8 := libpcre2-dev
+PACKAGE_libutf8proc := libutf8proc-dev
 PACKAGE_openblas := libopenblas-dev
 
 # Targets that build nothing themselves, or install what is missing first.
