@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading tokenizer.json: the model with its vocabulary and merges, added tokens, the template around a text. Every
+ * member that changes results is either understood or refused. */
+#include "tokenizer_parts.h"
+
+#include <base/alloc.h>
+#include <base/fs.h>
+
+#include "json.h"
+
+#define FILE_BYTES_MAX (512u << 20)
+#define SPARSE_ROOM 65536u /* ids a small vocabulary may leave unused */
+#define MERGES_MAX (1u << 26)
+
+/* ---- members ---- */
+
+tsr_status load_fail(const struct loader *loader, tsr_status status, const char *where, const char *format, ...) {
+    char reason[160];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    return tsr_fail(loader->err, status, "%s: %s: %s%s", loader->subject, where, reason,
+                    status == TSR_E_UNSUPPORTED ? " is not supported" : "");
+}
+
+tsr_status load_no_memory(const struct loader *loader) {
+    return tsr_fail(loader->err, TSR_E_NOMEM, "%s: out of memory", loader->subject);
+}
+
+tsr_status load_bool(const struct loader *loader, const json_t *object, const char *where, const char *name,
+                     bool *value) {
+    const json_t *member = json_object_get(object, name);
+    if (!member || json_is_null(member)) return TSR_OK;
+    if (!json_is_boolean(member)) return load_fail(loader, TSR_E_INPUT, where, "%s: expected true or false", name);
+    *value = json_is_true(member);
+    return TSR_OK;
+}
+
+tsr_status load_text(const struct loader *loader, const json_t *object, const char *where, const char *name,
+                     bool required, struct piece_text *text) {
+    const json_t *member = json_object_get(object, name);
+    if (!member || json_is_null(member)) {
+        return required ? load_fail(loader, TSR_E_INPUT, where, "%s is missing", name) : TSR_OK;
+    }
+    if (!json_is_string(member)) return load_fail(loader, TSR_E_INPUT, where, "%s: expected a text", name);
+    text->length = json_string_length(member);
+    text->text = arena_dup(&loader->tokenizer->arena, json_string_value(member), text->length);
+    return text->text ? TSR_OK : load_no_memory(loader);
+}
+
+tsr_status load_count(const struct loader *loader, const json_t *object, const char *where, const char *name,
+                      uint64_t *value) {
+    const json_t *member = json_object_get(object, name);
+    if (!json_is_integer(member) || json_integer_value(member) < 0) {
+        return load_fail(loader, TSR_E_INPUT, where, "%s: expected a whole number", name);
+    }
+    *value = (uint64_t)json_integer_value(member);
+    return TSR_OK;
+}
+
+/* ---- vocabulary ---- */
+
+static tsr_status highest_id(const struct loader *loader, const json_t *vocabulary, const char *where, uint64_t *size) {
+    const char *text;
+    json_t *value;
+    uint64_t limit = 16 * (uint64_t)json_object_size(vocabulary) + SPARSE_ROOM;
+    *size = 0;
+    json_object_foreach((json_t *)(uintptr_t)vocabulary, text, value) {
+        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < 0 || (uint64_t)id >= limit) {
+            return load_fail(loader, TSR_E_INPUT, where, "token \"%.40s\": expected an id below %llu", text,
+                             (unsigned long long)limit);
+        }
+        if ((uint64_t)id + 1 > *size) *size = (uint64_t)id + 1;
+    }
+    return *size < NO_TOKEN ? TSR_OK : load_fail(loader, TSR_E_LIMIT, where, "too many tokens");
+}
+
+static tsr_status add_model_token(const struct loader *loader, const char *text, size_t length, uint32_t id,
+                                  const char *where) {
+    struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
+    struct token *token = &vocabulary->tokens[id];
+    if (token->text) {
+        return load_fail(loader, TSR_E_INPUT, where, "tokens \"%.30s\" and \"%.30s\" have the same id %u", token->text,
+                         text, (unsigned)id);
+    }
+    char *copy = arena_dup(&loader->tokenizer->arena, text, length);
+    if (!copy) return load_no_memory(loader);
+    *token = (struct token){copy, (uint32_t)length, TOKEN_OF_MODEL};
+    vocabulary_insert(vocabulary, id);
+    vocabulary->model_count++;
+    return TSR_OK;
+}
+
+tsr_status load_vocabulary(const struct loader *loader, const json_t *object, const char *where) {
+    struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
+    const char *text;
+    json_t *value;
+    uint64_t size;
+    if (!json_is_object(object)) return load_fail(loader, TSR_E_INPUT, where, "expected an object of tokens and ids");
+    tsr_status st = highest_id(loader, object, where, &size);
+    if (st != TSR_OK) return st;
+    if (!vocabulary_reserve(vocabulary, (uint32_t)size) || !vocabulary_index(vocabulary, json_object_size(object))) {
+        return load_no_memory(loader);
+    }
+    json_object_foreach((json_t *)(uintptr_t)object, text, value) {
+        st = add_model_token(loader, text, strlen(text), (uint32_t)json_integer_value(value), where);
+        if (st != TSR_OK) break;
+    }
+    return st;
+}
+
+/* ---- merges ---- */
+
+/* U+2581 may only begin what a merge adds when what stands before ends in it too. */
+static bool merge_keeps_cuts(struct piece_text left, struct piece_text right) {
+    static const char MARK[] = "\xE2\x96\x81";
+    bool begins = right.length >= 3 && !memcmp(right.text, MARK, 3);
+    bool ends = left.length >= 3 && !memcmp(left.text + left.length - 3, MARK, 3);
+    return !begins || ends;
+}
+
+tsr_status load_merge(const struct loader *loader, struct piece_text left, struct piece_text right, uint64_t index,
+                      const char *where) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    uint32_t left_id = vocabulary_find(&tokenizer->vocabulary, left.text, left.length);
+    uint32_t right_id = vocabulary_find(&tokenizer->vocabulary, right.text, right.length);
+    size_t cut = tokenizer->prefix.length;
+    struct str both = {0};
+    if (right.length < cut)
+        return load_fail(loader, TSR_E_INPUT, where, "merge %llu: right side without the prefix",
+                         (unsigned long long)index);
+    str_add(&both, left.text, left.length);
+    str_add(&both, right.text + cut, right.length - cut);
+    uint32_t id =
+        both.failed ? NO_TOKEN : vocabulary_find(&tokenizer->vocabulary, both.length ? both.text : "", both.length);
+    bool failed = both.failed;
+    str_clear(&both);
+    if (failed) return load_no_memory(loader);
+    if (left_id == NO_TOKEN || right_id == NO_TOKEN || id == NO_TOKEN) {
+        return load_fail(loader, TSR_E_INPUT, where,
+                         "merge %llu: \"%.30s\" and \"%.30s\" or what they become is not in the vocabulary",
+                         (unsigned long long)index, left.text, right.text);
+    }
+    merges_insert(&tokenizer->merges, (struct merge){(uint64_t)left_id << 32 | right_id, (uint32_t)index, id});
+    if (!merge_keeps_cuts(left, right)) tokenizer->cut_at_metaspace = false;
+    return TSR_OK;
+}
+
+static struct piece_text text_of(const json_t *value) {
+    return (struct piece_text){json_string_value(value), json_string_length(value)};
+}
+
+/* "a b", or ["a", "b"]. */
+static tsr_status load_merge_item(const struct loader *loader, const json_t *item, uint64_t index) {
+    if (json_is_array(item) && json_array_size(item) == 2 && json_is_string(json_array_get(item, 0)) &&
+        json_is_string(json_array_get(item, 1))) {
+        return load_merge(loader, text_of(json_array_get(item, 0)), text_of(json_array_get(item, 1)), index,
+                          "model.merges");
+    }
+    const char *space = json_is_string(item) ? strchr(json_string_value(item), ' ') : NULL;
+    if (!space || strchr(space + 1, ' ')) {
+        return load_fail(loader, TSR_E_INPUT, "model.merges", "merge %llu: expected \"a b\" or [\"a\", \"b\"]",
+                         (unsigned long long)index);
+    }
+    struct piece_text whole = text_of(item), left = {whole.text, (size_t)(space - whole.text)};
+    struct piece_text right = {space + 1, whole.length - left.length - 1};
+    return load_merge(loader, left, right, index, "model.merges");
+}
+
+static tsr_status load_merges(const struct loader *loader, const json_t *list) {
+    tsr_status st = TSR_OK;
+    uint64_t rank = 0;
+    size_t i;
+    json_t *item;
+    if (!json_is_array(list)) return load_fail(loader, TSR_E_INPUT, "model.merges", "expected a list");
+    if (json_array_size(list) > MERGES_MAX) return load_fail(loader, TSR_E_LIMIT, "model.merges", "too many merges");
+    if (!merges_reserve(&loader->tokenizer->merges, json_array_size(list))) return load_no_memory(loader);
+    json_array_foreach(list, i, item) {
+        if (json_is_string(item) && text_starts_with(json_string_value(item), "#version")) continue;
+        st = load_merge_item(loader, item, rank++);
+        if (st != TSR_OK) break;
+    }
+    return st;
+}
+
+/* ---- the model ---- */
+
+static tsr_status load_unknown(const struct loader *loader, const json_t *model) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    struct piece_text unknown = {0};
+    tsr_status st = load_text(loader, model, "model", "unk_token", false, &unknown);
+    if (st != TSR_OK || !unknown.text) return st;
+    tokenizer->unknown = vocabulary_find(&tokenizer->vocabulary, unknown.text, unknown.length);
+    tokenizer->unknown_is_missing = tokenizer->unknown == NO_TOKEN;
+    return TSR_OK;
+}
+
+static tsr_status load_model_options(const struct loader *loader, const json_t *model) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    const struct {
+        const char *name;
+        bool *value;
+    } options[] = {{"fuse_unk", &tokenizer->fuse_unknown},
+                   {"byte_fallback", &tokenizer->byte_fallback},
+                   {"ignore_merges", &tokenizer->ignore_merges}};
+    tsr_status st = TSR_OK;
+    for (unsigned i = 0; i < 3 && st == TSR_OK; i++)
+        st = load_bool(loader, model, "model", options[i].name, options[i].value);
+    if (st == TSR_OK) st = load_text(loader, model, "model", "continuing_subword_prefix", false, &tokenizer->prefix);
+    return st == TSR_OK ? load_text(loader, model, "model", "end_of_word_suffix", false, &tokenizer->suffix) : st;
+}
+
+tsr_status load_model(const struct loader *loader, const json_t *model) {
+    const char *type = json_string_value(json_object_get(model, "type"));
+    if (!json_is_object(model)) return load_fail(loader, TSR_E_INPUT, "model", "expected an object");
+    /* Old files have no type; a vocabulary that is an object and merges are BPE's alone. */
+    if (type && strcmp(type, "BPE") != 0) return load_fail(loader, TSR_E_UNSUPPORTED, "model", "type \"%.60s\"", type);
+    loader->tokenizer->cut_at_metaspace = true;
+    tsr_status st = load_model_options(loader, model);
+    if (st == TSR_OK) st = load_vocabulary(loader, json_object_get(model, "vocab"), "model.vocab");
+    if (st == TSR_OK) st = load_unknown(loader, model);
+    return st == TSR_OK ? load_merges(loader, json_object_get(model, "merges")) : st;
+}
+
+/* ---- added tokens ---- */
+
+static tsr_status reserve_added(const struct loader *loader, const json_t *list) {
+    struct added *added = &loader->tokenizer->added;
+    uint64_t count = added->count + (uint64_t)json_array_size(list);
+    struct added_token *grown = mem_resize(added->tokens, count, sizeof *grown);
+    if (!grown) return load_no_memory(loader);
+    added->tokens = grown;
+    return TSR_OK;
+}
+
+static bool find_added(const struct tokenizer *tokenizer, struct piece_text content, uint32_t *id) {
+    for (uint32_t i = 0; i < tokenizer->added.count; i++) {
+        const struct added_token *token = &tokenizer->added.tokens[i];
+        if (token->content.length != content.length || memcmp(token->content.text, content.text, content.length) != 0)
+            continue;
+        *id = token->id;
+        return true;
+    }
+    return false;
+}
+
+/* A token keeps the id it has; a new one goes behind all others, which must be the id the file states. */
+static tsr_status place_added(const struct loader *loader, struct piece_text content, uint64_t stated,
+                              const char *where, uint32_t *id) {
+    struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
+    *id = vocabulary_find(vocabulary, content.text, content.length);
+    if (*id == NO_TOKEN && !find_added(loader->tokenizer, content, id)) *id = NO_TOKEN;
+    bool is_new = *id == NO_TOKEN;
+    if (is_new) *id = (uint32_t)stated;
+    if (*id != stated) {
+        return load_fail(loader, TSR_E_INPUT, where, "\"%.40s\" has id %llu here and %u in the vocabulary",
+                         content.text, (unsigned long long)stated, (unsigned)*id);
+    }
+    if (!is_new) return TSR_OK;
+    if (stated < vocabulary->size && vocabulary->tokens[stated].text) {
+        return load_fail(loader, TSR_E_INPUT, where, "\"%.40s\" has the id %llu of \"%.40s\"", content.text,
+                         (unsigned long long)stated, vocabulary->tokens[stated].text);
+    }
+    if (!vocabulary_reserve(vocabulary, *id + 1)) return load_no_memory(loader);
+    vocabulary->tokens[*id].text = content.text;
+    vocabulary->tokens[*id].length = (uint32_t)content.length;
+    return TSR_OK;
+}
+
+static tsr_status load_added_flags(const struct loader *loader, const json_t *item, const char *where,
+                                   struct added_token *token) {
+    const struct {
+        const char *name;
+        bool *value;
+    } flags[] = {{"special", &token->special},
+                 {"single_word", &token->single_word},
+                 {"lstrip", &token->left_strip},
+                 {"rstrip", &token->right_strip}};
+    tsr_status st = TSR_OK;
+    for (unsigned i = 0; i < 4 && st == TSR_OK; i++) st = load_bool(loader, item, where, flags[i].name, flags[i].value);
+    token->normalised = !token->special;
+    return st == TSR_OK ? load_bool(loader, item, where, "normalized", &token->normalised) : st;
+}
+
+tsr_status load_added_token(const struct loader *loader, const json_t *item, const char *where, uint64_t id) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    struct added_token token = {0};
+    if (!json_is_object(item)) return load_fail(loader, TSR_E_INPUT, where, "expected an object");
+    tsr_status st = load_added_flags(loader, item, where, &token);
+    if (st == TSR_OK) st = load_text(loader, item, where, "content", true, &token.content);
+    if (st != TSR_OK || !token.content.length) return st;
+    if (id >= 16 * ((uint64_t)tokenizer->vocabulary.size + tokenizer->added.count) + SPARSE_ROOM) {
+        return load_fail(loader, TSR_E_INPUT, where, "id %llu is far outside of the vocabulary",
+                         (unsigned long long)id);
+    }
+    st = place_added(loader, token.content, id, where, &token.id);
+    if (st != TSR_OK) return st;
+    tokenizer->vocabulary.tokens[token.id].flags |= TOKEN_ADDED | (token.special ? TOKEN_SPECIAL : 0);
+    tokenizer->added.tokens[tokenizer->added.count++] = token;
+    return TSR_OK;
+}
+
+tsr_status load_added(const struct loader *loader, const json_t *list) {
+    tsr_status st = TSR_OK;
+    char where[48];
+    uint64_t id = 0;
+    size_t i;
+    json_t *item;
+    if (!list || json_is_null(list)) return TSR_OK;
+    if (!json_is_array(list)) return load_fail(loader, TSR_E_INPUT, "added_tokens", "expected a list");
+    st = reserve_added(loader, list);
+    json_array_foreach(list, i, item) {
+        if (st != TSR_OK) break;
+        (void)snprintf(where, sizeof where, "added_tokens[%zu]", i);
+        st = load_count(loader, item, where, "id", &id);
+        if (st == TSR_OK) st = load_added_token(loader, item, where, id);
+    }
+    return st;
+}
+
+/* ---- what follows from the parts ---- */
+
+static void note_letters(struct tokenizer *tokenizer) {
+    const struct vocabulary *vocabulary = &tokenizer->vocabulary;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char letter[8];
+        unsigned length = utf8_put(byte_letter((uint8_t)byte), letter);
+        tokenizer->byte_ids[byte] = vocabulary_find(vocabulary, letter, length);
+        (void)snprintf(letter, sizeof letter, "<0x%02X>", byte);
+        tokenizer->fallback_ids[byte] = vocabulary_find(vocabulary, letter, 6);
+        letter[0] = (char)byte;
+        if (byte < 128) tokenizer->ascii_ids[byte] = vocabulary_find(vocabulary, letter, 1);
+    }
+}
+
+static bool can_cut(const struct tokenizer *tokenizer) {
+    return tokenizer->cut_at_metaspace && !tokenizer->bytes_last && !tokenizer->ignore_merges &&
+           !tokenizer->prefix.length && !tokenizer->suffix.length &&
+           vocabulary_find(&tokenizer->vocabulary, "\xE2\x96\x81", 3) != NO_TOKEN;
+}
+
+tsr_status load_finish(const struct loader *loader) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    note_letters(tokenizer);
+    tokenizer->cut_at_metaspace = can_cut(tokenizer);
+    tokenizer->added.by_id = mem_alloc_zero(tokenizer->vocabulary.size, sizeof *tokenizer->added.by_id);
+    if (!tokenizer->added.by_id) return load_no_memory(loader);
+    for (uint32_t i = 0; i < tokenizer->added.count; i++) tokenizer->added.by_id[tokenizer->added.tokens[i].id] = i + 1;
+    return added_build(tokenizer, loader->err);
+}
+
+tsr_status load_document(const struct loader *loader, const json_t *document) {
+    if (!json_is_object(document)) return load_fail(loader, TSR_E_INPUT, "top level", "expected an object");
+    const char *version = json_string_value(json_object_get(document, "version"));
+    if (version && strcmp(version, "1.0") != 0)
+        return load_fail(loader, TSR_E_UNSUPPORTED, "version", "\"%.20s\"", version);
+    tsr_status st = load_model(loader, json_object_get(document, "model"));
+    if (st == TSR_OK) st = load_normalisers(loader, json_object_get(document, "normalizer"));
+    if (st == TSR_OK) st = load_splitters(loader, json_object_get(document, "pre_tokenizer"));
+    if (st == TSR_OK) st = load_added(loader, json_object_get(document, "added_tokens"));
+    if (st == TSR_OK) st = load_post(loader, json_object_get(document, "post_processor"));
+    if (st == TSR_OK) st = load_decoders(loader, json_object_get(document, "decoder"));
+    return st == TSR_OK ? load_finish(loader) : st;
+}
+
+/* ---- opening ---- */
+
+struct tokenizer *tokenizer_create(void) {
+    struct tokenizer *tokenizer = mem_alloc_zero(1, sizeof *tokenizer);
+    if (tokenizer) tokenizer->unknown = NO_TOKEN;
+    return tokenizer;
+}
+
+tsr_status tokenizer_parse(const char *json, size_t size, const char *subject, struct tokenizer **tokenizer,
+                           tsr_error *err) {
+    json_t *document = NULL;
+    struct tokenizer *created = tokenizer_create();
+    struct loader loader = {created, subject, err};
+    *tokenizer = NULL;
+    if (!created) return load_no_memory(&loader);
+    tsr_status st = json_parse(json, size, subject, &document, err);
+    if (st == TSR_OK) st = load_document(&loader, document);
+    json_decref(document);
+    if (st != TSR_OK)
+        tokenizer_close(created);
+    else
+        *tokenizer = created;
+    return st;
+}
+
+static tsr_status open_file(const char *path, struct tokenizer **tokenizer, tsr_error *err) {
+    char *text = NULL;
+    uint64_t size;
+    tsr_status st = fs_read_whole(path, FILE_BYTES_MAX, &text, &size, err);
+    if (st == TSR_OK) st = tokenizer_parse(text, size, fs_base_name(path), tokenizer, err);
+    mem_free(text);
+    return st;
+}
+
+static tsr_status open_folder(const char *path, struct tokenizer **tokenizer, tsr_error *err) {
+    char *file = fs_join(path, "tokenizer.json");
+    if (!file) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
+    tsr_status st =
+        fs_kind_of(file) == FS_FILE ? open_file(file, tokenizer, err) : load_vocabulary_files(path, tokenizer, err);
+    mem_free(file);
+    return st;
+}
+
+tsr_status tokenizer_open(const char *path, struct tokenizer **tokenizer, tsr_error *err) {
+    *tokenizer = NULL;
+    return fs_kind_of(path) == FS_FOLDER ? open_folder(path, tokenizer, err) : open_file(path, tokenizer, err);
+}
+
+static void clear_steps(struct steps *steps) {
+    for (unsigned i = 0; i < steps->count; i++) regex_destroy(steps->items[i].regex);
+}
+
+void tokenizer_close(struct tokenizer *tokenizer) {
+    if (!tokenizer) return;
+    clear_steps(&tokenizer->normalisers);
+    clear_steps(&tokenizer->splitters);
+    clear_steps(&tokenizer->decoders);
+    added_clear(&tokenizer->added);
+    merges_clear(&tokenizer->merges);
+    vocabulary_clear(&tokenizer->vocabulary);
+    arena_clear(&tokenizer->arena);
+    mem_free(tokenizer);
+}
+
+/* ---- vocabulary ---- */
+
+uint32_t tokenizer_size(const struct tokenizer *tokenizer) {
+    return tokenizer->vocabulary.size;
+}
+
+bool tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t length, uint32_t *id) {
+    struct piece_text content = {text, length};
+    if (find_added(tokenizer, content, id)) return true;
+    *id = vocabulary_find(&tokenizer->vocabulary, text, length);
+    return *id != NO_TOKEN;
+}
+
+const char *tokenizer_token(const struct tokenizer *tokenizer, uint32_t id, size_t *length) {
+    if (id >= tokenizer->vocabulary.size) return NULL;
+    if (length) *length = tokenizer->vocabulary.tokens[id].length;
+    return tokenizer->vocabulary.tokens[id].text;
+}
+
+bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id) {
+    return id < tokenizer->vocabulary.size && (tokenizer->vocabulary.tokens[id].flags & TOKEN_SPECIAL);
+}
