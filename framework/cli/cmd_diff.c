@@ -38,7 +38,7 @@ static void show(struct output *out, const json_t *result) {
     str_add_format(&out->text, "%llu of %llu tensors identical", (unsigned long long)field_count(totals, "identical"),
                    (unsigned long long)field_count(totals, "tensors"));
     if (field_count(totals, "differing")) {
-        str_add_format(&out->text, "; over all: relative error D %.3e, cosine %.6f",
+        str_add_format(&out->text, "; over those that differ: relative error D %.3e, cosine %.6f",
                        field_real(totals, "relative_error"), field_real(totals, "cosine"));
     }
     str_add_text(&out->text, "\n");
