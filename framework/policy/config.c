@@ -95,6 +95,7 @@ static tsr_status read_document(const struct config_reader *reader, const struct
     if (!st) st = check_version(reader, root, err);
     if (!st) st = read_roles(reader, root, config, err);
     if (!st) st = read_rules(reader, root, config, err);
+    if (!st) st = config_read_gates(reader, root, &config->gates, err);
     if (!st) st = config_refuse_later(reader, root, err);
     return st;
 }

@@ -7,6 +7,8 @@
 
 #include "pattern.h"
 
+#include "gate_config.h"
+
 #include <base/arena.h>
 #include <plugin/param_bind.h>
 #include <plugin/registry.h>
@@ -45,9 +47,10 @@ struct config {
     uint32_t roles_line, roles_column; /* 0 when the file does not say */
     struct config_rule *rules;
     uint64_t rule_count;
+    struct gate_config gates;
 };
 
-/* Parses and binds against the registry. Keys of later versions (budget, gates, group, lists of codecs) parse and are
+/* Parses and binds against the registry. Keys of later versions (budget, group, lists of codecs) parse and are
  * refused as "not in this version". All memory is the arena's. */
 tsr_status config_parse(const char *text, size_t size, const char *path, const struct registry *registry,
                         struct arena *arena, struct config *config, tsr_error *err);

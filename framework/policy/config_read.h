@@ -18,6 +18,10 @@ struct config_reader {
 tsr_status config_read_rule(const struct config_reader *reader, const struct yaml_node *node, struct config_rule *rule,
                             tsr_error *err);
 
+/* `gates`, or the defaults where there are none. */
+tsr_status config_read_gates(const struct config_reader *reader, const struct yaml_node *root, struct gate_config *gates,
+                             tsr_error *err);
+
 /* Keys whose structure is known but that this version cannot obey: checks them, then refuses. TSR_OK when absent. */
 tsr_status config_refuse_later(const struct config_reader *reader, const struct yaml_node *root, tsr_error *err);
 tsr_status config_refuse_later_of_rule(const struct config_reader *reader, const struct yaml_node *rule,

@@ -29,6 +29,9 @@ struct judgement {
     double effective; /* observations after the design effect */
 };
 
+/* With fewer groups their spread says nothing: UNDECIDED, whatever the figures. */
+#define GATE_GROUPS_MIN 8
+
 /* Proportion of groups' observations that must be at least `threshold`. */
 struct judgement judge_proportion(const struct group *groups, uint64_t count, double threshold, double confidence);
 /* Mean that must be at most `threshold`. */

@@ -127,10 +127,13 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: quant}\nbudget: 4.0\n", "4:9", "budget: expected a map"},
     {HEAD "{codec: quant}\nbudget: {bits_per_wait: 4.0}\n", "4:10", "did you mean \"bits_per_weight\"?"},
     {HEAD "{codec: quant}\nbudget: {bits_per_weight: 0}\n", "4:27", "bits_per_weight: 0 is outside 0.01..64"},
-    {HEAD "{codec: quant}\ngates:\n  parity: {text: a.txt, min_top1: 0.97}\n", "4:1", "gates is not in this version"},
+    {HEAD "{codec: quant}\ngates:\n  parity: {min_top1: 0.97}\n", "5:3", "parity: needs text"},
+    {HEAD "{codec: quant}\ngates:\n  parity: {text: a.txt}\n", "5:3", "parity: needs min_top1 or max_kld"},
+    {HEAD "{codec: quant}\ngates:\n  chain: {min_cos: 0.9}\n", "5:3", "chain: needs text, its own or parity's"},
+    {HEAD "{codec: quant}\ngates:\n  storage: {optional: 1}\n", "5:23", "optional: expected true or false"},
     {HEAD "{codec: quant}\ngates:\n  paritty: {}\n", "5:3", "unknown key \"paritty\"; did you mean \"parity\"?"},
     {HEAD "{codec: quant}\ngates:\n  parity: {min_top1: 1.97}\n", "5:22", "min_top1: 1.97 is outside 0..1"},
-    {HEAD "{codec: quant}\ngates:\n  speech: {profile: [a]}\n", "5:21", "profile: expected a single value"},
+    {HEAD "{codec: quant}\ngates:\n  speech: {profile: default}\n", "5:3", "speech is not in this version"},
 };
 
 static void each_planted_mistake_has_its_place_and_words(void) {
