@@ -23,16 +23,21 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static tsr_status start(const char *const *arguments, int output, pid_t *pid, tsr_error *err) {
+/* `errors` below 0: dropped. */
+static tsr_status start(const char *program, const char *const *arguments, int output, int errors, pid_t *pid,
+                        tsr_error *err) {
     posix_spawn_file_actions_t actions;
     int failure = posix_spawn_file_actions_init(&actions);
     if (failure) return tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure));
     failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    if (!failure) failure = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    if (!failure) {
+        failure = errors < 0 ? posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
+                             : posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    }
     /* The list's strings are not changed; the prototype is older than const. */
     if (!failure) {
-        failure = posix_spawn(pid, "/proc/self/exe", &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
+        failure = posix_spawn(pid, program ? program : "/proc/self/exe", &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
     }
     posix_spawn_file_actions_destroy(&actions);
     return failure ? tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure)) : TSR_OK;
@@ -76,7 +81,7 @@ tsr_status child_run(const char *const *arguments, double seconds, struct child_
     double deadline = now() + seconds;
     *end = (struct child_end){0};
     if (pipe2(ends, O_CLOEXEC)) return tsr_fail(err, TSR_E_IO, "cannot make a pipe: %s", strerror(errno));
-    tsr_status st = start(arguments, ends[1], &pid, err);
+    tsr_status st = start(NULL, arguments, ends[1], -1, &pid, err);
     close(ends[1]);
     if (st == TSR_OK) {
         while (read_some(ends[0], deadline, end, &length)) continue;
@@ -84,5 +89,67 @@ tsr_status child_run(const char *const *arguments, double seconds, struct child_
         end->text[strcspn(end->text, "\n")] = '\0';
     }
     close(ends[0]);
+    return st;
+}
+
+/* ---- all of the output ---- */
+
+#define LOOK_MILLISECONDS 100 /* how often a wish to stop is looked for */
+
+/* Reads what is there. False when the pipe has ended. */
+static bool drain(int input, struct str *into, bool *too_much) {
+    char piece[65536];
+    ssize_t count = read(input, piece, sizeof piece);
+    if (count < 0) return errno == EINTR;
+    if (into->length + (size_t)count > CHILD_OUTPUT_MAX) {
+        *too_much = true;
+    } else {
+        str_add(into, piece, (size_t)count);
+    }
+    return count > 0;
+}
+
+static tsr_status collect(int inputs[2], pid_t pid, const struct env *env, struct str *const into[2], tsr_error *err) {
+    struct pollfd polled[2] = {{.fd = inputs[0], .events = POLLIN}, {.fd = inputs[1], .events = POLLIN}};
+    bool too_much = false;
+    while ((polled[0].fd >= 0 || polled[1].fd >= 0) && !too_much) {
+        if (env_cancelled(env)) {
+            kill(pid, SIGTERM);
+            return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+        }
+        if (poll(polled, 2, LOOK_MILLISECONDS) <= 0) continue;
+        for (int i = 0; i < 2; i++) {
+            if (polled[i].fd >= 0 && polled[i].revents && !drain(inputs[i], into[i], &too_much)) polled[i].fd = -1;
+        }
+    }
+    if (too_much) {
+        kill(pid, SIGKILL);
+        return tsr_fail(err, TSR_E_LIMIT, "a process of ours wrote more than %zu bytes", CHILD_OUTPUT_MAX);
+    }
+    if (into[0]->failed || into[1]->failed) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a process's output");
+    return TSR_OK;
+}
+
+tsr_status child_capture(const char *program, const char *const *arguments, const struct env *env, struct str *output,
+                         struct str *errors, struct child_end *end, tsr_error *err) {
+    int out[2], bad[2];
+    pid_t pid = 0;
+    *end = (struct child_end){0};
+    if (pipe2(out, O_CLOEXEC)) return tsr_fail(err, TSR_E_IO, "cannot make a pipe: %s", strerror(errno));
+    if (pipe2(bad, O_CLOEXEC)) {
+        close(out[0]);
+        close(out[1]);
+        return tsr_fail(err, TSR_E_IO, "cannot make a pipe: %s", strerror(errno));
+    }
+    tsr_status st = start(program, arguments, out[1], bad[1], &pid, err);
+    close(out[1]);
+    close(bad[1]);
+    if (st == TSR_OK) {
+        struct str *const into[2] = {output, errors};
+        st = collect((int[2]){out[0], bad[0]}, pid, env, into, err);
+        wait_for(pid, now() + 1e9, end);
+    }
+    close(out[0]);
+    close(bad[0]);
     return st;
 }

@@ -4,8 +4,9 @@
 #ifndef PLUGIN_CHILD_H
 #define PLUGIN_CHILD_H
 
+#include <base/env.h>
+#include <base/str.h>
 #include <stdbool.h>
-#include <tessera/status.h>
 
 #define CHILD_TEXT 240
 
@@ -19,5 +20,11 @@ struct child_end {
 /* Starts /proc/self/exe with arguments (NULL-terminated, the program's name first), stdin empty, stderr dropped, and
  * waits at most `seconds`, then kills it. TSR_E_IO when it cannot be started. */
 tsr_status child_run(const char *const *arguments, double seconds, struct child_end *end, tsr_error *err);
+
+/* Starts `program` (NULL: this one) and keeps all it writes, stdout and stderr apart, at most CHILD_OUTPUT_MAX bytes each
+ * (TSR_E_LIMIT). No time limit; when the user asks to stop, the child is ended: TSR_E_CANCELLED. */
+#define CHILD_OUTPUT_MAX ((size_t)256 << 20)
+tsr_status child_capture(const char *program, const char *const *arguments, const struct env *env, struct str *output,
+                         struct str *errors, struct child_end *end, tsr_error *err);
 
 #endif
