@@ -7,6 +7,19 @@
 
 static void show(struct output *out, const json_t *receipt) {
     view_totals(out, receipt);
+    view_gates(out, json_object_get(json_object_get(receipt, "gates"), "results"));
+}
+
+/* Nothing was published: what the gates found is the result. */
+static void show_verdict(struct output *out, const json_t *result) {
+    view_gates(out, json_object_get(result, "gates"));
+}
+
+static tsr_status view_failed(struct session *session, const json_t *result, tsr_status status, tsr_error *err) {
+    tsr_error view_err = {0};
+    session->hint = "nothing was published; the work is kept: mend the config and run again, or --publish-anyway";
+    if (view_result(session, result, show_verdict, &view_err) != TSR_OK && err) *err = view_err;
+    return status;
 }
 
 static tsr_status compress_run(struct session *session, tsr_error *err) {
@@ -17,6 +30,8 @@ static tsr_status compress_run(struct session *session, tsr_error *err) {
         .output = session_value(session, OPT_OUTPUT),
         .force = session_has(session, OPT_FORCE),
         .restart = session_has(session, OPT_RESTART),
+        .publish_anyway = session_has(session, OPT_PUBLISH_ANYWAY),
+        .plugin_path = session_value(session, OPT_PLUGIN_PATH),
     };
     const char *shard = session_value(session, OPT_MAX_SHARD_SIZE);
     tsr_status status = shard ? arguments_size(shard, "--max-shard-size", &options.max_shard_bytes, err) : TSR_OK;
@@ -26,6 +41,7 @@ static tsr_status compress_run(struct session *session, tsr_error *err) {
         status = job_compress(&options, session->registry, &session->paths, &session->env, &receipt, err);
     }
     if (!status) status = view_summary(session, receipt, show, err);
+    if (status == TSR_E_GATE && receipt) status = view_failed(session, receipt, status, err);
     if (status == TSR_E_CANCELLED) session->hint = "what was done is kept; the same command resumes";
     json_decref(receipt);
     return status;
@@ -42,7 +58,7 @@ const struct command COMMAND_COMPRESS = {
            "lossless. An interrupted run is resumed by the same command. The output is itself a checkpoint in the "
            "Hugging Face "
            "layout, with a receipt in tessera.json.",
-    .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_JOBS, OPT_MEMORY,
+    .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_PUBLISH_ANYWAY, OPT_JOBS, OPT_MEMORY,
                 OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .required = {OPT_OUTPUT, OPT_NONE},
     .examples = {{"tessera compress ./my-model -o my-model.tsr", "lossless"},

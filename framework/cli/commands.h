@@ -12,6 +12,7 @@ extern const struct command COMMAND_COMPRESS;
 extern const struct command COMMAND_VERIFY;
 extern const struct command COMMAND_DECOMPRESS;
 extern const struct command COMMAND_DIFF;
+extern const struct command COMMAND_GATE;
 extern const struct command COMMAND_REPORT;
 extern const struct command COMMAND_PLUGIN;
 extern const struct command COMMAND_HELP;

@@ -104,9 +104,20 @@ static void add_duration(struct str *out, double seconds) {
     }
 }
 
+/* A stage that counts items, not bytes. */
+static void add_items(struct str *out, const struct progress *progress) {
+    double share = progress->total_items ? (double)progress->done_items / (double)progress->total_items : 1;
+    str_add_format(out, "%-10s %3.0f%%  %llu of %llu", progress->stage, 100 * share,
+                   (unsigned long long)progress->done_items, (unsigned long long)progress->total_items);
+}
+
 static void add_progress(const struct console *console, const struct progress *progress, double now, struct str *out) {
     char done[32], total[32], rate[32];
-    double share = progress->total_bytes ? (double)progress->done_bytes / (double)progress->total_bytes : 1;
+    if (!progress->total_bytes) {
+        add_items(out, progress);
+        return;
+    }
+    double share = (double)progress->done_bytes / (double)progress->total_bytes;
     str_add_format(out, "%-10s %3.0f%%  %s of %s", progress->stage, 100 * share,
                    text_bytes(progress->done_bytes, done, sizeof done),
                    text_bytes(progress->total_bytes, total, sizeof total));

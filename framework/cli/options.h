@@ -31,6 +31,18 @@ enum option_id {
     OPT_TEXT,
     OPT_WINDOW,
     OPT_FULL_MAX,
+    OPT_REFERENCE,
+    OPT_FIXTURE,
+    OPT_TOLERANCE,
+    OPT_MIN_TOP1,
+    OPT_MAX_KLD,
+    OPT_CONFIDENCE,
+    OPT_POSITIONS,
+    OPT_SKIP,
+    OPT_PROMPTS,
+    OPT_MIN_MATCH,
+    OPT_MIN_COS,
+    OPT_PUBLISH_ANYWAY,
     OPT_JOBS,
     OPT_MEMORY,
     OPT_PLUGIN_PATH,
@@ -53,7 +65,7 @@ struct option {
 
 extern const struct option OPTIONS[OPT_COUNT];
 
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 28
 #define REPEATS_MAX 32
 #define OPERANDS_MAX 5
 #define EXAMPLES_MAX 4

@@ -77,3 +77,35 @@ void view_totals(struct output *out, const json_t *receipt) {
     str_add_format(&out->text, "%-*srelative D %.3e, cosine %.6f\n", NAME_WIDTH, "error",
                    field_real(totals, "relative_error"), field_real(totals, "cosine"));
 }
+
+static const struct table_column GATE_COLUMNS[] = {{"gate", false}, {"verdict", false}, {"finding", false}};
+static const struct table_column ROLE_COLUMNS[] = {{"role alone", false}, {"tensors", true}, {"KLD", true}, {"top-1", true}};
+
+/* What each role costs by itself, where a gate was so kind to find out. */
+static void view_roles(struct output *out, const json_t *roles) {
+    struct table table = {.columns = ROLE_COLUMNS, .column_count = 4};
+    size_t i;
+    json_t *role;
+    if (!json_array_size(roles)) return;
+    json_array_foreach(roles, i, role) {
+        table_cell(&table, field_text(role, "role"));
+        table_cell_format(&table, "%llu", (unsigned long long)field_count(role, "tensors"));
+        table_cell_format(&table, "%.5f", field_real(role, "kld"));
+        table_cell_format(&table, "%.4f", field_real(role, "top1"));
+    }
+    output_table(out, &table);
+}
+
+void view_gates(struct output *out, const json_t *gates) {
+    struct table table = {.columns = GATE_COLUMNS, .column_count = 3};
+    size_t i;
+    json_t *gate;
+    if (!json_array_size(gates)) return;
+    json_array_foreach(gates, i, gate) {
+        table_cell(&table, field_text(gate, "gate"));
+        table_cell(&table, field_text(gate, "verdict"));
+        table_cell(&table, field_text(gate, "reason"));
+    }
+    output_table(out, &table);
+    json_array_foreach(gates, i, gate) view_roles(out, json_object_get(gate, "by_role"));
+}

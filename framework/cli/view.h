@@ -24,6 +24,9 @@ void view_shape(struct table *table, const json_t *tensor);
 /* Cell of a relative squared error: "exact", "1.2e-03". */
 void view_error(struct table *table, double error);
 
+/* One line a gate: name, verdict, finding. Nothing for an empty list. */
+void view_gates(struct output *out, const json_t *gates);
+
 /* Totals of a receipt. */
 void view_totals(struct output *out, const json_t *receipt);
 

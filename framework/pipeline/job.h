@@ -28,6 +28,9 @@ struct job_compress_options {
     uint64_t max_shard_bytes; /* 0: split as the source */
     bool force;               /* replace an existing output */
     bool restart;             /* throw away an unfinished run instead of resuming it */
+    bool publish_anyway;      /* publish although a gate failed; the receipt says so */
+    const char *gate_program; /* program that understands `tessera gate`; NULL: the one that runs */
+    const char *plugin_path;  /* handed to it, or NULL */
 };
 
 /* Each sets *result on success (and, where said, on a verdict that failed); release with json_decref.
@@ -43,7 +46,8 @@ tsr_status job_inspect(const char *model, const struct job_paths *paths, const s
 /* One object a tensor and the totals. Writes nothing. */
 tsr_status job_plan(const char *model, const char *config, const struct registry *registry,
                     const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
-/* Plan, encode (resuming what is there), assemble, verify from disk, publish by rename. *result is the receipt. */
+/* Plan, encode (resuming what is there), assemble, verify from disk, run the config's gates in a fresh process, publish by
+ * rename. *result is the receipt; with TSR_E_GATE, when nothing is published, what the gates found. */
 tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,
                         const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
 /* Checks every checksum and decodes every tile. On damage the status is TSR_E_CORRUPT, err tells the first, and *result

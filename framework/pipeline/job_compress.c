@@ -5,6 +5,7 @@
  * happens, so that a run that dies right after it is known to be finished. */
 #include "assemble.h"
 #include "compare.h"
+#include "gate_process.h"
 #include "job.h"
 #include "meter.h"
 #include "plan_json.h"
@@ -39,6 +40,7 @@ struct compressing {
     struct source_facts facts;
     struct outcome *outcomes;
     struct run_facts run;
+    json_t *gates;
     json_t *receipt;
     tsr_error *err;
 };
@@ -186,6 +188,22 @@ static tsr_status verify_staged(struct compressing *job) {
     return st;
 }
 
+/* The config's gates, in a process of their own on the staged bytes. A verdict against them keeps the work in place. */
+static tsr_status gate_staged(struct compressing *job) {
+    if (!gate_config_any(&job->config.gates)) return TSR_OK;
+    struct gate_process process = {.program = job->options->gate_program,
+                                   .staged = job->work.staged,
+                                   .model = job->options->model,
+                                   .config = job->options->config,
+                                   .plugin_path = job->options->plugin_path,
+                                   .workers = job->run.workers};
+    tsr_status st = gate_process_run(&process, job->env, &job->gates, job->err);
+    if (st != TSR_E_GATE) return st;
+    if (!job->options->publish_anyway) return st;
+    env_log(job->env, TSR_LOG_WARNING, "published although a gate failed: %s", job->err->message);
+    return TSR_OK;
+}
+
 static tsr_status write_sealed(struct compressing *job, const char *name, const json_t *value, char hex[DIGEST_HEX]) {
     char *path = fs_join(job->work.staged, name);
     tsr_status st =
@@ -196,7 +214,7 @@ static tsr_status write_sealed(struct compressing *job, const char *name, const 
 
 static tsr_status write_receipts(struct compressing *job) {
     struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
-                                  &job->facts,      job->outcomes, job->work.staged};
+                                  &job->facts,      job->outcomes, job->work.staged, job->gates};
     char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
     json_t *run = NULL;
     tsr_status st = receipt_make(&input, &job->receipt, job->err);
@@ -243,6 +261,7 @@ static tsr_status run_stages(struct compressing *job) {
     if (st == TSR_OK) st = timed(job, encode, &job->run.seconds_encode);
     if (st == TSR_OK) st = timed(job, assemble_staged, &job->run.seconds_assemble);
     if (st == TSR_OK) st = timed(job, verify_staged, &job->run.seconds_verify);
+    if (st == TSR_OK) st = timed(job, gate_staged, &job->run.seconds_gate);
     if (st == TSR_OK) st = write_receipts(job);
     if (st == TSR_OK) st = publish(job);
     if (st == TSR_E_CANCELLED && job->work.folder) {
@@ -260,6 +279,7 @@ static void close_all(struct compressing *job) {
     checkpoint_close(&job->checkpoint);
     arena_clear(&job->arena);
     json_decref(job->receipt);
+    json_decref(job->gates);
 }
 
 tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,
@@ -274,6 +294,8 @@ tsr_status job_compress(const struct job_compress_options *options, const struct
     if (st == TSR_OK) {
         *result = job.receipt;
         job.receipt = NULL;
+    } else if (st == TSR_E_GATE && job.gates) {
+        *result = json_incref(job.gates);
     }
     close_all(&job);
     return st;

@@ -25,7 +25,16 @@ struct model_weights {
     tsr_tensor *tensors;
     uint64_t *by_name; /* [count], sorted by name */
     struct tsr_linear *linears;
+    const struct model_weights *overlay; /* where some tensors come from, or NULL */
+    const int64_t *overlay_index;        /* [count]; below 0: not from there */
 };
+
+/* The cache and the index in it that tensor `index` comes from. */
+static struct tensor_cache *cache_of(const struct model_weights *weights, uint64_t *index) {
+    if (!weights->overlay || weights->overlay_index[*index] < 0) return weights->cache;
+    *index = (uint64_t)weights->overlay_index[*index];
+    return weights->overlay->cache;
+}
 
 static uint64_t count(void *ctx) {
     const struct model_weights *weights = ctx;
@@ -75,7 +84,8 @@ static tsr_status read_rows(void *ctx, uint64_t index, uint64_t first_row, uint6
     }
     bytes = mem_alloc_array(rows, row_bytes);
     if (!bytes) return tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", view->name);
-    st = tensor_cache_read(weights->cache, index, first_row * row_bytes, rows * row_bytes, bytes, err);
+    struct tensor_cache *cache = cache_of(weights, &index);
+    st = tensor_cache_read(cache, index, first_row * row_bytes, rows * row_bytes, bytes, err);
     if (st == TSR_OK) dtype_to_f32(view->dtype, bytes, rows * view->columns, dst);
     mem_free(bytes);
     return st;
@@ -106,9 +116,17 @@ static tsr_status linear(void *ctx, uint64_t index, uint64_t first_row, uint64_t
 
 static tsr_status pin(const struct model_weights *weights, tsr_linear *op, tsr_error *err) {
     const uint8_t *data;
-    tsr_status st = tensor_cache_pin(weights->cache, op->index, &data, err);
+    uint64_t index = op->index;
+    struct tensor_cache *cache = cache_of(weights, &index);
+    tsr_status st = tensor_cache_pin(cache, index, &data, err);
     if (st == TSR_OK) op->dense.data = data + op->offset;
     return st;
+}
+
+static void unpin(const struct model_weights *weights, const tsr_linear *op) {
+    uint64_t index = op->index;
+    struct tensor_cache *cache = cache_of(weights, &index);
+    tensor_cache_unpin(cache, index);
 }
 
 static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t tokens, float *y, tsr_error *err) {
@@ -116,7 +134,7 @@ static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t toke
     tsr_status st = pin(weights, op, err);
     if (st != TSR_OK) return st;
     st = dense_apply(&op->dense, x, tokens, y, weights->env, err);
-    tensor_cache_unpin(weights->cache, op->index);
+    unpin(weights, op);
     return st;
 }
 
@@ -125,7 +143,7 @@ static tsr_status apply_one(void *ctx, tsr_linear *op, const float *x, float *y,
     tsr_status st = pin(weights, op, err);
     if (st != TSR_OK) return st;
     st = dense_apply_one(&op->dense, x, y, weights->env, err);
-    tensor_cache_unpin(weights->cache, op->index);
+    unpin(weights, op);
     return st;
 }
 
@@ -213,6 +231,11 @@ void model_weights_destroy(struct model_weights *weights) {
     mem_free(weights->by_name);
     mem_free(weights->tensors);
     mem_free(weights);
+}
+
+void model_weights_overlay(struct model_weights *weights, const struct model_weights *from, const int64_t *from_index) {
+    weights->overlay = from_index ? from : NULL;
+    weights->overlay_index = from_index;
 }
 
 const tsr_weights *model_weights_table(const struct model_weights *weights) {

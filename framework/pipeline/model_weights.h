@@ -15,6 +15,9 @@ struct model_weights;
 tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, const struct env *env,
                                 struct model_weights **weights, tsr_error *err);
 void model_weights_destroy(struct model_weights *weights);
+/* Lets the tensors for which from_index[i] >= 0 come from that tensor of `from` (equal shape and dtype), the others from
+ * here; NULL ends it. Both are borrowed. So a raw model can run with one role's decoded weights. */
+void model_weights_overlay(struct model_weights *weights, const struct model_weights *from, const int64_t *from_index);
 const tsr_weights *model_weights_table(const struct model_weights *weights);
 /* Largest number of bytes that were decoded at one time. */
 uint64_t model_weights_peak(const struct model_weights *weights);

@@ -262,6 +262,10 @@ tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr
     tsr_status st = add_outputs(&whole, input, &totals, err);
     add_left_out(&whole, input);
     add_totals(&whole, input, &totals);
+    if (input->gates) {
+        members_text(&gates, "verdict", json_string_value(json_object_get(input->gates, "verdict")));
+        members_set(&gates, "results", json_incref(json_object_get(input->gates, "gates")));
+    }
     members_nest(&whole, "gates", &gates);
     tsr_status finished = members_finish(&whole, receipt, st == TSR_OK ? err : NULL);
     if (st != TSR_OK && *receipt) {

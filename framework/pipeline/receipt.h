@@ -18,13 +18,14 @@ struct receipt_input {
     const struct source_facts *facts;
     const struct outcome *outcomes;
     const char *staged; /* folder whose files are listed */
+    json_t *gates;      /* result of the gates, or NULL when the config asks for none */
 };
 
 tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr_error *err);
 
 /* Facts of this run. */
 struct run_facts {
-    double seconds_plan, seconds_encode, seconds_assemble, seconds_verify;
+    double seconds_plan, seconds_encode, seconds_assemble, seconds_verify, seconds_gate;
     uint64_t workers, runs, reused_parts;
     int64_t started; /* seconds since 1970 */
 };

@@ -50,6 +50,7 @@ tsr_status receipt_run(const struct run_facts *facts, json_t **run, tsr_error *e
     members_real(&seconds, "encode", facts->seconds_encode);
     members_real(&seconds, "assemble", facts->seconds_assemble);
     members_real(&seconds, "verify", facts->seconds_verify);
+    members_real(&seconds, "gates", facts->seconds_gate);
     members_nest(&whole, "seconds", &seconds);
     return members_finish(&whole, run, err);
 }

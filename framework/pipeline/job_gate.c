@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opens what the wanted gates need, runs each, and reduces to one verdict. A gate that cannot run says why and is NOT_RUN;
+ * that counts as passed only where the config calls it optional. */
+#include "job_gate.h"
+
+#include "gate_blame.h"
+#include "gate_json.h"
+#include "plan_json.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <base/str.h>
+#include <math.h>
+#include <string.h>
+
+struct gating {
+    const struct job_gate_options *options;
+    const struct registry *registry;
+    const struct job_paths *paths;
+    const struct env *env;
+    struct arena arena;
+    struct gate_config gates;
+    const char *base; /* folder of the config, for its texts */
+    struct open_model reference, other;
+    bool has_reference, has_other;
+    bool alone; /* no reference: the output is measured against itself */
+    char why_no_model[TSR_ERROR_TEXT];
+    struct tokenizer *tokenizer;
+    json_t *diff; /* of reference and output, NULL without a reference */
+    bool identical;
+    bool engine_verified;
+    struct members list;
+    enum verdict verdict;
+    char failed[TSR_ERROR_TEXT]; /* "parity: ..." of the worst gate */
+    tsr_error *err;
+};
+
+static void finish_gate(struct gating *g, struct gate_entry *entry, const char *name, bool optional) {
+    enum verdict counted = entry->verdict == VERDICT_NOT_RUN && optional ? VERDICT_PASS : entry->verdict;
+    if (counted != VERDICT_PASS && verdict_worse(counted, g->verdict) != g->verdict) {
+        (void)snprintf(g->failed, sizeof g->failed, "%s: %s: %.180s", name, verdict_name(entry->verdict), entry->reason);
+    }
+    g->verdict = verdict_worse(counted, g->verdict);
+    gate_entry_end(&g->list, entry);
+}
+
+/* ---- what gates need ---- */
+
+static tsr_status read_config(struct gating *g) {
+    struct config config;
+    g->gates = g->options->gates;
+    g->base = g->options->base;
+    if (!g->options->config) return TSR_OK;
+    tsr_status st = plan_config(g->options->config, g->registry, g->paths, &g->arena, &config, g->err);
+    if (st != TSR_OK) return st;
+    g->gates = config.gates;
+    size_t length = (size_t)(fs_base_name(config.path) - config.path);
+    g->base = length ? arena_dup(&g->arena, config.path, length - 1) : ".";
+    return g->base ? TSR_OK : tsr_fail(g->err, TSR_E_NOMEM, "out of memory for a path");
+}
+
+/* A relative path is looked for beside the config, then as it is. */
+static const char *locate(struct gating *g, const char *path) {
+    if (path[0] == '/' || !g->base) return path;
+    const char *beside = arena_format(&g->arena, "%s/%s", g->base, path);
+    return beside && fs_kind_of(beside) == FS_FILE ? beside : path;
+}
+
+static bool wants_model(const struct gating *g) {
+    return g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.reference.wanted;
+}
+
+/* A model that no plugin knows is no error here: its gates are NOT_RUN. */
+static tsr_status open_one(struct gating *g, const char *path, struct open_model *model, bool *has) {
+    struct model_paths paths = {g->paths->family_folders, g->paths->family_folder_count, g->env->memory_bytes / 3};
+    tsr_status st = model_open(path, g->registry, &paths, g->env, model, g->err);
+    *has = st == TSR_OK;
+    if (st != TSR_E_UNSUPPORTED) return st;
+    if (g->err) (void)snprintf(g->why_no_model, sizeof g->why_no_model, "%s", g->err->message);
+    return TSR_OK;
+}
+
+static tsr_status open_models(struct gating *g) {
+    if (!wants_model(g)) return TSR_OK;
+    tsr_status st = open_one(g, g->options->output, &g->other, &g->has_other);
+    if (st != TSR_OK || !g->has_other) return st;
+    if (g->options->reference) st = open_one(g, g->options->reference, &g->reference, &g->has_reference);
+    bool needs_text = g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted;
+    if (st == TSR_OK && needs_text) st = gate_tokenizer(&g->other, &g->tokenizer, g->err);
+    return st;
+}
+
+static tsr_status compare_weights(struct gating *g) {
+    if (!g->options->reference) return TSR_OK;
+    tsr_status st = job_diff(g->options->reference, g->options->output, g->registry, g->env, &g->diff, g->err);
+    if (st != TSR_OK) return st;
+    const json_t *totals = json_object_get(g->diff, "totals");
+    g->identical = json_integer_value(json_object_get(totals, "differing")) == 0 &&
+                   json_integer_value(json_object_get(totals, "missing")) == 0;
+    return TSR_OK;
+}
+
+/* ---- the gates ---- */
+
+/* Bytes of a folder's files, or of one file; what a run leaves for information is not part of the output. */
+static tsr_status bytes_on_disk(const char *path, uint64_t *bytes, tsr_error *err) {
+    struct fs_list list = {0};
+    *bytes = 0;
+    tsr_status st = fs_list(path, true, &list, err);
+    for (uint64_t i = 0; i < list.count && st == TSR_OK; i++) {
+        struct fs_file file = {0};
+        if (!strcmp(list.names[i], "tessera.run.json")) continue;
+        bool counted = text_ends_with(list.names[i], ".safetensors") || text_ends_with(list.names[i], ".index.json") ||
+                       !strcmp(list.names[i], "tessera.json");
+        char *full = fs_join(path, list.names[i]);
+        st = full ? fs_open(full, &file, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+        if (counted) *bytes += file.size;
+        fs_close(&file);
+        mem_free(full);
+    }
+    fs_list_clear(&list);
+    return st;
+}
+
+static tsr_status run_storage(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("storage");
+    struct reader reader = {0};
+    uint64_t source = 0, stored = 0;
+    tsr_status st = reader_open(g->options->output, g->registry, g->env, &reader, g->err);
+    for (uint64_t i = 0; st == TSR_OK && reader.compressed && i < reader.stored.source_count; i++) {
+        source += reader.stored.sources[i].bytes;
+    }
+    if (st == TSR_OK) st = bytes_on_disk(g->options->output, &stored, g->err);
+    if (st == TSR_OK && !source) {
+        gate_entry_say(&entry, VERDICT_NOT_RUN, "the output is not compressed");
+    } else if (st == TSR_OK) {
+        double ratio = (double)source / (double)stored, wanted = g->gates.storage.min_ratio;
+        members_count(&entry.members, "source_bytes", source);
+        members_count(&entry.members, "stored_bytes", stored);
+        gate_json_number(&entry.members, "ratio", ratio);
+        gate_json_number(&entry.members, "threshold", wanted);
+        gate_entry_say(&entry, ratio >= wanted ? VERDICT_PASS : VERDICT_FAIL, "%.4f:1 on disk, %.4f:1 is asked", ratio, wanted);
+    }
+    reader_close(&reader);
+    finish_gate(g, &entry, "storage", g->gates.storage.optional);
+    return st;
+}
+
+/* Without a model, or without a reference where one is needed, a gate is NOT_RUN. */
+static bool can_run(const struct gating *g, struct gate_entry *entry, bool needs_reference) {
+    if (!g->has_other) {
+        gate_entry_say(entry, VERDICT_NOT_RUN, "%s", g->why_no_model);
+    } else if (needs_reference && !g->has_reference) {
+        gate_entry_say(entry, VERDICT_NOT_RUN, "needs the raw model (--reference)");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static tsr_status run_reference(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("reference");
+    struct reference_result result;
+    tsr_status st = TSR_OK;
+    if (can_run(g, &entry, false)) {
+        struct open_model *model = g->has_reference ? &g->reference : &g->other;
+        st = gate_reference(model, locate(g, g->gates.reference.fixture), g->gates.reference.tolerance, &result, g->err);
+        gate_json_reference(&entry.members, &result);
+        gate_json_number(&entry.members, "tolerance", g->gates.reference.tolerance);
+        gate_entry_say(&entry, result.passed ? VERDICT_PASS : VERDICT_FAIL,
+                       "worst logit %.2e, worst hidden %.2e (layer %llu) of their standard deviations, %llu of %llu greedy tokens",
+                       result.worst_logit, result.worst_hidden, (unsigned long long)result.worst_layer,
+                       (unsigned long long)result.first_wrong_token, (unsigned long long)result.greedy_tokens);
+        g->engine_verified = result.passed;
+    }
+    finish_gate(g, &entry, "reference", g->gates.reference.optional);
+    return st;
+}
+
+static void judge_parity(const struct gating *g, const struct parity_result *result, struct gate_entry *entry) {
+    double confidence = g->gates.parity.confidence;
+    struct judgement top1 = judge_proportion(result->agree, result->windows, g->gates.parity.min_top1, confidence);
+    double limit = g->gates.parity.max_kld >= 0 ? g->gates.parity.max_kld : INFINITY;
+    struct judgement kld = judge_mean(result->kld, result->windows, limit, confidence);
+    enum verdict verdict = VERDICT_PASS; /* a text without thresholds is measured, not judged */
+    if (g->gates.parity.min_top1 > 0) verdict = verdict_worse(verdict, top1.verdict);
+    if (g->gates.parity.max_kld >= 0) verdict = verdict_worse(verdict, kld.verdict);
+    gate_json_judgement(&entry->members, "top1", &top1, confidence);
+    gate_json_judgement(&entry->members, "kld", &kld, confidence);
+    gate_entry_say(entry, verdict, "top-1 %.4f (at least %.4f at %g %%), KLD %.5g (at most %.5g) over %llu positions",
+                   top1.estimate, top1.bound, 100 * confidence, kld.estimate, kld.bound,
+                   (unsigned long long)result->positions);
+}
+
+/* Only a comparison that did not pass is explained. */
+static tsr_status explain_parity(struct gating *g, const struct gate_text *text, const struct parity_options *options,
+                                 struct gate_entry *entry) {
+    struct model_paths paths = {g->paths->family_folders, g->paths->family_folder_count, g->env->memory_bytes / 3};
+    struct blame blame = {.raw_path = g->options->reference,
+                          .raw = &g->reference,
+                          .compressed = &g->other,
+                          .registry = g->registry,
+                          .paths = &paths,
+                          .documents = text->runs,
+                          .document_count = text->count,
+                          .options = *options};
+    if (g->alone || entry->verdict == VERDICT_PASS) return TSR_OK;
+    return gate_blame(&blame, g->env, &entry->members, g->err);
+}
+
+static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
+    struct gate_text text = {0};
+    struct parity_result result = {0};
+    struct parity_options options = {g->gates.parity.window, g->gates.parity.skip, g->gates.parity.positions};
+    struct open_model *reference = g->alone ? &g->other : &g->reference;
+    uint64_t context = g->other.info.context;
+    if (context && options.window > context) options.window = context;
+    tsr_status st = gate_text_documents(locate(g, g->gates.parity.text), g->tokenizer, &text, g->err);
+    if (st == TSR_OK) {
+        st = parity_run(reference, &g->other, text.runs, text.count, &options, g->env, &result, g->err);
+    }
+    if (st == TSR_OK) {
+        gate_json_parity(&entry->members, &result, &text, g->tokenizer);
+        judge_parity(g, &result, entry);
+        st = explain_parity(g, &text, &options, entry);
+    }
+    parity_clear(&result);
+    gate_text_clear(&text);
+    return st;
+}
+
+static tsr_status run_parity(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("parity");
+    tsr_status st = TSR_OK;
+    members_bool(&entry.members, "engine_verified", g->engine_verified);
+    members_bool(&entry.members, "lossless", g->identical);
+    if (g->identical) {
+        gate_entry_say(&entry, VERDICT_PASS, "lossless: every tensor decodes to the reference's bytes, parity is implied");
+    } else if (can_run(g, &entry, !g->alone)) {
+        st = measure_parity(g, &entry);
+    }
+    finish_gate(g, &entry, "parity", g->gates.parity.optional);
+    return st;
+}
+
+static tsr_status run_rollout(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("rollout");
+    struct gate_text text = {0};
+    struct rollout_result result = {0};
+    tsr_status st = TSR_OK;
+    if (can_run(g, &entry, true)) {
+        st = gate_text_prompts(locate(g, g->gates.rollout.prompts), g->tokenizer, &text, g->err);
+        if (st == TSR_OK) {
+            st = rollout_run(&g->reference, &g->other, text.runs, text.count, g->gates.rollout.tokens, &result, g->err);
+        }
+        double match = result.tokens ? (double)result.matched / (double)result.tokens : 0;
+        gate_json_rollout(&entry.members, &result);
+        gate_json_number(&entry.members, "threshold", g->gates.rollout.min_match);
+        gate_entry_say(&entry, match >= g->gates.rollout.min_match ? VERDICT_PASS : VERDICT_FAIL,
+                       "%llu of %llu tokens before the first difference, %llu of %llu prompts to the end",
+                       (unsigned long long)result.matched, (unsigned long long)result.tokens,
+                       (unsigned long long)result.equal_prompts, (unsigned long long)result.prompts);
+    }
+    gate_text_clear(&text);
+    finish_gate(g, &entry, "rollout", g->gates.rollout.optional);
+    return st;
+}
+
+/* The first layer whose mean cosine is below the threshold, or count. */
+static uint64_t first_broken(const struct chain_result *result, double min_cos) {
+    uint64_t i = 0;
+    while (i < result->count && result->layers[i].mean_cosine >= min_cos) i++;
+    return i;
+}
+
+static tsr_status run_chain(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("chain");
+    struct gate_text text = {0};
+    struct chain_result result = {0};
+    const char *path = g->gates.chain.text ? g->gates.chain.text : g->gates.parity.text;
+    tsr_status st = TSR_OK;
+    if (can_run(g, &entry, true)) {
+        st = gate_text_documents(locate(g, path), g->tokenizer, &text, g->err);
+        if (st == TSR_OK) {
+            st = chain_run(&g->reference, &g->other, &text.runs[0], g->gates.chain.tokens, &result, g->err);
+        }
+        if (st == TSR_OK) {
+            uint64_t broken = first_broken(&result, g->gates.chain.min_cos);
+            gate_json_chain(&entry.members, &result);
+            gate_json_number(&entry.members, "threshold", g->gates.chain.min_cos);
+            if (broken == result.count) {
+                gate_entry_say(&entry, VERDICT_PASS, "every layer keeps a mean cosine of %.4f or more", g->gates.chain.min_cos);
+            } else {
+                gate_entry_say(&entry, VERDICT_FAIL, "layer %llu is the first below %.4f: mean cosine %.4f",
+                               (unsigned long long)broken, g->gates.chain.min_cos, result.layers[broken].mean_cosine);
+            }
+        }
+    }
+    chain_clear(&result);
+    gate_text_clear(&text);
+    finish_gate(g, &entry, "chain", g->gates.chain.optional);
+    return st;
+}
+
+/* Every tensor by itself: the worst one is named. */
+static tsr_status run_width(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("width");
+    double worst_cos = 1, worst_error = 0;
+    const char *cos_name = "", *error_name = "";
+    size_t i;
+    json_t *tensor;
+    if (!g->diff) {
+        gate_entry_say(&entry, VERDICT_NOT_RUN, "needs the raw model (--reference)");
+        finish_gate(g, &entry, "width", g->gates.width.optional);
+        return TSR_OK;
+    }
+    json_array_foreach(json_object_get(g->diff, "tensors"), i, tensor) {
+        const json_t *cosine = json_object_get(tensor, "cosine"), *error = json_object_get(tensor, "relative_error");
+        double c = json_is_number(cosine) ? json_number_value(cosine) : -1;
+        double e = json_is_number(error) ? json_number_value(error) : INFINITY;
+        if (c < worst_cos) cos_name = json_string_value(json_object_get(tensor, "name"));
+        if (e > worst_error) error_name = json_string_value(json_object_get(tensor, "name"));
+        worst_cos = fmin(worst_cos, c);
+        worst_error = fmax(worst_error, e);
+    }
+    bool bad_cos = g->gates.width.min_cos >= 0 && worst_cos < g->gates.width.min_cos;
+    bool bad_error = g->gates.width.max_error >= 0 && worst_error > g->gates.width.max_error;
+    gate_json_number(&entry.members, "worst_cosine", worst_cos);
+    gate_json_number(&entry.members, "worst_relative_error", worst_error);
+    members_text(&entry.members, "worst_cosine_tensor", cos_name);
+    members_text(&entry.members, "worst_error_tensor", error_name);
+    gate_entry_say(&entry, bad_cos || bad_error ? VERDICT_FAIL : VERDICT_PASS, "worst cosine %.6f (%.60s), worst error %.3g (%.60s)",
+                   worst_cos, cos_name, worst_error, error_name);
+    finish_gate(g, &entry, "width", g->gates.width.optional);
+    return TSR_OK;
+}
+
+static tsr_status run_all(struct gating *g) {
+    const struct {
+        bool wanted;
+        tsr_status (*run)(struct gating *g);
+    } gates[] = {
+        {g->gates.storage.wanted, run_storage}, {g->gates.width.wanted, run_width},
+        {g->gates.reference.wanted, run_reference}, {g->gates.chain.wanted, run_chain},
+        {g->gates.parity.wanted, run_parity},   {g->gates.rollout.wanted, run_rollout},
+    };
+    tsr_status st = TSR_OK;
+    for (size_t i = 0; i < sizeof gates / sizeof gates[0] && st == TSR_OK; i++) {
+        if (gates[i].wanted) st = gates[i].run(g);
+    }
+    return st;
+}
+
+static tsr_status make_result(struct gating *g, json_t **result) {
+    struct members whole = members_object();
+    members_text(&whole, "output", g->options->output);
+    members_text(&whole, "reference", g->options->reference);
+    members_text(&whole, "verdict", verdict_name(g->verdict));
+    members_nest(&whole, "gates", &g->list);
+    return members_finish(&whole, result, g->err);
+}
+
+static void close_all(struct gating *g) {
+    tokenizer_close(g->tokenizer);
+    model_close(&g->other);
+    model_close(&g->reference);
+    json_decref(g->diff);
+    arena_clear(&g->arena);
+}
+
+tsr_status job_gate(const struct job_gate_options *options, const struct registry *registry, const struct job_paths *paths,
+                    const struct env *env, json_t **result, tsr_error *err) {
+    struct gating g = {.options = options, .registry = registry, .paths = paths, .env = env, .err = err};
+    g.alone = !options->reference;
+    tsr_status st = read_config(&g);
+    if (st == TSR_OK && !gate_config_any(&g.gates)) st = tsr_fail(err, TSR_E_CONFIG, "no gate is asked for");
+    g.list = members_list();
+    if (st == TSR_OK) st = compare_weights(&g);
+    if (st == TSR_OK) st = open_models(&g);
+    if (st == TSR_OK) st = run_all(&g);
+    if (st == TSR_OK) {
+        st = make_result(&g, result);
+    } else {
+        json_decref(g.list.value);
+    }
+    if (st == TSR_OK && g.verdict != VERDICT_PASS) st = tsr_fail(err, TSR_E_GATE, "%s: %.200s", options->output, g.failed);
+    close_all(&g);
+    return st;
+}
