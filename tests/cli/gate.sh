@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# gate on the demo model: lossless is implied, a small config passes and a strict one does not; compress publishes nothing
+# then; every missing or wrong material is one line.
+source "$(dirname "$0")/lib"
+text=$PWD/demo/text/stories.txt
+head -c 20000 "$text" >"$work/short.txt"
+fixture=$PWD/tests/data/causal-lm/llama-tied
+
+"$tool" compress "$model" -o "$work/lossless" -q
+"$tool" compress "$model" -c balanced -o "$work/balanced" -q
+check lossless_is_implied eval '"$tool" gate "$work/lossless" --reference "$model" --text "$work/short.txt" --min-top1 1 | grep -q implied'
+check balanced_passes_what_it_keeps "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --min-top1 0.85 --max-kld 0.05 -q
+fails_with strict_thresholds_fail 3 'parity: FAIL' "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --min-top1 0.999 -q
+fails_with few_positions_decide_nothing 3 'FAIL-UNDECIDED' "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --positions 40 --min-top1 0.8 -q
+check fixture_passes "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" -q
+fails_with tolerance_can_be_too_tight 3 'reference: FAIL' "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" --tolerance 1e-9 -q
+fails_with foreign_fixture 2 'logits' "$tool" gate "$fixture" --fixture "$PWD/tests/data/causal-lm/mistral/golden.safetensors" -q
+check perplexity_without_reference eval '"$tool" gate "$model" --text "$work/short.txt" --json | python3 -c "
+import json, sys
+gate = json.load(sys.stdin)[\"gates\"][0]
+assert 10 < gate[\"perplexity\"] < 25 and gate[\"perplexity_ratio\"] == 1, gate"'
+check json_has_the_documented_members eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json >"$work/json" && python3 tests/cli/members.py docs/cli.md gate "$work/json"'
+check same_figures_with_3_workers eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json -j3 | cmp - "$work/json"'
+
+sed "s#text/stories.txt#$work/short.txt#; s#positions: 10000, ##" demo/gated.yaml >"$work/gated.yaml"
+sed 's/min_top1: 0.95/min_top1: 0.9999/' "$work/gated.yaml" >"$work/strict.yaml"
+check gated_config_publishes "$tool" compress "$model" -c "$work/gated.yaml" -o "$work/gated" -q
+check receipt_holds_the_verdict eval 'grep -q "\"verdict\": \"PASS\"" "$work/gated/tessera.json"'
+fails_with failed_gate_publishes_nothing 3 'parity: FAIL' "$tool" compress "$model" -c "$work/strict.yaml" -o "$work/strict" -q
+check nothing_is_there [ ! -e "$work/strict" ]
+check publish_anyway_says_so eval '"$tool" compress "$model" -c "$work/strict.yaml" -o "$work/strict" --publish-anyway -q && grep -q "\"verdict\": \"FAIL\"" "$work/strict/tessera.json"'
+check published_output_is_intact "$tool" verify "$work/strict" -q
+
+: >"$work/empty.txt"
+printf 'a\377b' >"$work/latin1.txt"
+fails_with empty_text 2 'has no text' "$tool" gate "$model" --text "$work/empty.txt" -q
+fails_with text_that_is_not_utf8 2 'latin1.txt' "$tool" gate "$model" --text "$work/latin1.txt" -q
+fails_with absent_text 2 'absent.txt' "$tool" gate "$model" --text "$work/absent.txt" -q
+fails_with nothing_asked_for 1 'no gate is asked for' "$tool" gate "$model" -q
+cp -r "$model" "$work/foreign"
+sed -i 's/"model_type": "qwen3"/"model_type": "mamba"/' "$work/foreign/config.json"
+fails_with unknown_family_is_not_run 3 'NOT_RUN' "$tool" gate "$work/foreign" --text "$work/short.txt" -q
