@@ -26,15 +26,56 @@ static void show(struct output *out, const json_t *result) {
                    (unsigned long long)field_count(result, "files"));
 }
 
+static const struct table_column REPLAY_COLUMNS[] = {{"member", false}, {"receipt", false}, {"replay", false}};
+
+static void add_value(struct table *table, const json_t *value) {
+    if (json_is_string(value)) {
+        table_cell(table, json_string_value(value));
+    } else if (json_is_number(value)) {
+        table_cell_format(table, "%.17g", json_number_value(value));
+    } else {
+        table_cell(table, json_is_null(value) ? "-" : json_is_true(value) ? "true" : json_is_false(value) ? "false" : "...");
+    }
+}
+
+static void show_replay(struct output *out, const json_t *result) {
+    struct table table = {.columns = REPLAY_COLUMNS, .column_count = 3};
+    size_t i;
+    json_t *difference;
+    json_array_foreach(json_object_get(result, "differences"), i, difference) {
+        table_cell(&table, field_text(difference, "member"));
+        add_value(&table, json_object_get(difference, "receipt"));
+        add_value(&table, json_object_get(difference, "replay"));
+    }
+    output_table(out, &table);
+    if (field_is(result, "ok")) str_add_text(&out->text, "replayed: every figure of the receipt was found again\n");
+}
+
+static tsr_status run_replay(struct session *session, json_t **result, tsr_error *err) {
+    struct job_compress_options options = {.model = session_value(session, OPT_REFERENCE),
+                                           .config = session_value(session, OPT_CONFIG),
+                                           .output = session->arguments.operands[0],
+                                           .plugin_path = session_value(session, OPT_PLUGIN_PATH)};
+    const char *shard = session_value(session, OPT_MAX_SHARD_SIZE);
+    if (!options.model) return tsr_fail(err, TSR_E_CONFIG, "--replay: needs the source, --reference MODEL");
+    tsr_status status = shard ? arguments_size(shard, "--max-shard-size", &options.max_shard_bytes, err) : TSR_OK;
+    if (status) return status;
+    return job_replay(&options, session->registry, &session->paths, &session->env, result, err);
+}
+
 static tsr_status verify_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
+    bool replay = session_has(session, OPT_REPLAY);
     tsr_status status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
-    if (!status) status = job_verify(session->arguments.operands[0], session->registry, &session->env, &result, err);
+    if (!status) {
+        status = replay ? run_replay(session, &result, err)
+                        : job_verify(session->arguments.operands[0], session->registry, &session->env, &result, err);
+    }
     /* Damage is a result too; the verdict stays. */
     if (result) {
         tsr_error view_err = {0};
-        tsr_status viewed = view_summary(session, result, show, &view_err);
+        tsr_status viewed = view_summary(session, result, replay ? show_replay : show, &view_err);
         if (viewed && !status) {
             status = viewed;
             if (err) *err = view_err;
@@ -52,8 +93,10 @@ const struct command COMMAND_VERIFY = {
     .summary = "check every byte of a compressed checkpoint",
     .doc = "Checks all checksums and decodes every tile, in a fresh reading from disk. Names each damaged tensor, or "
            "the file "
-           "whose header is damaged; then the exit code is 2.",
-    .options = {OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
-    .examples = {{"tessera verify my-model.tsr", "prints \"intact\", or what is damaged"}},
+           "whose header is damaged; then the exit code is 2. With --replay the job is done again from its source and "
+           "every figure of the receipt compared; a difference has exit code 3.",
+    .options = {OPT_REPLAY, OPT_REFERENCE, OPT_CONFIG, OPT_MAX_SHARD_SIZE, OPT_ROLES_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .examples = {{"tessera verify my-model.tsr", "prints \"intact\", or what is damaged"},
+                 {"tessera verify small --replay --reference ./my-model -c job.yaml", "recomputes every figure"}},
     .run = verify_run,
 };

@@ -43,6 +43,7 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_PROMPTS] = {"prompts", 0, "FILE", "prompts, one a line, that both models continue greedily"},
     [OPT_MIN_MATCH] = {"min-match", 0, "P", "share of continued tokens that must be equal (default 1)"},
     [OPT_MIN_COS] = {"min-cos", 0, "C", "smallest mean cosine of the hidden state behind any layer"},
+    [OPT_REPLAY] = {"replay", 0, NULL, "do the job again from --reference and compare every figure of the receipt"},
     [OPT_PUBLISH_ANYWAY] = {"publish-anyway", 0, NULL, "publish although a gate failed; the receipt says so"},
     [OPT_JOBS] = {"jobs", 'j', "N", "worker threads (default: one a processor); results do not depend on it"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", "cap on working memory, such as 256M or 1Gi"},

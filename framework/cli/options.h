@@ -43,6 +43,7 @@ enum option_id {
     OPT_MIN_MATCH,
     OPT_MIN_COS,
     OPT_PUBLISH_ANYWAY,
+    OPT_REPLAY,
     OPT_JOBS,
     OPT_MEMORY,
     OPT_PLUGIN_PATH,

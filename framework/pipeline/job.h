@@ -54,6 +54,10 @@ tsr_status job_compress(const struct job_compress_options *options, const struct
  * lists all: {"ok": false, "damage": [{"file","tensor","what"}...]}. */
 tsr_status job_verify(const char *output, const struct registry *registry, const struct env *env, json_t **result,
                       tsr_error *err);
+/* Does the job of options->output again from its source, beside it, and compares receipts member by member. *result:
+ * {"ok", "different", "differences": [{"member", "receipt", "replay"}]}; TSR_E_GATE when anything differs. */
+tsr_status job_replay(const struct job_compress_options *options, const struct registry *registry,
+                      const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
 /* Back to plain safetensors, every source file under its own name. */
 tsr_status job_decompress(const char *output, const char *destination, bool force, const struct registry *registry,
                           const struct env *env, json_t **result, tsr_error *err);
