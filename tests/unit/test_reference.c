@@ -96,6 +96,68 @@ static bool copy_edited(const char *fixture, const char *file, const char *from,
     return true;
 }
 
+/* ---- one result, however a text is cut ---- */
+
+#define LONG_TEXT 60 /* below every fixture's context */
+
+struct collected {
+    float *logits;
+    uint64_t vocabulary;
+};
+
+static tsr_status collect(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
+                          tsr_error *err) {
+    struct collected *collected = ctx;
+    (void)err;
+    memcpy(collected->logits + first * vocabulary, logits, tokens * vocabulary * sizeof *logits);
+    return TSR_OK;
+}
+
+/* Logits of all positions, the text given in pieces of `piece` tokens (two or more). */
+static float *run_in_pieces(const char *path, struct env *with, uint64_t piece) {
+    struct open_model model;
+    uint32_t tokens[LONG_TEXT];
+    void *sequence = NULL;
+    float *logits = NULL;
+    if (model_open(path, registry, &PATHS, with, &model, NULL) == TSR_OK) {
+        struct collected collected = {.vocabulary = model.info.vocabulary};
+        tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = &collected, .logits = collect};
+        for (uint32_t i = 0; i < LONG_TEXT; i++) tokens[i] = (i * 37 + 11) % 300;
+        collected.logits = logits = mem_alloc_zero(LONG_TEXT * model.info.vocabulary, sizeof *logits);
+        CU_ASSERT_EQUAL(model.plugin->sequence_create(model.self, LONG_TEXT, &sequence, NULL), TSR_OK);
+        for (uint64_t at = 0; at < LONG_TEXT; at += piece) {
+            CU_ASSERT_EQUAL(model.plugin->forward(model.self, sequence, tokens + at, piece, &hooks, NULL, NULL), TSR_OK);
+        }
+        model.plugin->sequence_destroy(model.self, sequence);
+    }
+    model_close(&model);
+    return logits;
+}
+
+/* Mixtures gather tokens by expert, windows look back over pieces, latent attention expands keys: all bit for bit. */
+static void logits_do_not_depend_on_pieces_or_workers(void) {
+    static const char *const fixtures[] = {"llama-tied", "qwen2_moe", "deepseek_v3", "gemma3_text", "bloom", "gpt2-bare"};
+    struct env single = {.pool = pool_create(1)};
+    for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++) {
+        char path[512];
+        (void)snprintf(path, sizeof path, FIXTURES "/%s", fixtures[i]);
+        struct safetensors golden = {0};
+        float *whole = run_in_pieces(path, &env, LONG_TEXT);
+        float *pieces[] = {run_in_pieces(path, &env, 2), run_in_pieces(path, &env, 15), run_in_pieces(path, &single, 20)};
+        char golden_path[600];
+        (void)snprintf(golden_path, sizeof golden_path, "%s/golden.safetensors", path);
+        CU_ASSERT_EQUAL_FATAL(safetensors_open(golden_path, &golden, NULL), TSR_OK);
+        uint64_t vocabulary = safetensors_find(&golden, "logits")->shape[1];
+        safetensors_close(&golden);
+        for (int j = 0; j < 3; j++) {
+            CU_ASSERT_TRUE(whole && pieces[j] && !memcmp(whole, pieces[j], LONG_TEXT * vocabulary * sizeof *whole));
+            mem_free(pieces[j]);
+        }
+        mem_free(whole);
+    }
+    pool_destroy(single.pool);
+}
+
 struct wrong {
     const char *fixture, *from, *to;
 };
@@ -150,6 +212,7 @@ static void an_unused_tensor_is_an_error_that_names_it(void) {
 static const struct unit_test TESTS[] = {
     {"every_fixture_matches_its_golden_values", every_fixture_matches_its_golden_values},
     {"every_variant_matches_its_golden_values", every_variant_matches_its_golden_values},
+    {"logits_do_not_depend_on_pieces_or_workers", logits_do_not_depend_on_pieces_or_workers},
     {"a_misread_config_does_not_pass", a_misread_config_does_not_pass},
     {"an_unknown_config_key_is_an_error_that_names_it", an_unknown_config_key_is_an_error_that_names_it},
     {"an_unused_tensor_is_an_error_that_names_it", an_unused_tensor_is_an_error_that_names_it},
