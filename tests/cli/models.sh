@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Models that cannot be run: each ends in one line that names tensor or key, found and expected.
+source "$(dirname "$0")/lib"
+head -c 3000 demo/text/stories.txt >"$work/text.txt"
+
+variant() { # name python-body: a copy of the demo model with config `c` and tensors header `h` edited
+    rm -rf "${work:?}/$1"
+    cp -r "$model" "$work/$1"
+    python3 - "$work/$1" "$2" <<'END'
+import json, struct, sys
+folder, body = sys.argv[1:]
+c = json.load(open(f"{folder}/config.json"))
+raw = open(f"{folder}/model.safetensors", "rb").read()
+size = struct.unpack("<Q", raw[:8])[0]
+h, data = json.loads(raw[8 : 8 + size]), raw[8 + size :]
+exec(body)
+json.dump(c, open(f"{folder}/config.json", "w"))
+header = json.dumps(h).encode()
+open(f"{folder}/model.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + data)
+END
+}
+refused() { # name pattern body
+    variant "$1" "$3"
+    fails_with "$1" '2|3' "$2" "$tool" gate "$work/$1" --text "$work/text.txt" -q
+}
+
+k=model.layers.1.self_attn.k_proj.weight
+refused missing_tensor 'k_proj.weight.*is not in the checkpoint' "h['other.weight'] = h.pop('$k')"
+refused wrong_shape 'k_proj.weight.*shape \[128, 64\].*\[64, 128\]' "h['$k']['shape'] = [128, 64]"
+refused wrong_norm_size 'q_norm.weight.*has 16 elements, the config asks for 32' "
+h['a'] = dict(h['model.layers.0.self_attn.q_norm.weight'])
+o = h['a']['data_offsets']
+h['model.layers.0.self_attn.q_norm.weight'].update(shape=[16], data_offsets=[o[0], o[0] + 32])
+h['a'].update(shape=[16], data_offsets=[o[0] + 32, o[1]])"
+refused missing_hidden_size 'the hidden size is missing' "del c['hidden_size']"
+refused missing_vocabulary 'the vocabulary size is missing' "del c['vocab_size']"
+refused heads_do_not_divide '4 query heads cannot share 3' "c['num_key_value_heads'] = 3"
+refused more_layers_than_tensors 'layers.4.*is not in the checkpoint' "c['num_hidden_layers'] = 5"
+refused fewer_layers_than_tensors 'layers.3.*does not use it' "c['num_hidden_layers'] = 3"
+refused absurd_dimension 'beyond what this engine computes' "c['intermediate_size'] = 1 << 36"
+refused negative_number 'expected a count' "c['num_attention_heads'] = -4"
+refused text_for_a_number 'expected a count' "c['num_hidden_layers'] = 'four'"
+refused unknown_activation 'activation "gegelu" is not known' "c['hidden_act'] = 'gegelu'"
+refused unknown_rope 'scaling "spiral" is not known' "c['rope_scaling'] = {'rope_type': 'spiral'}"
+refused unknown_key 'hyper_connections may change the computation' "c['hyper_connections'] = 4"
+refused unknown_rope_key 'rope_scaling.wobble may change' "c['rope_scaling'] = {'rope_type': 'linear', 'factor': 2.0, 'wobble': 3}"
+refused integer_weights 'dtype I16, inference needs' "h['$k']['dtype'] = 'I16'"
+refused tokenizer_too_large 'ids up to 5000, the model.s vocabulary holds 2048' "
+t = json.load(open(folder + '/tokenizer.json'))
+t['added_tokens'].append(dict(t['added_tokens'][0], id=5000, content='<far>'))
+json.dump(t, open(folder + '/tokenizer.json', 'w'))"
+variant no_config 'pass'
+rm "$work/no_config/config.json"
+fails_with no_config 2 'config.json' "$tool" gate "$work/no_config" --text "$work/text.txt" -q
+variant no_tokenizer 'pass'
+rm "$work/no_tokenizer"/tokenizer*
+fails_with no_tokenizer 2 'tokenizer' "$tool" gate "$work/no_tokenizer" --text "$work/text.txt" -q
+printf '[1, 2' >"$work/no_config/config.json"
+fails_with broken_config 2 'config.json' "$tool" gate "$work/no_config" --text "$work/text.txt" -q
+seq -s ' ' 2000 >"$work/long.txt"
+fails_with prompt_longer_than_the_context 2 'exceed the context of 512' "$tool" gate "$model" --reference "$model" --prompts "$work/long.txt" -q
