@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define FIXTURE "tests/data/causal-lm/qwen3-tied"
+#define FIXTURE_F32 "tests/data/causal-lm/gpt2-bare"
 #define SCRATCH "build/tmp-parity"
 #define TOKENS 600
 
@@ -180,18 +181,58 @@ static void every_negative_control_fails(void) {
     }
 }
 
-/* BF16 storage hides noise below 2^-9, so the scale begins there. */
+/* An F32 copy of the fixture with relative noise on every weight. */
+static bool copy_noisy(double amount) {
+    struct safetensors st = {0};
+    char *bytes = NULL, *config = NULL;
+    uint64_t size = 0, config_size = 0;
+    bool good = fs_make_folder(SCRATCH, NULL) == TSR_OK &&
+                fs_read_whole(FIXTURE_F32 "/config.json", 1 << 20, &config, &config_size, NULL) == TSR_OK &&
+                fs_replace(SCRATCH "/config.json", config, config_size, NULL) == TSR_OK &&
+                fs_read_whole(FIXTURE_F32 "/model.safetensors", 1 << 28, &bytes, &size, NULL) == TSR_OK &&
+                safetensors_open(FIXTURE_F32 "/model.safetensors", &st, NULL) == TSR_OK;
+    for (uint64_t i = 0; good && i < st.count; i++) {
+        struct rng rng = {rng_seed(st.entries[i].name)};
+        for (uint64_t at = 0; at < st.entries[i].bytes; at += sizeof(float)) {
+            float value;
+            memcpy(&value, bytes + st.entries[i].offset + at, sizeof value);
+            value *= (float)(1 + amount * 3.46 * (rng_real(&rng) - 0.5));
+            memcpy(bytes + st.entries[i].offset + at, &value, sizeof value);
+        }
+    }
+    good = good && fs_replace(SCRATCH "/model.safetensors", bytes, size, NULL) == TSR_OK;
+    safetensors_close(&st);
+    mem_free(bytes);
+    mem_free(config);
+    return good;
+}
+
+static double divergence_at(double amount) {
+    struct open_model a, b;
+    struct parity_result result = {0};
+    const struct token_run text = {tokens, 60};
+    CU_ASSERT_TRUE_FATAL(copy_noisy(amount));
+    CU_ASSERT_EQUAL_FATAL(model_open(FIXTURE_F32, registry, &PATHS, &env, &a, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(model_open(SCRATCH, registry, &PATHS, &env, &b, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(parity_run(&a, &b, &text, 1, &OPTIONS, &env, &result, NULL), TSR_OK);
+    double kld = group_mean(result.kld, result.windows).mean;
+    parity_clear(&result);
+    model_close(&a);
+    model_close(&b);
+    return kld;
+}
+
+/* From the last bit of a weight to no weight at all: more noise, more divergence; and at the bottom with its square. */
 static void divergence_rises_with_noise(void) {
     double before = 0;
-    for (double amount = 0.003; amount < 1; amount *= 2.5) {
-        struct parity_result result;
-        CU_ASSERT_TRUE_FATAL(copy_damaged(add_noise, amount));
-        CU_ASSERT_EQUAL_FATAL(measure(SCRATCH, &env, &result), TSR_OK);
-        double kld = group_mean(result.kld, result.windows).mean;
-        CU_ASSERT_TRUE(kld > before);
+    for (double amount = 1e-6; amount < 1.1; amount *= 10) {
+        double kld = divergence_at(amount);
+        printf("  noise %.0e: KLD %.3g\n", amount, kld);
+        CU_ASSERT_TRUE(kld > before * 2);
         before = kld;
-        parity_clear(&result);
     }
+    double ratio = divergence_at(1e-4) / divergence_at(1e-5);
+    CU_ASSERT_TRUE(ratio > 50 && ratio < 200);
 }
 
 static void results_do_not_depend_on_workers(void) {
