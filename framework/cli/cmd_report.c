@@ -63,6 +63,7 @@ static void show(struct output *out, const json_t *result) {
     output_table(out, &table);
     str_add_text(&out->text, "\n");
     view_totals(out, receipt);
+    view_gates(out, json_object_get(json_object_get(receipt, "gates"), "results"));
     show_times(out, json_object_get(run, "seconds"));
 }
 
