@@ -15,6 +15,7 @@ extern const struct command COMMAND_DIFF;
 extern const struct command COMMAND_GATE;
 extern const struct command COMMAND_REPORT;
 extern const struct command COMMAND_PLUGIN;
+extern const struct command COMMAND_TOKENIZE;
 extern const struct command COMMAND_HELP;
 
 #endif

@@ -30,6 +30,11 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_REPETITION_PENALTY] = {"repetition-penalty", 0, "R", "make tokens that were seen less probable (1.1 or so)"},
     [OPT_SEED] = {"seed", 0, "N", "of the random choices (default 0): the same seed gives the same text"},
     [OPT_TEXT] = {"text", 0, "FILE", "text in UTF-8 that the model reads"},
+    [OPT_PLAIN_TEXT] = {"text", 0, "TEXT", "the text itself, instead of standard input"},
+    [OPT_NO_SPECIAL] = {"no-special", 0, NULL,
+                        "no tokens that the template puts around a text; with --decode: leave special tokens out"},
+    [OPT_DECODE] = {"decode", 0, NULL, "read ids, print the text"},
+    [OPT_GOLDEN] = {"golden", 0, "FILE", "compare with encodings of another implementation, one JSON object a line"},
     [OPT_WINDOW] = {"window", 0, "N", "tokens that are read in one piece (default 512, at most the context)"},
     [OPT_FULL_MAX] = {"full-max", 0, "N", "widest input whose whole matrix is kept (default 4096); wider: its diagonal"},
     [OPT_REFERENCE] = {"reference", 0, "MODEL", "the raw model that OUT was made from"},
@@ -108,11 +113,10 @@ static tsr_status parse_long(struct arguments *arguments, char *const **word, ts
     const char *name = **word + 2;
     const char *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    enum option_id id = OPT_NONE + 1;
-    while (id < OPT_COUNT && (strlen(OPTIONS[id].name) != length || strncmp(OPTIONS[id].name, name, length))) id++;
-    if (id == OPT_COUNT || !command_takes(arguments->command, id)) {
-        return unknown_option(arguments->command, name, length, err);
-    }
+    const enum option_id *at = arguments->command->options;
+    while (*at != OPT_NONE && (strlen(OPTIONS[*at].name) != length || strncmp(OPTIONS[*at].name, name, length))) at++;
+    if (*at == OPT_NONE) return unknown_option(arguments->command, name, length, err);
+    enum option_id id = *at;
     const char *value = equals ? equals + 1 : NULL;
     if (!OPTIONS[id].argument) {
         if (value) return tsr_fail(err, TSR_E_CONFIG, "--%s takes no value", OPTIONS[id].name);

@@ -29,6 +29,10 @@ enum option_id {
     OPT_REPETITION_PENALTY,
     OPT_SEED,
     OPT_TEXT,
+    OPT_PLAIN_TEXT, /* --text TEXT of tokenize */
+    OPT_NO_SPECIAL,
+    OPT_DECODE,
+    OPT_GOLDEN,
     OPT_WINDOW,
     OPT_FULL_MAX,
     OPT_REFERENCE,

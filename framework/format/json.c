@@ -25,11 +25,12 @@ static void use_our_allocator(void) {
     json_set_alloc_funcs(alloc_noted, mem_free);
 }
 
-tsr_status json_parse(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
+static tsr_status parse(const char *text, size_t size, size_t flags, const char *subject, json_t **value,
+                        tsr_error *err) {
     json_error_t found;
     pthread_once(&allocator_once, use_our_allocator);
     memory_was_short = false;
-    *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &found);
+    *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &found);
     if (*value && !memory_was_short) return TSR_OK;
     json_decref(*value);
     *value = NULL;
@@ -39,6 +40,14 @@ tsr_status json_parse(const char *text, size_t size, const char *subject, json_t
     tsr_status st = tsr_fail(err, TSR_E_INPUT, "%s:%d:%d: %s", subject, found.line, found.column, found.text);
     if (err) err->offset = (uint64_t)found.position;
     return st;
+}
+
+tsr_status json_parse(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
+    return parse(text, size, 0, subject, value, err);
+}
+
+tsr_status json_parse_any_text(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
+    return parse(text, size, JSON_ALLOW_NUL, subject, value, err);
 }
 
 char *json_to_text(const json_t *value, int indented) {

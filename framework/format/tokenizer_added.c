@@ -65,7 +65,11 @@ static tsr_status add_content(struct tokenizer *tokenizer, const struct added_to
         content = (struct piece_text){text.text, text.length};
     }
     struct trie *trie = token->normalised ? &tokenizer->added.normalised : &tokenizer->added.raw;
-    if (st == TSR_OK && content.length && !trie_add(trie, content, token->id)) {
+    if (st == TSR_OK && !content.length) {
+        st = tsr_fail(err, TSR_E_UNSUPPORTED, "added token \"%.40s\", which normalises to nothing, is not supported",
+                      token->content.text);
+    }
+    if (st == TSR_OK && !trie_add(trie, content, token->id)) {
         st = tsr_fail(err, TSR_E_NOMEM, "out of memory for added tokens");
     }
     str_clear(&text);

@@ -279,12 +279,22 @@ struct token_stream {
     struct str text;         /* of the window */
 };
 
-/* Whether a text can change in its middle when tokens follow. */
+/* Whether what a step makes of a text stays when the text grows, though the tokens are joined to one. */
+static bool is_stable_when_joined(const struct step *step) {
+    size_t size = 0;
+    if (step->kind == DECODE_REPLACE) (void)utf8_at(step->pattern.text, &size);
+    return step->kind == DECODE_FUSE || step->kind == DECODE_STRIP || (size && size == step->pattern.length);
+}
+
+/* Whether tokens that follow can change a text before its end. */
 static bool looks_behind(const struct steps *decoders) {
+    bool joined = false;
     for (unsigned i = 0; i < decoders->count; i++) {
         const struct step *step = &decoders->items[i];
         if ((step->kind == DECODE_STRIP && step->stop) || (step->kind == DECODE_REPLACE && step->regex)) return true;
-        if (step->kind != DECODE_BYTE_LEVEL && i && decoders->items[i - 1].kind == DECODE_BYTE_LEVEL) return true;
+        if (step->kind == DECODE_BPE || (joined && !is_stable_when_joined(step))) return true;
+        if (step->kind == DECODE_BYTE_LEVEL && decoders->count > 1) return true;
+        joined |= step->kind == DECODE_FUSE;
     }
     return false;
 }

@@ -10,7 +10,7 @@
 #include "json.h"
 
 #define FILE_BYTES_MAX (512u << 20)
-#define SPARSE_ROOM 65536u /* ids a small vocabulary may leave unused */
+#define SPARSE_ROOM (1u << 18) /* ids a small vocabulary may leave unused */
 #define MERGES_MAX (1u << 26)
 
 /* ---- members ---- */

@@ -23,6 +23,7 @@ documented verify "$tool" verify "$work/out"
 documented decompress "$tool" decompress "$work/out" -o "$work/back"
 documented diff "$tool" diff "$model" "$work/out"
 documented report "$tool" report "$work/out"
+documented tokenize "$tool" tokenize "$model" --text "Once upon a time"
 documented "plugin list" "$tool" plugin list
 documented "plugin show" "$tool" plugin show passthrough
 documented "plugin check" "$tool" plugin check "${tool%/bin/*}/lib/tessera/tessera-codec-passthrough.so"
