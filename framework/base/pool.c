@@ -4,14 +4,21 @@
  * has one left. Indices are handed out under one lock: a task is at least tens of microseconds of work, so the
  * lock is never hot. A thread that waits for its loop does not take foreign work: it could be a long task, and
  * the loop would end late. Invariant: a loop leaves the list when its last index was handed out, and its owner
- * returns only when `running` is 0, so nobody touches a loop after its stack frame is gone. */
+ * returns only when `running` is 0, so nobody touches a loop after its stack frame is gone.
+ *
+ * A thread that has nothing to do looks for work a few microseconds long before it sleeps: one token of a language model
+ * is some two hundred short loops, and waking a sleeper takes longer than many of them. */
 #include "pool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "alloc.h"
+
+#define SPINS 1000     /* looks at a flag before sleeping: some tens of microseconds */
+#define LOCK_TRIES 100 /* the lock is held for nanoseconds */
 
 struct loop {
     struct loop *younger;
@@ -19,7 +26,7 @@ struct loop {
     void *ctx;
     uint64_t count;
     uint64_t next;    /* first index not handed out */
-    uint64_t running; /* indices handed out and not finished */
+    atomic_uint_least64_t running; /* indices handed out and not finished; changed with the lock held */
     uint64_t failed_index;
     tsr_status status;
     tsr_error error;
@@ -38,6 +45,7 @@ struct pool {
     pthread_cond_t work;     /* a loop was opened, or the pool ends */
     pthread_cond_t finished; /* some loop's running count fell to 0 */
     struct loop *oldest;
+    atomic_uint_least64_t opened; /* loops so far; changed with the lock held, watched without */
     uint64_t workers;
     uint64_t started; /* threads that exist, worker 0 (the caller) not counted */
     bool ending;
@@ -46,6 +54,39 @@ struct pool {
 
 /* Which worker this thread is; threads that belong to no pool act as worker 0. */
 static _Thread_local uint64_t current_worker;
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* A thread that finds the lock taken would be put to sleep for longer than the lock is held. */
+static void take_lock(struct pool *pool) {
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (!pthread_mutex_trylock(&pool->lock)) return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+}
+
+/* Waits until a loop opens, watching first. Called and returns with the lock held. */
+static void wait_for_work(struct pool *pool) {
+    uint64_t seen = atomic_load(&pool->opened);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&pool->opened, memory_order_relaxed) == seen; i++) relax();
+    take_lock(pool);
+    if (!pool->oldest && !pool->ending) pthread_cond_wait(&pool->work, &pool->lock);
+}
+
+/* Waits until no task of a loop runs, watching first. Called and returns with the lock held. */
+static void wait_for_end(struct pool *pool, struct loop *loop) {
+    if (!atomic_load(&loop->running)) return;
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&loop->running, memory_order_relaxed); i++) relax();
+    take_lock(pool);
+    while (atomic_load(&loop->running)) pthread_cond_wait(&pool->finished, &pool->lock);
+}
 
 static void unlink_loop(struct pool *pool, struct loop *loop) {
     struct loop **link = &pool->oldest;
@@ -57,6 +98,7 @@ static void link_loop(struct pool *pool, struct loop *loop) {
     struct loop **link = &pool->oldest;
     while (*link) link = &(*link)->younger;
     *link = loop;
+    atomic_fetch_add(&pool->opened, 1);
 }
 
 /* Keeps the failure of the lowest index, so that the message does not depend on timing more than it must. */
@@ -72,11 +114,11 @@ static void note_failure(struct loop *loop, uint64_t index, tsr_status status, c
 static void run_one(struct pool *pool, struct loop *loop) {
     uint64_t index = loop->next++;
     if (loop->next == loop->count) unlink_loop(pool, loop);
-    loop->running++;
+    atomic_fetch_add(&loop->running, 1);
     pthread_mutex_unlock(&pool->lock);
     tsr_error error = {0};
     tsr_status status = loop->task(loop->ctx, index, current_worker, &error);
-    pthread_mutex_lock(&pool->lock);
+    take_lock(pool);
     if (status != TSR_OK) {
         note_failure(loop, index, status, &error);
         if (loop->next < loop->count) {
@@ -84,7 +126,7 @@ static void run_one(struct pool *pool, struct loop *loop) {
             unlink_loop(pool, loop);
         }
     }
-    if (--loop->running == 0 && loop->next == loop->count) pthread_cond_broadcast(&pool->finished);
+    if (atomic_fetch_sub(&loop->running, 1) == 1 && loop->next == loop->count) pthread_cond_broadcast(&pool->finished);
 }
 
 static void *worker_main(void *argument) {
@@ -96,7 +138,7 @@ static void *worker_main(void *argument) {
         if (pool->oldest) {
             run_one(pool, pool->oldest);
         } else {
-            pthread_cond_wait(&pool->work, &pool->lock);
+            wait_for_work(pool);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -145,11 +187,11 @@ uint64_t pool_workers(const struct pool *pool) {
 tsr_status pool_for(struct pool *pool, uint64_t count, tsr_task task, void *ctx, tsr_error *err) {
     if (count == 0) return TSR_OK;
     struct loop loop = {.task = task, .ctx = ctx, .count = count};
-    pthread_mutex_lock(&pool->lock);
+    take_lock(pool);
     link_loop(pool, &loop);
     if (count > 1) pthread_cond_broadcast(&pool->work);
     while (loop.next < loop.count) run_one(pool, &loop);
-    while (loop.running) pthread_cond_wait(&pool->finished, &pool->lock);
+    wait_for_end(pool, &loop);
     pthread_mutex_unlock(&pool->lock);
     if (loop.status != TSR_OK && err) *err = loop.error;
     return loop.status;
