@@ -13,6 +13,8 @@ extern const struct command COMMAND_VERIFY;
 extern const struct command COMMAND_DECOMPRESS;
 extern const struct command COMMAND_DIFF;
 extern const struct command COMMAND_GATE;
+extern const struct command COMMAND_RUN;
+extern const struct command COMMAND_CALIBRATE;
 extern const struct command COMMAND_REPORT;
 extern const struct command COMMAND_PLUGIN;
 extern const struct command COMMAND_TOKENIZE;

@@ -17,8 +17,6 @@ enum option_id {
     OPT_RESTART,
     OPT_MAX_SHARD_SIZE,
     OPT_PROMPT,
-    OPT_CHAT,
-    OPT_SYSTEM,
     OPT_RAW,
     OPT_MAX_TOKENS,
     OPT_STOP,
@@ -89,7 +87,7 @@ struct command {
     const char *summary;                           /* one line */
     const char *doc;                               /* paragraphs, wrapped by whoever shows them; separated by "\n" */
     enum option_id options[OPTIONS_MAX];           /* ends with OPT_NONE */
-    enum option_id required[2];                    /* ends with OPT_NONE */
+    enum option_id required[3];                    /* ends with OPT_NONE */
     struct command_example examples[EXAMPLES_MAX]; /* ends with NULL */
     tsr_status (*run)(struct session *session, tsr_error *err);
 };

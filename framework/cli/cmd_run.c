@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tessera run: text from a model, as it is made. */
+#include "commands.h"
+#include "session.h"
+#include "view.h"
+
+#include <pipeline/job_run.h>
+#include <unistd.h>
+
+#define MAX_TOKENS 256
+#define TOKENS_MAX 1000000
+
+/* Text of a model goes to a pipe as it is; a terminal gets no control characters but line ends and tabs. */
+static void add_text(struct str *out, const char *text, size_t length, bool terminal) {
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        bool control = byte == 0x7F || (byte < 0x20 && byte != '\n' && byte != '\t');
+        bool c1 = byte == 0xC2 && i + 1 < length && ((unsigned char)text[i + 1] & 0xE0) == 0x80;
+        if (terminal && c1) i++;
+        if (!terminal || !(control || c1)) str_add(out, &text[i], 1);
+    }
+}
+
+static tsr_status print_text(void *ctx, const char *text, size_t length, tsr_error *err) {
+    struct session *session = ctx;
+    struct output *out = &session->output;
+    add_text(&out->text, text, length, isatty(STDOUT_FILENO) == 1);
+    return output_flush(out, err);
+}
+
+static tsr_status end_answer(void *ctx, tsr_error *err) {
+    return print_text(ctx, "\n", 1, err);
+}
+
+/* ---- arguments ---- */
+
+struct number_option {
+    enum option_id id;
+    uint64_t *number;
+    uint64_t maximum;
+};
+
+struct real_option {
+    enum option_id id;
+    double *real;
+    double maximum;
+};
+
+static tsr_status read_numbers(const struct session *session, struct job_run_options *options, tsr_error *err) {
+    struct sampling *sampling = &options->sampling;
+    const struct number_option numbers[] = {{OPT_MAX_TOKENS, &options->max_tokens, TOKENS_MAX},
+                                            {OPT_TOP_K, &sampling->top_k, UINT32_MAX},
+                                            {OPT_SEED, &sampling->seed, UINT64_MAX}};
+    const struct real_option reals[] = {{OPT_TEMPERATURE, &sampling->temperature, 1000},
+                                        {OPT_TOP_P, &sampling->top_p, 1},
+                                        {OPT_MIN_P, &sampling->min_p, 1},
+                                        {OPT_REPETITION_PENALTY, &sampling->repetition_penalty, 1000}};
+    tsr_status st = TSR_OK;
+    char what[40];
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && st == TSR_OK; i++) {
+        const char *text = session_value(session, numbers[i].id);
+        (void)snprintf(what, sizeof what, "--%s", OPTIONS[numbers[i].id].name);
+        if (text) st = arguments_number(text, what, numbers[i].maximum, numbers[i].number, err);
+    }
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0] && st == TSR_OK; i++) {
+        const char *text = session_value(session, reals[i].id);
+        (void)snprintf(what, sizeof what, "--%s", OPTIONS[reals[i].id].name);
+        if (text) st = arguments_real(text, what, 0, reals[i].maximum, reals[i].real, err);
+    }
+    return st;
+}
+
+static tsr_status read_options(struct session *session, struct job_run_options *options, tsr_error *err) {
+    *options = (struct job_run_options){.model = session->arguments.operands[0],
+                                        .prompt = session_value(session, OPT_PROMPT),
+                                        .raw = session_has(session, OPT_RAW),
+                                        .max_tokens = MAX_TOKENS,
+                                        .stops = session->arguments.repeats,
+                                        .stop_count = session->arguments.repeat_count};
+    return read_numbers(session, options, err);
+}
+
+static tsr_status run_run(struct session *session, tsr_error *err) {
+    json_t *result = NULL;
+    struct job_run_options options;
+    bool json = session_has(session, OPT_JSON);
+    const struct job_run_io io = {session, json ? NULL : print_text, json ? NULL : end_answer};
+    tsr_status st = session_open(session, err);
+    if (st == TSR_OK) st = read_options(session, &options, err);
+    if (st == TSR_OK) st = session_plugins(session, err);
+    if (st == TSR_OK) st = job_run(&options, session->registry, &session->paths, &session->env, &io, &result, err);
+    if (st == TSR_OK && json) st = output_json(&session->output, result, err);
+    json_decref(result);
+    return st;
+}
+
+const struct command COMMAND_RUN = {
+    .name = "run",
+    .operands = "MODEL",
+    .operand_min = 1,
+    .operand_max = 1,
+    .summary = "continue a prompt with a model",
+    .doc = "MODEL is plain or compressed: a compressed one is decoded tensor by tensor as it is used, and --memory bounds "
+           "how much stays decoded. The text is printed as it is made. For a model with a chat template --raw is "
+           "needed: the prompt is continued as it stands. Without --temperature the most probable token is "
+           "taken each time; the same --seed gives the same text. With -v the speed is told.",
+    .required = {OPT_PROMPT, OPT_NONE},
+    .options = {OPT_PROMPT, OPT_RAW, OPT_MAX_TOKENS, OPT_STOP, OPT_TEMPERATURE, OPT_TOP_K,
+                OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY, OPT_SEED, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON,
+                OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .examples = {{"tessera run ./my-model --prompt \"Once upon a time\"", "the most probable continuation"},
+                 {"tessera run my-model.tsr -p \"A poem:\" --temperature 0.8 --top-p 0.95 --seed 7", "another text a seed"}},
+    .run = run_run,
+};

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Pass 0 sees every operator, gathers all diagonals and as many matrices as memory holds; later passes gather the rest.
+ * What a tensor gets added, and in which order, is the same in whichever pass it is gathered. Each pass becomes one
+ * safetensors file in the work folder, sealed by the digest of its data, and the result is put together from these. */
+#include "calibrate.h"
+
+#include "calibrate_read.h"
+#include "facts.h"
+#include "meter.h"
+#include "model_digest.h"
+#include "work.h"
+
+#include <base/alloc.h>
+#include <base/checked.h>
+#include <base/str.h>
+#include <format/safetensors_write.h>
+#include <inttypes.h>
+#include <numeric/gram.h>
+#include <string.h>
+
+#define PASSES_MAX 10000
+#define KEY_JOB "job"
+#define KEY_DIGEST "digest"
+#define PARTS_EACH 3
+
+/* Of one tensor of the checkpoint. */
+struct moment {
+    uint64_t columns; /* 0: no operator reads it */
+    uint64_t tokens;
+    double *squares; /* [columns]; while pass 0 runs */
+    float *full;     /* [columns][columns]; while its pass runs */
+    bool kept;       /* the matrix is in a finished pass */
+};
+
+struct calibrating {
+    struct open_model *model;
+    const tsr_weights *table;
+    const struct token_run *text;
+    const struct calibrate_options *options;
+    const struct env *env;
+    struct calibrate_result *result;
+    struct work work;
+    char job[DIGEST_HEX]; /* names everything that the bytes of a pass depend on */
+    char model_hex[DIGEST_HEX], text_hex[DIGEST_HEX];
+    struct moment *moments; /* [count] */
+    uint64_t count, window, budget, held;
+    uint64_t head;   /* tensor that makes the logits; its inputs come by the hidden hook */
+    uint64_t newest; /* tensor that the last linear operator read */
+    struct safetensors *passes;
+    uint64_t pass_count;
+    tsr_error *err;
+};
+
+/* ---- hooks ---- */
+
+static uint64_t full_bytes(uint64_t columns) {
+    return columns * columns * sizeof(float);
+}
+
+/* Memory for a tensor's matrix, if the budget has room: false when it must wait for another pass. */
+static bool take_full(struct calibrating *c, struct moment *moment) {
+    if (moment->kept || moment->columns > c->options->full_max) return false;
+    uint64_t bytes = full_bytes(moment->columns);
+    if (c->held && bytes > c->budget - min_u64(c->held, c->budget)) return false;
+    moment->full = mem_alloc_zero(moment->columns * moment->columns, sizeof *moment->full);
+    if (!moment->full) return false;
+    c->held += bytes;
+    return true;
+}
+
+static tsr_status begin_moment(struct calibrating *c, struct moment *moment, uint64_t columns) {
+    moment->columns = columns;
+    moment->squares = mem_alloc_zero(columns, sizeof *moment->squares);
+    if (!moment->squares) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for %" PRIu64 " moments", columns);
+    if (columns <= c->options->full_max && !take_full(c, moment) && !c->held) {
+        return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a matrix of %" PRIu64 " bytes", full_bytes(columns));
+    }
+    return TSR_OK;
+}
+
+static tsr_status add_input(struct calibrating *c, uint64_t index, const float *x, uint64_t tokens, uint64_t columns) {
+    struct moment *moment = &c->moments[index];
+    tsr_status st = TSR_OK;
+    if (c->pass_count == 0) {
+        if (!moment->columns) st = begin_moment(c, moment, columns);
+        if (st != TSR_OK) return st;
+        if (moment->columns != columns) {
+            return tsr_fail(c->err, TSR_E_UNSUPPORTED, "tensor \"%s\": is used with %" PRIu64 " and with %" PRIu64 " inputs",
+                            c->table->tensor(c->table->ctx, index)->name, moment->columns, columns);
+        }
+        moment->tokens += tokens;
+        for (uint64_t t = 0; t < tokens; t++) {
+            const float *row = x + t * columns;
+            for (uint64_t i = 0; i < columns; i++) moment->squares[i] += (double)row[i] * (double)row[i];
+        }
+    }
+    return moment->full ? gram_add(moment->full, columns, x, tokens, c->env, c->err) : TSR_OK;
+}
+
+static tsr_status on_linear(void *ctx, uint64_t index, const float *x, uint64_t tokens, uint64_t columns, tsr_error *err) {
+    (void)err;
+    return add_input(ctx, index, x, tokens, columns);
+}
+
+static tsr_status on_hidden(void *ctx, uint64_t layer, const float *x, uint64_t tokens, uint64_t width, tsr_error *err) {
+    struct calibrating *c = ctx;
+    (void)err;
+    return layer == c->model->info.layers + 1 ? add_input(c, c->head, x, tokens, width) : TSR_OK;
+}
+
+static tsr_status on_discovery(void *ctx, uint64_t index, const float *x, uint64_t tokens, uint64_t columns,
+                               tsr_error *err) {
+    struct calibrating *c = ctx;
+    (void)x;
+    (void)tokens;
+    (void)columns;
+    (void)err;
+    c->newest = index;
+    return TSR_OK;
+}
+
+/* ---- passes over the text ---- */
+
+static tsr_status run_window(struct calibrating *c, uint64_t first, uint64_t count, const tsr_hooks *hooks, float *logits) {
+    const tsr_model *plugin = c->model->plugin;
+    void *sequence = NULL;
+    tsr_status st = plugin->sequence_create(c->model->self, count, &sequence, c->err);
+    if (st == TSR_OK) {
+        st = plugin->forward(c->model->self, sequence, c->text->tokens + first, count, hooks, logits, c->err);
+    }
+    if (sequence) plugin->sequence_destroy(c->model->self, sequence);
+    return st;
+}
+
+/* The last operator that a run with logits applies is the output matrix. Runs without logits leave it out, which is a
+ * large part of a small model's work. */
+static tsr_status find_head(struct calibrating *c) {
+    const tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = c, .linear_input = on_discovery};
+    float *logits = mem_alloc_array(c->model->info.vocabulary, sizeof *logits);
+    if (!logits) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for logits");
+    tsr_status st = run_window(c, 0, 1, &hooks, logits);
+    c->head = c->newest;
+    mem_free(logits);
+    return st;
+}
+
+static tsr_status run_pass(struct calibrating *c) {
+    const tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = c, .hidden = on_hidden, .linear_input = on_linear};
+    char stage[32];
+    struct meter meter;
+    tsr_status st = TSR_OK;
+    (void)snprintf(stage, sizeof stage, "calibrate, pass %" PRIu64, c->pass_count + 1);
+    meter_begin(&meter, c->env, stage, c->text->count * sizeof *c->text->tokens, ceil_div(c->text->count, c->window));
+    for (uint64_t at = 0; at < c->text->count && st == TSR_OK; at += c->window) {
+        st = meter_check_cancel(c->env, c->err);
+        uint64_t count = min_u64(c->window, c->text->count - at);
+        if (st == TSR_OK) st = run_window(c, at, count, &hooks, NULL);
+        if (st == TSR_OK) meter_add(&meter, "window", count * sizeof *c->text->tokens);
+    }
+    meter_end(&meter);
+    return st;
+}
+
+static void drop_moment(struct moment *moment) {
+    mem_free(moment->squares);
+    mem_free(moment->full);
+    moment->squares = NULL;
+    moment->full = NULL;
+}
+
+/* ---- files of passes ---- */
+
+/* Tensors to write, with names of their own. */
+struct part_list {
+    struct arena arena;
+    struct safetensors_part *parts;
+    uint64_t count;
+};
+
+static tsr_status add_part(struct part_list *list, const char *name, const char *suffix, int32_t dtype, uint64_t rank,
+                           uint64_t extent, tsr_error *err, struct safetensors_part **part) {
+    *part = &list->parts[list->count++];
+    char *full = arena_format(&list->arena, "%s%s", name, suffix);
+    **part = (struct safetensors_part){.name = full, .dtype = dtype, .rank = rank, .shape = {extent, extent}};
+    return full ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a name");
+}
+
+/* The finished values of one tensor in this pass; arena memory but for the matrix, which is finished in place. */
+static tsr_status add_moment(struct calibrating *c, struct part_list *list, uint64_t index) {
+    struct moment *moment = &c->moments[index];
+    const char *name = c->table->tensor(c->table->ctx, index)->name;
+    uint64_t n = moment->columns;
+    struct safetensors_part *part;
+    float *diagonal = arena_alloc(&list->arena, n, sizeof *diagonal);
+    uint64_t *tokens = arena_alloc(&list->arena, 1, sizeof *tokens);
+    if (!diagonal || !tokens) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for moments");
+    tsr_status st = TSR_OK;
+    *tokens = moment->tokens;
+    for (uint64_t i = 0; moment->squares && i < n; i++) diagonal[i] = (float)(moment->squares[i] / (double)moment->tokens);
+    if (moment->full) {
+        st = add_part(list, name, STATS_MOMENT, TSR_DTYPE_F32, 2, n, c->err, &part);
+        part->memory = moment->full;
+        if (st == TSR_OK && !moment->squares) {
+            const struct safetensors_entry *entry =
+                safetensors_find(&c->passes[0], arena_format(&list->arena, "%s%s", name, STATS_DIAGONAL));
+            st = fs_read_at(&c->passes[0].file, entry->offset, diagonal, entry->bytes, c->err);
+        }
+        gram_finish(moment->full, n, 1 / (double)moment->tokens, diagonal);
+    }
+    if (st != TSR_OK || !moment->squares) return st;
+    st = add_part(list, name, STATS_DIAGONAL, TSR_DTYPE_F32, 1, n, c->err, &part);
+    part->memory = diagonal;
+    if (st == TSR_OK) st = add_part(list, name, STATS_TOKENS, TSR_DTYPE_I64, 1, 1, c->err, &part);
+    part->memory = tokens;
+    return st;
+}
+
+static tsr_status digest_parts(const struct part_list *list, char hex[DIGEST_HEX], tsr_error *err) {
+    struct digest_state *state = digest_create();
+    if (!state) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a digest");
+    for (uint64_t i = 0; i < list->count; i++) {
+        uint64_t bytes = 0;
+        (void)safetensors_part_bytes(&list->parts[i], &bytes);
+        digest_add(state, list->parts[i].memory, bytes);
+    }
+    struct digest digest = digest_end(state);
+    digest_destroy(state);
+    (void)digest_to_hex(&digest, hex);
+    return TSR_OK;
+}
+
+static char *pass_path(const struct calibrating *c, uint64_t number) {
+    char name[32];
+    (void)snprintf(name, sizeof name, "pass-%04" PRIu64 ".safetensors", number);
+    return fs_join(c->work.parts, name);
+}
+
+/* Writes what this pass gathered and gives its memory back. */
+static tsr_status keep_pass(struct calibrating *c) {
+    struct part_list list = {0};
+    char digest[DIGEST_HEX], *path = pass_path(c, c->pass_count);
+    tsr_status st = TSR_OK;
+    list.parts = mem_alloc_zero(PARTS_EACH * c->count, sizeof *list.parts);
+    if (!list.parts || !path) st = tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
+    for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
+        if (c->moments[i].squares || c->moments[i].full) st = add_moment(c, &list, i);
+    }
+    if (st == TSR_OK) st = digest_parts(&list, digest, c->err);
+    if (st == TSR_OK) {
+        const struct safetensors_pair metadata[] = {{KEY_JOB, c->job}, {KEY_DIGEST, digest}};
+        st = safetensors_write(path, list.parts, list.count, metadata, 2, c->err);
+    }
+    for (uint64_t i = 0; i < c->count; i++) drop_moment(&c->moments[i]);
+    c->held = 0;
+    mem_free(list.parts);
+    mem_free(path);
+    arena_clear(&list.arena);
+    return st;
+}
+
+/* True when the file is a whole pass of this very job. */
+static bool is_good_pass(const struct calibrating *c, const struct safetensors *st) {
+    const char *job = safetensors_metadata(st, KEY_JOB), *hex = safetensors_metadata(st, KEY_DIGEST);
+    struct digest found, expected;
+    return job && !strcmp(job, c->job) && hex && digest_from_hex(hex, &expected) &&
+           facts_of_range(&st->file, st->header_bytes, st->file.size - st->header_bytes, &found, NULL) == TSR_OK &&
+           digest_equal(&found, &expected);
+}
+
+/* What the newest pass holds is done: counts from pass 0, matrices from all. */
+static tsr_status note_pass(struct calibrating *c, const struct safetensors *st) {
+    for (uint64_t i = 0; i < c->count; i++) {
+        struct calibration view = {.st = *st};
+        struct calibration_input input;
+        struct moment *moment = &c->moments[i];
+        const tsr_tensor *tensor = c->table->tensor(c->table->ctx, i);
+        struct str full = {0};
+        bool found = false;
+        str_add_format(&full, "%s%s", tensor->name, STATS_MOMENT);
+        if (full.failed) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a name");
+        if (safetensors_find(st, full.text)) moment->kept = true;
+        str_truncate(&full, full.length - strlen(STATS_MOMENT));
+        str_add_text(&full, STATS_DIAGONAL);
+        const struct safetensors_entry *diagonal = full.failed ? NULL : safetensors_find(st, full.text);
+        str_clear(&full);
+        if (!diagonal) continue;
+        tsr_status status = calibrate_find(&view, tensor->name, diagonal->shape[0], &input, &found, c->err);
+        if (status != TSR_OK) return status;
+        moment->columns = input.columns;
+        moment->tokens = input.tokens;
+    }
+    return TSR_OK;
+}
+
+/* Opens pass `pass_count` if it is there and good. */
+static tsr_status load_pass(struct calibrating *c, bool *found) {
+    char *path = pass_path(c, c->pass_count);
+    struct safetensors *st = &c->passes[c->pass_count];
+    if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
+    *found = fs_kind_of(path) == FS_FILE && safetensors_open(path, st, NULL) == TSR_OK && is_good_pass(c, st);
+    mem_free(path);
+    if (!*found) {
+        safetensors_close(st);
+        *st = (struct safetensors){0};
+        return TSR_OK;
+    }
+    c->pass_count++;
+    return note_pass(c, st);
+}
+
+/* ---- the whole ---- */
+
+static bool is_complete(const struct calibrating *c) {
+    for (uint64_t i = 0; i < c->count; i++) {
+        const struct moment *moment = &c->moments[i];
+        if (moment->columns && moment->columns <= c->options->full_max && !moment->kept) return false;
+    }
+    return c->pass_count > 0;
+}
+
+/* Takes room for the matrices of a later pass, in the order of the checkpoint. */
+static tsr_status choose(struct calibrating *c) {
+    for (uint64_t i = 0; i < c->count && c->pass_count; i++) {
+        struct moment *moment = &c->moments[i];
+        if (moment->columns) (void)take_full(c, moment);
+    }
+    if (c->pass_count && !c->held) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for one matrix of moments");
+    return TSR_OK;
+}
+
+static tsr_status run_passes(struct calibrating *c) {
+    bool found = true;
+    tsr_status st = TSR_OK;
+    while (st == TSR_OK && found && !is_complete(c) && c->pass_count < PASSES_MAX) st = load_pass(c, &found);
+    c->result->resumed = c->pass_count;
+    if (st == TSR_OK && !is_complete(c)) st = find_head(c);
+    while (st == TSR_OK && !is_complete(c)) {
+        if (c->pass_count == PASSES_MAX) {
+            return tsr_fail(c->err, TSR_E_LIMIT, "--memory: more than %d passes would be needed", PASSES_MAX);
+        }
+        st = choose(c);
+        if (st == TSR_OK) st = run_pass(c);
+        if (st == TSR_OK) st = keep_pass(c);
+        if (st == TSR_OK) st = load_pass(c, &found);
+        if (st == TSR_OK && !found) st = tsr_fail(c->err, TSR_E_CORRUPT, "%s: a pass just written is damaged", c->work.parts);
+    }
+    return st;
+}
+
+/* A part that lies in one of the passes; none is no failure. */
+static tsr_status find_part(const struct calibrating *c, struct part_list *list, const char *name, const char *suffix) {
+    char *full = arena_format(&list->arena, "%s%s", name, suffix);
+    if (!full) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a name");
+    for (uint64_t p = 0; p < c->pass_count; p++) {
+        const struct safetensors_entry *entry = safetensors_find(&c->passes[p], full);
+        if (!entry) continue;
+        struct safetensors_part *part = &list->parts[list->count++];
+        *part = (struct safetensors_part){.name = full,
+                                          .dtype = entry->dtype,
+                                          .rank = entry->rank,
+                                          .file = &c->passes[p].file,
+                                          .offset = entry->offset};
+        memcpy(part->shape, entry->shape, sizeof part->shape);
+        return TSR_OK;
+    }
+    return TSR_OK;
+}
+
+static tsr_status write_result(struct calibrating *c, const char *output) {
+    struct part_list list = {0};
+    char tokens[24], window[24];
+    tsr_status st = TSR_OK;
+    list.parts = mem_alloc_zero(PARTS_EACH * c->count, sizeof *list.parts);
+    if (!list.parts) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
+    for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
+        const char *name = c->table->tensor(c->table->ctx, i)->name;
+        if (!c->moments[i].columns) continue;
+        c->result->tensors++;
+        c->result->full += c->moments[i].kept;
+        st = find_part(c, &list, name, STATS_MOMENT);
+        if (st == TSR_OK) st = find_part(c, &list, name, STATS_DIAGONAL);
+        if (st == TSR_OK) st = find_part(c, &list, name, STATS_TOKENS);
+    }
+    (void)snprintf(tokens, sizeof tokens, "%" PRIu64, c->text->count);
+    (void)snprintf(window, sizeof window, "%" PRIu64, c->window);
+    const struct safetensors_pair metadata[] = {
+        {STATS_KEY_VERSION, STATS_VERSION}, {STATS_KEY_MODEL, c->model_hex}, {STATS_KEY_TEXT, c->text_hex},
+        {STATS_KEY_TOKENS, tokens},         {STATS_KEY_WINDOW, window},      {STATS_KEY_NORMALISATION, STATS_NORMALISATION}};
+    if (st == TSR_OK) {
+        st = safetensors_write(output, list.parts, list.count, metadata, sizeof metadata / sizeof metadata[0], c->err);
+    }
+    mem_free(list.parts);
+    arena_clear(&list.arena);
+    return st;
+}
+
+/* The job's name: model, tokens, window and which matrices are wanted. */
+static tsr_status name_job(struct calibrating *c) {
+    struct digest model, tokens, job;
+    struct str facts = {0};
+    char hex[DIGEST_HEX];
+    tsr_status st = model_digest(&c->model->reader, c->env, &model, c->err);
+    if (st != TSR_OK) return st;
+    tokens = digest_of(c->text->tokens, c->text->count * sizeof *c->text->tokens);
+    (void)digest_to_hex(&model, c->model_hex);
+    (void)digest_to_hex(&c->options->text, c->text_hex);
+    str_add_format(&facts, "%s %s %s %" PRIu64 " %" PRIu64, STATS_VERSION, c->model_hex, digest_to_hex(&tokens, hex),
+                   c->window, c->options->full_max);
+    if (facts.failed) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a digest");
+    job = digest_of(facts.text, facts.length);
+    (void)digest_to_hex(&job, c->job);
+    str_clear(&facts);
+    return TSR_OK;
+}
+
+static tsr_status prepare(struct calibrating *c, const char *output) {
+    uint64_t context = c->model->info.context;
+    if (!c->text->count) return tsr_fail(c->err, TSR_E_INPUT, "the text has no token");
+    c->window = c->options->window ? c->options->window : CALIBRATE_WINDOW;
+    if (context && c->options->window > context) {
+        return tsr_fail(c->err, TSR_E_CONFIG, "--window: %" PRIu64 " tokens, the context has %" PRIu64, c->window, context);
+    }
+    if (context) c->window = min_u64(c->window, context);
+    c->budget = c->env->memory_bytes ? c->env->memory_bytes : CALIBRATE_MEMORY;
+    c->moments = mem_alloc_zero(c->count, sizeof *c->moments);
+    c->passes = mem_alloc_zero(PASSES_MAX, sizeof *c->passes);
+    if (!c->moments || !c->passes) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
+    tsr_status st = name_job(c);
+    return st == TSR_OK ? work_open(output, &c->work, c->err) : st;
+}
+
+tsr_status calibrate_run(struct open_model *model, const struct token_run *text, const struct calibrate_options *options,
+                         const char *output, const struct env *env, struct calibrate_result *result, tsr_error *err) {
+    const tsr_weights *table = model_weights_table(model->weights);
+    struct calibrating c = {.model = model, .table = table, .text = text, .options = options, .env = env,
+                            .result = result, .count = table->count(table->ctx), .err = err};
+    *result = (struct calibrate_result){.tokens = text->count};
+    tsr_status st = prepare(&c, output);
+    if (st == TSR_OK) st = run_passes(&c);
+    if (st == TSR_OK) st = write_result(&c, output);
+    result->windows = c.window ? ceil_div(text->count, c.window) : 0;
+    result->passes = c.pass_count;
+    for (uint64_t i = 0; c.passes && i < c.pass_count; i++) safetensors_close(&c.passes[i]);
+    for (uint64_t i = 0; c.moments && i < c.count; i++) drop_moment(&c.moments[i]);
+    if (st == TSR_OK) st = work_remove(&c.work, err);
+    work_close(&c.work);
+    mem_free(c.passes);
+    mem_free(c.moments);
+    return st;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading side of docs/stats.md: statistics of one model's inputs, for who encodes its weights. */
+#ifndef PIPELINE_CALIBRATE_READ_H
+#define PIPELINE_CALIBRATE_READ_H
+
+#include <base/digest.h>
+#include <format/safetensors.h>
+
+#define STATS_VERSION "0.1"
+#define STATS_KEY_VERSION "tessera_stats"
+#define STATS_KEY_MODEL "model"
+#define STATS_KEY_TEXT "text"
+#define STATS_KEY_TOKENS "tokens"
+#define STATS_KEY_WINDOW "window"
+#define STATS_KEY_NORMALISATION "normalisation"
+#define STATS_NORMALISATION "mean over tokens"
+#define STATS_MOMENT ".input_moment"
+#define STATS_DIAGONAL ".input_moment_diag"
+#define STATS_TOKENS ".input_tokens"
+
+/* Zero-initialise; calibrate_close in any case. */
+struct calibration {
+    struct safetensors st;
+    struct digest model, text;
+    uint64_t tokens; /* of the text */
+};
+
+/* Of one weight. */
+struct calibration_input {
+    uint64_t columns;
+    uint64_t tokens; /* that came in: fewer than all for an expert */
+    const struct safetensors_entry *moment; /* [columns][columns], or NULL when only the diagonal is kept */
+    const struct safetensors_entry *diagonal;
+};
+
+/* TSR_E_INPUT when the file is none, TSR_E_CONFIG when it is of a model other than `model` (NULL: any). */
+tsr_status calibrate_open(const char *path, const struct digest *model, struct calibration *calibration,
+                          tsr_error *err);
+void calibrate_close(struct calibration *calibration);
+
+/* Statistics of the weight `name` with `columns` inputs. *found is false when there are none; shapes are checked. */
+tsr_status calibrate_find(const struct calibration *calibration, const char *name, uint64_t columns,
+                          struct calibration_input *input, bool *found, tsr_error *err);
+/* Copies [columns][columns] or [columns] values. [any] */
+tsr_status calibrate_read_moment(const struct calibration *calibration, const struct calibration_input *input,
+                                 float *moment, tsr_error *err);
+tsr_status calibrate_read_diagonal(const struct calibration *calibration, const struct calibration_input *input,
+                                   float *diagonal, tsr_error *err);
+
+#endif

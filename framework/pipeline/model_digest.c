@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads every tensor of a raw checkpoint once, in parallel; a compressed one has the digests in its manifest. */
+#include "model_digest.h"
+
+#include "facts.h"
+#include "lanes.h"
+#include "meter.h"
+
+#include <base/alloc.h>
+#include <base/str.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct digest_line {
+    const char *name;
+    uint64_t index;
+    struct digest digest;
+};
+
+struct digesting {
+    const struct reader *reader;
+    struct digest_line *lines;
+    struct meter meter;
+};
+
+static int compare_lines(const void *x, const void *y) {
+    const struct digest_line *a = x, *b = y;
+    return strcmp(a->name, b->name);
+}
+
+static tsr_status digest_one(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct digesting *digesting = ctx;
+    const struct reader *reader = digesting->reader;
+    struct digest_line *line = &digesting->lines[index];
+    (void)worker;
+    if (reader->compressed) {
+        line->digest = reader->stored.tensors[index].digest;
+        if (reader->stored.tensors[index].exact) return TSR_OK;
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "tensor \"%s\": is stored with errors, the original weights are needed",
+                        line->name);
+    }
+    const struct checkpoint_tensor *tensor = &reader->raw.tensors[index];
+    tsr_status st = meter_check_cancel(digesting->meter.env, err);
+    if (st != TSR_OK) return st;
+    st = facts_of_range(&reader->raw.files[tensor->file].st.file, tensor->entry->offset, tensor->entry->bytes,
+                        &line->digest, err);
+    if (st == TSR_OK) meter_add(&digesting->meter, line->name, tensor->entry->bytes);
+    return st;
+}
+
+static void add_line(struct str *text, const struct digest_line *line, const struct reader_tensor *tensor) {
+    char hex[DIGEST_HEX];
+    str_add_format(text, "%s %s [", digest_to_hex(&line->digest, hex), tensor->dtype_name);
+    for (uint64_t i = 0; i < tensor->rank; i++) str_add_format(text, i ? ",%" PRIu64 : "%" PRIu64, tensor->shape[i]);
+    str_add_format(text, "] %s\n", line->name);
+}
+
+static tsr_status join_lines(struct digesting *digesting, uint64_t count, struct digest *digest, tsr_error *err) {
+    struct str text = {0};
+    qsort(digesting->lines, (size_t)count, sizeof *digesting->lines, compare_lines);
+    for (uint64_t i = 0; i < count; i++) {
+        struct reader_tensor tensor = reader_tensor(digesting->reader, digesting->lines[i].index);
+        add_line(&text, &digesting->lines[i], &tensor);
+    }
+    if (!text.failed) *digest = digest_of(text.text ? text.text : "", text.length);
+    tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "out of memory for the digest of a model") : TSR_OK;
+    str_clear(&text);
+    return st;
+}
+
+tsr_status model_digest(const struct reader *reader, const struct env *env, struct digest *digest, tsr_error *err) {
+    uint64_t count = reader_count(reader), total = 0, *bytes = mem_alloc_zero(count, sizeof *bytes);
+    struct digesting digesting = {.reader = reader, .lines = mem_alloc_zero(count, sizeof *digesting.lines)};
+    tsr_status st = TSR_OK;
+    if (!digesting.lines || !bytes) {
+        st = tsr_fail(err, TSR_E_NOMEM, "out of memory for the digest of a model");
+        goto done;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        struct reader_tensor tensor = reader_tensor(reader, i);
+        digesting.lines[i] = (struct digest_line){.name = tensor.name, .index = i};
+        total += bytes[i] = tensor.bytes;
+    }
+    meter_begin(&digesting.meter, env, "digest", total, count);
+    st = lanes_run(env, bytes, count, digest_one, &digesting, err);
+    meter_end(&digesting.meter);
+    if (st == TSR_OK) st = join_lines(&digesting, count, digest, err);
+done:
+    mem_free(digesting.lines);
+    mem_free(bytes);
+    return st;
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# run continues prompts from raw and compressed weights alike, whatever the budget; calibrate writes the same moments for any
+# number of workers and passes.
+source "$(dirname "$0")/lib"
+story=", there was a little girl named Lily. She loved to play with her toys and her favorite was a big, green field."
+"$tool" compress "$model" -o "$work/lossless" -q
+"$tool" compress "$model" -c balanced -o "$work/balanced" -q
+tell() { "$tool" run "$@" --prompt "Once upon a time" --max-tokens 40; }
+check raw_model_tells_its_story eval '[[ "$(tell "$model")" == "$story"* ]]'
+check lossless_tells_the_same cmp <(tell "$model") <(tell "$work/lossless")
+check tiny_budget_tells_the_same cmp <(tell "$work/balanced") <(tell "$work/balanced" --memory 64K)
+check workers_tell_the_same cmp <(tell "$model" -j1) <(tell "$model" -j3)
+check seeds_repeat cmp <(tell "$model" --temperature 1 --seed 7) <(tell "$model" --temperature 1 --seed 7 -j3)
+check seeds_differ eval '! cmp -s <(tell "$model" --temperature 1 --seed 7) <(tell "$model" --temperature 1 --seed 8)'
+check stop_text_ends_the_answer eval '[ "$(tell "$model" --stop Lily)" = ", there was a little girl named " ]'
+check json_of_run eval '"$tool" run "$model" -p "Once" --max-tokens 5 --json >"$work/json" && python3 tests/cli/members.py docs/cli.md run "$work/json"'
+fails_with prompt_is_needed 1 'prompt' "$tool" run "$model"
+cp -r "$model" "$work/chat"
+echo '{{ messages }}' >"$work/chat/chat_template.jinja"
+fails_with chat_template_is_not_guessed 2 'chat template' "$tool" run "$work/chat" --prompt Hello
+check raw_continues_all_the_same "$tool" run "$work/chat" --prompt Hello --raw --max-tokens 3
+
+head -c 3000 demo/text/stories.txt >"$work/text.txt"
+check calibrate_writes "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/one.safetensors" -j1 -q
+"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/many.safetensors" -j3 --memory 300K -q
+check same_moments_for_any_workers_and_passes cmp "$work/one.safetensors" "$work/many.safetensors"
+check statistics_are_a_checkpoint eval '"$tool" inspect "$work/one.safetensors" | grep -q input_moment_diag'
+fails_with calibrate_without_text 2 'absent.txt' "$tool" calibrate "$model" --text "$work/absent.txt" -o "$work/x.safetensors" -q
