@@ -35,7 +35,8 @@ static bool fault_errno(enum fault_kind kind, int code) {
 
 tsr_status fs_open(const char *path, struct fs_file *file, tsr_error *err) {
     struct stat facts;
-    int fd = fault_errno(FAULT_OPEN, EIO) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: to open a FIFO that nobody writes to would wait for ever. Regular files do not heed it. */
+    int fd = fault_errno(FAULT_OPEN, EIO) ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
         return tsr_fail(err, absent ? TSR_E_INPUT : TSR_E_IO, "%s: cannot open: %s", path, strerror(errno));

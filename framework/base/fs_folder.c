@@ -79,7 +79,8 @@ uint64_t fs_free_bytes(const char *path) {
 }
 
 static tsr_status make_one(const char *path, tsr_error *err) {
-    if (!fault_hit(FAULT_OPEN) && (!mkdir(path, 0777) || errno == EEXIST)) {
+    bool failed = fault_hit(FAULT_OPEN) ? (errno = EACCES, true) : mkdir(path, 0777) != 0;
+    if (!failed || errno == EEXIST) {
         if (fs_kind_of(path) == FS_FOLDER) return TSR_OK;
         return tsr_fail(err, TSR_E_IO, "%s: exists and is not a folder", path);
     }
@@ -162,8 +163,11 @@ static tsr_status list_into(const char *root, const char *below, bool deep, unsi
     DIR *folder = opendir(path);
     tsr_status st = TSR_OK;
     if (!folder) st = tsr_fail(err, TSR_E_IO, "%s: cannot list: %s", path, strerror(errno));
-    struct dirent *entry;
-    while (st == TSR_OK && (entry = readdir(folder))) {
+    while (st == TSR_OK) {
+        errno = 0; /* the end and a failure look alike otherwise, and a short list would pass for a whole one */
+        const struct dirent *entry = fault_hit(FAULT_READ) ? (errno = EIO, NULL) : readdir(folder);
+        if (!entry && errno) st = tsr_fail(err, TSR_E_IO, "%s: cannot list: %s", path, strerror(errno));
+        if (!entry) break;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         st = list_entry(root, below, entry->d_name, deep, depth, list, err);
     }
