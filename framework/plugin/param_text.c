@@ -122,9 +122,9 @@ static const char *skip_blanks(const char *at) {
 
 static tsr_status parse_list(const tsr_param *param, const char *text, struct param_parsed *parsed, tsr_error *err) {
     static const char form[] = "integers like [1, 2]";
-    const char *at = skip_blanks(text + 1);
     uint64_t count = 0;
     if (*text != '[') return wrong_form(param, text, form, err);
+    const char *at = skip_blanks(text + 1);
     while (*at != ']') {
         if (count == PARAM_LIST_MAX) return wrong_form(param, text, "at most 16 integers", err);
         tsr_status st = take_integer(param, text, &at, &parsed->list[count], err);

@@ -76,6 +76,7 @@ static void wrong_texts_are_refused_by_name(void) {
         {"centroids", "True", "expected true or false"},
         {"level", "fastt", "did you mean \"fast\"?"},
         {"level", "2", "one of fast, default, max"},
+        {"ladder", "", "expected integers like [1, 2]"},
         {"ladder", "256", "expected integers like [1, 2]"},
         {"ladder", "[256", "expected integers like [1, 2]"},
         {"ladder", "[256,]", "expected integers like [1, 2]"},
