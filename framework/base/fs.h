@@ -75,6 +75,7 @@ tsr_status fs_sync_folder(const char *path, tsr_error *err);
 
 enum fs_kind { FS_ABSENT, FS_FILE, FS_FOLDER, FS_OTHER };
 enum fs_kind fs_kind_of(const char *path); /* follows links; what cannot be looked at is FS_ABSENT */
+bool fs_is_link(const char *path);         /* also one that leads nowhere */
 
 tsr_status fs_make_folder(const char *path, tsr_error *err); /* with parents; one that is there is fine */
 tsr_status fs_remove(const char *path, tsr_error *err);      /* a file; one that is absent is fine */

@@ -27,6 +27,11 @@ enum fs_kind fs_kind_of(const char *path) {
     return S_ISDIR(facts.st_mode) ? FS_FOLDER : FS_OTHER;
 }
 
+bool fs_is_link(const char *path) {
+    struct stat facts;
+    return !lstat(path, &facts) && S_ISLNK(facts.st_mode);
+}
+
 const char *fs_base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;

@@ -18,6 +18,7 @@
 #include <base/pool.h>
 #include <base/str.h>
 #include <format/container_read.h>
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -97,14 +98,44 @@ static tsr_status check_disk(struct compressing *job) {
 
 /* ---- what an earlier run left ---- */
 
+/* The mark under which the journal knows an output: what it is (the run's facts tell it from an equal, older one) and
+ * what was asked for, so that another request never takes it for its own. */
+static tsr_status make_mark(const struct compressing *job, const char *receipt, const char *run,
+                            char mark[DIGEST_HEX]) {
+    struct str text = {0};
+    char config[DIGEST_HEX];
+    str_add_format(&text, "%s\n%s\n%s\n%" PRIu64 "\n", receipt, run, digest_to_hex(&job->config.digest, config),
+                   job->options->max_shard_bytes);
+    for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
+        const struct fs_file *file = &job->checkpoint.files[i].st.file;
+        str_add_format(&text, "%s %" PRIu64 " %" PRId64 " %" PRId64 "\n", job->checkpoint.files[i].name, file->size,
+                       file->mtime_seconds, file->mtime_nanoseconds);
+    }
+    tsr_status st = text.failed ? tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->options->output) : TSR_OK;
+    struct digest digest = digest_of(text.text, text.length);
+    digest_to_hex(&digest, mark);
+    str_clear(&text);
+    return st;
+}
+
+/* Reads a sealed file of OUT; one that is not there or was changed is TSR_E_INPUT or TSR_E_CORRUPT. */
+static tsr_status read_sealed(const struct compressing *job, const char *name, json_t **value, char hex[DIGEST_HEX]) {
+    char *path = fs_join(job->options->output, name);
+    tsr_status st = path && fs_kind_of(path) == FS_FILE ? seal_read(path, value, hex, NULL) : TSR_E_INPUT;
+    mem_free(path);
+    return st;
+}
+
 /* True when OUT is what the journal said would be published: the run died after its last step. */
 static bool is_published(struct compressing *job) {
-    char hex[DIGEST_HEX];
+    char receipt[DIGEST_HEX], run[DIGEST_HEX], mark[DIGEST_HEX];
+    json_t *facts = NULL;
     if (!job->journal.published[0]) return false;
-    char *path = fs_join(job->options->output, RECEIPT_NAME);
-    tsr_status st = path && fs_kind_of(path) == FS_FILE ? seal_read(path, &job->receipt, hex, NULL) : TSR_E_INPUT;
-    mem_free(path);
-    if (st == TSR_OK && !strcmp(hex, job->journal.published)) return true;
+    tsr_status st = read_sealed(job, RECEIPT_NAME, &job->receipt, receipt);
+    if (st == TSR_OK) st = read_sealed(job, RUN_NAME, &facts, run);
+    if (st == TSR_OK) st = make_mark(job, receipt, run, mark);
+    json_decref(facts);
+    if (st == TSR_OK && !strcmp(mark, job->journal.published)) return true;
     json_decref(job->receipt);
     job->receipt = NULL;
     return false;
@@ -215,13 +246,14 @@ static tsr_status write_sealed(struct compressing *job, const char *name, const 
 static tsr_status write_receipts(struct compressing *job) {
     struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
                                   &job->facts,      job->outcomes, job->work.staged, job->gates};
-    char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
+    char hex[DIGEST_HEX], run_hex[DIGEST_HEX], mark[DIGEST_HEX];
     json_t *run = NULL;
     tsr_status st = receipt_make(&input, &job->receipt, job->err);
     if (st == TSR_OK) st = write_sealed(job, RECEIPT_NAME, job->receipt, hex);
     if (st == TSR_OK) st = receipt_run(&job->run, &run, job->err);
     if (st == TSR_OK) st = write_sealed(job, RUN_NAME, run, run_hex);
-    if (st == TSR_OK) st = journal_add_published(&job->journal, hex, job->err);
+    if (st == TSR_OK) st = make_mark(job, hex, run_hex, mark);
+    if (st == TSR_OK) st = journal_add_published(&job->journal, mark, job->err);
     if (st == TSR_OK && json_object_set_new(job->receipt, "digest", json_string(hex))) {
         st = tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", RECEIPT_NAME);
     }

@@ -145,11 +145,11 @@ tsr_status journal_add_part(struct journal *journal, const struct journal_part *
     return st;
 }
 
-tsr_status journal_add_published(struct journal *journal, const char *receipt_digest, tsr_error *err) {
+tsr_status journal_add_published(struct journal *journal, const char mark[DIGEST_HEX], tsr_error *err) {
     char text[64];
-    (void)snprintf(text, sizeof text, "published %.32s", receipt_digest);
+    (void)snprintf(text, sizeof text, "published %.32s", mark);
     tsr_status st = append_line(journal, text, err);
-    if (st == TSR_OK) (void)snprintf(journal->published, sizeof journal->published, "%.32s", receipt_digest);
+    if (st == TSR_OK) (void)snprintf(journal->published, sizeof journal->published, "%.32s", mark);
     return st;
 }
 

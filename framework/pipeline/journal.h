@@ -23,7 +23,7 @@ struct journal {
     struct journal_part *parts;
     uint64_t count;
     uint64_t runs;              /* how often a run began */
-    char published[DIGEST_HEX]; /* digest of the receipt that was about to be published, or "" */
+    char published[DIGEST_HEX]; /* mark of what was about to be published, or "" */
 };
 
 /* Opens or creates. The first line that is torn, damaged or not of this file ends the trust: it and all behind it are
@@ -34,7 +34,7 @@ void journal_close(struct journal *journal);
 /* Each appends one line and syncs it. [instance] */
 tsr_status journal_add_run(struct journal *journal, tsr_error *err);
 tsr_status journal_add_part(struct journal *journal, const struct journal_part *part, tsr_error *err);
-tsr_status journal_add_published(struct journal *journal, const char *receipt_digest, tsr_error *err);
+tsr_status journal_add_published(struct journal *journal, const char mark[DIGEST_HEX], tsr_error *err);
 
 /* The newest part of that key, or NULL. Borrowed until the next append. */
 const struct journal_part *journal_find(const struct journal *journal, const char *key);

@@ -14,14 +14,24 @@ static tsr_status fail_memory(const char *path, tsr_error *err) {
     return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
 }
 
-/* OUT without trailing slashes, with a suffix; NULL when memory is short. */
+/* A path without trailing slashes; NULL when memory is short. */
+static char *without_slashes(const char *path) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    return mem_dup_bytes(path, length);
+}
+
+/* What OUT stands for, with a suffix; NULL when memory is short. A link stands for what it leads to, so that the work
+ * folder lies on the file system of the output and two names of one output meet at one lock. */
 static char *beside(const char *output, const char *suffix) {
     struct str text = {0};
-    size_t length = strlen(output);
-    while (length > 1 && output[length - 1] == '/') length--;
-    str_add(&text, output, length);
+    char *plain = without_slashes(output);
+    char *real = plain && fs_is_link(plain) ? fs_real_path(plain) : NULL;
+    if (plain) str_add_text(&text, real ? real : plain);
     str_add_text(&text, suffix);
-    if (text.failed) str_clear(&text);
+    if (text.failed || !plain) str_clear(&text);
+    mem_free(real);
+    mem_free(plain);
     return text.text;
 }
 
@@ -36,7 +46,7 @@ bool work_exists(const char *output) {
 static char *future_real_path(const char *path) {
     char *real = fs_real_path(path);
     if (real) return real;
-    char *copy = beside(path, "");
+    char *copy = without_slashes(path);
     if (!copy) return NULL;
     char *slash = strrchr(copy, '/');
     const char *last = slash ? slash + 1 : copy;
@@ -61,11 +71,24 @@ static bool lies_inside(const char *inner, const char *outer) {
     return !strncmp(inner, outer, length) && (inner[length] == '/' || inner[length] == '\0');
 }
 
-tsr_status work_check_apart(const char *input, const char *output, tsr_error *err) {
-    const char *last = fs_base_name(output);
-    if (!output[0] || !strcmp(output, "/") || !strcmp(last, ".") || !strcmp(last, "..")) {
-        return tsr_fail(err, TSR_E_CONFIG, "%s: cannot be an output, give the name of a new folder", output);
+/* A name of its own that can be given to a folder. */
+static tsr_status check_name(const char *output, tsr_error *err) {
+    char *plain = without_slashes(output);
+    if (!plain) return fail_memory(output, err);
+    const char *last = fs_base_name(plain);
+    tsr_status st = TSR_OK;
+    if (!last[0] || !strcmp(last, ".") || !strcmp(last, "..")) {
+        st = tsr_fail(err, TSR_E_CONFIG, "%s: cannot be an output, give the name of a new folder", output);
+    } else if (fs_is_link(plain) && fs_kind_of(plain) == FS_ABSENT) {
+        st = tsr_fail(err, TSR_E_CONFIG, "%s: is a link that leads nowhere, expected the name of a new folder", output);
     }
+    mem_free(plain);
+    return st;
+}
+
+tsr_status work_check_apart(const char *input, const char *output, tsr_error *err) {
+    tsr_status named = check_name(output, err);
+    if (named != TSR_OK) return named;
     char *in = future_real_path(input), *out = future_real_path(output);
     tsr_status st = TSR_OK;
     if (!in || !out) {
@@ -80,6 +103,16 @@ tsr_status work_check_apart(const char *input, const char *output, tsr_error *er
     return st;
 }
 
+static tsr_status remove_if_there(const char *path, tsr_error *err) {
+    return fs_kind_of(path) == FS_ABSENT ? TSR_OK : fs_remove_tree(path, err);
+}
+
+/* A crash between the two renames of work_publish has left OUT's old content aside and its name free. */
+static tsr_status put_back(const struct work *work, tsr_error *err) {
+    if (fs_kind_of(work->output) != FS_ABSENT || fs_kind_of(work->aside) == FS_ABSENT) return TSR_OK;
+    return fs_rename(work->aside, work->output, err);
+}
+
 tsr_status work_open(const char *output, struct work *work, tsr_error *err) {
     work->output = beside(output, "");
     work->folder = beside(output, WORK_SUFFIX);
@@ -91,6 +124,7 @@ tsr_status work_open(const char *output, struct work *work, tsr_error *err) {
     if (!work->output || !work->parts || !work->staged || !work->aside || !lock) st = fail_memory(output, err);
     if (st == TSR_OK) st = fs_make_folder(work->folder, err);
     if (st == TSR_OK) st = fs_lock(lock, &work->lock, err);
+    if (st == TSR_OK) st = put_back(work, err);
     if (st == TSR_OK) st = fs_make_folder(work->parts, err);
     mem_free(lock);
     return st;
@@ -104,10 +138,6 @@ void work_close(struct work *work) {
     mem_free(work->staged);
     mem_free(work->aside);
     *work = (struct work){0};
-}
-
-static tsr_status remove_if_there(const char *path, tsr_error *err) {
-    return fs_kind_of(path) == FS_ABSENT ? TSR_OK : fs_remove_tree(path, err);
 }
 
 tsr_status work_clear_staged(const struct work *work, tsr_error *err) {
@@ -150,11 +180,12 @@ tsr_status work_publish(const struct work *work, tsr_error *err) {
     if (fs_kind_of(work->output) == FS_ABSENT) return fs_rename(work->staged, work->output, err);
     st = fs_exchange(work->staged, work->output, err);
     if (st != TSR_E_UNSUPPORTED) return st;
-    /* Two renames: a crash between them leaves the old output complete in the work folder, and the next run finishes.
-     */
+    /* Two renames: after a crash between them the next run finds the old output aside and puts it back. */
     st = remove_if_there(work->aside, err);
     if (st == TSR_OK) st = fs_rename(work->output, work->aside, err);
-    if (st == TSR_OK) st = fs_rename(work->staged, work->output, err);
+    if (st != TSR_OK) return st;
+    st = fs_rename(work->staged, work->output, err);
+    if (st != TSR_OK) (void)put_back(work, NULL);
     return st;
 }
 

@@ -9,7 +9,7 @@
 
 /* Zero-initialise. Paths are owned. */
 struct work {
-    char *output; /* as given, without trailing slashes */
+    char *output; /* without trailing slashes; what it leads to, if it is a link */
     char *folder; /* OUT.tessera-work */
     char *parts;  /* folder/parts */
     char *staged; /* folder/staged: becomes OUT */
@@ -21,7 +21,8 @@ struct work {
 bool work_exists(const char *output);
 /* Refuses an output that is, contains or lies inside `input` (TSR_E_CONFIG). [any] */
 tsr_status work_check_apart(const char *input, const char *output, tsr_error *err);
-/* Makes the folder and locks it: TSR_E_BUSY when another run holds it. Close in any case. */
+/* Makes the folder and locks it: TSR_E_BUSY when another run holds it. An old output that a crash left aside gets its
+ * name back. Close in any case. */
 tsr_status work_open(const char *output, struct work *work, tsr_error *err);
 void work_close(struct work *work);
 /* Empties staged (and parts), keeping the lock. */

@@ -28,8 +28,7 @@ tsr_status config_one_or_more(const struct config_reader *reader, const struct y
                               struct config_items *items, tsr_error *err) {
     const char *text;
     if (node->kind == YAML_MAP) return yaml_fail(err, reader->path, node, "%s: expected names, found a map", what);
-    *items = node->kind == YAML_LIST ? (struct config_items){node->items, node->count}
-                                     : (struct config_items){node, 1};
+    *items = node->kind == YAML_LIST ? (struct config_items){node->items, node->count} : (struct config_items){node, 1};
     if (items->count == 0) return yaml_fail(err, reader->path, node, "%s: the list is empty", what);
     for (uint64_t i = 0; i < items->count; i++) {
         tsr_status st = config_text(reader, &items->nodes[i], what, &text, err);
@@ -45,7 +44,8 @@ tsr_status config_rule_fail(tsr_error *err, const struct config *config, const s
     va_start(arguments, format);
     (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    return tsr_fail(err, TSR_E_CONFIG, "%s:%u:%u: %s", config->path, (unsigned)rule->line, (unsigned)rule->column, what);
+    return tsr_fail(err, TSR_E_CONFIG, "%s:%u:%u: %s", config->path, (unsigned)rule->line, (unsigned)rule->column,
+                    what);
 }
 
 static tsr_status check_version(const struct config_reader *reader, const struct yaml_node *root, tsr_error *err) {
@@ -53,7 +53,8 @@ static tsr_status check_version(const struct config_reader *reader, const struct
     if (!version) return yaml_fail(err, reader->path, root, "the key \"tessera\" is missing, expected tessera: 1");
     if (version->kind == YAML_SCALAR && !version->quoted && !strcmp(version->text, "1")) return TSR_OK;
     if (version->kind != YAML_SCALAR) return yaml_expect(version, YAML_SCALAR, "tessera", reader->path, err);
-    return yaml_fail(err, reader->path, version, "tessera: version \"%s\" is not known here, expected 1", version->text);
+    return yaml_fail(err, reader->path, version, "tessera: version \"%s\" is not known here, expected 1",
+                     version->text);
 }
 
 /* A name that is found in the role folders, or a path that ends in .yaml (docs/roles.md). */
@@ -87,8 +88,8 @@ static tsr_status read_rules(const struct config_reader *reader, const struct ya
     return st;
 }
 
-static tsr_status read_document(const struct config_reader *reader, const struct yaml_node *root,
-                                struct config *config, tsr_error *err) {
+static tsr_status read_document(const struct config_reader *reader, const struct yaml_node *root, struct config *config,
+                                tsr_error *err) {
     static const char *const keys[] = {"tessera", "roles", "rules", "budget", "gates", NULL};
     tsr_status st = yaml_expect(root, YAML_MAP, "a config", reader->path, err);
     if (!st) st = yaml_known_keys(root, keys, reader->path, err);
@@ -104,14 +105,13 @@ tsr_status config_parse(const char *text, size_t size, const char *path, const s
                         struct arena *arena, struct config *config, tsr_error *err) {
     struct config_reader reader = {path, registry, arena};
     struct yaml_node root;
-    *config = (struct config){.path = arena_dup(arena, path, strlen(path))};
+    *config = (struct config){.path = arena_dup(arena, path, strlen(path)), .digest = digest_of(text, size)};
     if (!config->path) return config_no_memory(&reader, err);
     tsr_status st = yaml_parse(text, size, path, arena, &root, err);
     return st ? st : read_document(&reader, &root, config, err);
 }
 
-tsr_status config_default(const struct registry *registry, struct arena *arena, struct config *config,
-                          tsr_error *err) {
+tsr_status config_default(const struct registry *registry, struct arena *arena, struct config *config, tsr_error *err) {
     static const char text[] = "{tessera: 1, roles: auto, rules: [{codec: passthrough, optional: true}]}";
     return config_parse(text, sizeof text - 1, "(built in)", registry, arena, config, err);
 }

@@ -10,6 +10,7 @@
 #include "gate_config.h"
 
 #include <base/arena.h>
+#include <base/digest.h>
 #include <plugin/param_bind.h>
 #include <plugin/registry.h>
 #include <stdbool.h>
@@ -43,6 +44,7 @@ struct config_rule {
 
 struct config {
     const char *path; /* as in messages; "(built in)" for the default */
+    struct digest digest; /* of the text */
     const char *roles; /* "auto" or a name */
     uint32_t roles_line, roles_column; /* 0 when the file does not say */
     struct config_rule *rules;
