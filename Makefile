@@ -183,10 +183,11 @@ demo: ## set up, build, compress the bundled model with every shipped config
 check: ## set up, build with -Werror, run all tests
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) WERROR=1 programs
+	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fault all
 	@TESSERA_BUILD=$(B) tests/run $(UNIT_TESTS) $(SCRIPTS)
 
 # Sanitizers see programs; scripts of groups that build, install or measure add nothing there.
-SANITIZED := $(filter-out tests/structure/% tests/install/% tests/oot/% tests/kill/%,$(SCRIPTS))
+SANITIZED := $(filter-out tests/fault/% tests/structure/% tests/install/% tests/oot/% tests/kill/%,$(SCRIPTS))
 check-asan: ## tests under AddressSanitizer and UBSan
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=asan programs
@@ -200,7 +201,7 @@ check-tsan: ## tests under ThreadSanitizer
 check-fault: ## fault tests: every N-th allocation, read, write, fsync, rename fails
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fault programs
-	@TESSERA_BUILD=build/fault TESSERA_FAULTS=all tests/run $(wildcard tests/fault/*.sh)
+	@TESSERA_FAULTS=all tests/run $(wildcard tests/fault/*.sh)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang)
