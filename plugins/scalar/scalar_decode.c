@@ -109,7 +109,7 @@ static uint32_t bits_get(struct bits *bits, uint32_t count) {
         return 0;
     }
     for (uint32_t i = 0; i < count; i++, bits->at++) {
-        value |= ((bits->bytes[bits->at / 8] >> (bits->at % 8)) & 1u) << i;
+        value |= (uint32_t)(bits->bytes[bits->at / 8] >> (bits->at % 8) & 1) << i;
     }
     return value;
 }
