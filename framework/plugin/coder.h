@@ -23,6 +23,11 @@ struct coder_job {
     const tsr_codec *codec;
     const tsr_param_value *params;
     const tsr_encode_hints *hints; /* or NULL */
+    const void *dictionary;        /* of the tensor's group, or NULL */
+    uint64_t dictionary_bytes;
+    uint64_t level;                /* decoding a progressive codec: parts of a tile to use, 0 for all */
+    uint64_t stride;               /* encoding: the role's, 0 for none */
+    const char *role;              /* encoding: its name, or NULL */
     const tsr_tensor *tensor;      /* rows and columns of the matrix view */
     bool transposed;               /* source order is [columns][rows] (for each leading block of rank > 2) */
     uint32_t dtype_bits;           /* an element of the matrix view: what tile_matrix_of returns */

@@ -32,6 +32,11 @@ static void fill_setup(struct instance *instance, const struct coder_job *job, c
         .header_bytes = stored ? stored->header_bytes : 0,
         .bitstream_version = stored ? stored->bitstream_version : 0,
         .decoding = stored != NULL,
+        .dictionary = job->dictionary_bytes ? job->dictionary : NULL,
+        .dictionary_bytes = job->dictionary_bytes,
+        .level = stored ? job->level : 0,
+        .stride = stored ? 0 : max_u64(job->stride, 1),
+        .role = stored ? NULL : job->role ? job->role : "unknown",
     };
 }
 

@@ -283,8 +283,13 @@ static tsr_status read_subject(void *ctx, uint64_t offset, void *dst, uint64_t s
 }
 
 static struct coder_job job_of(struct rig *rig, const struct subject *subject) {
-    return (struct coder_job){&rig->env,  &rig->host,       &rig->guarded, rig->params.values,
-                              rig->hints, &subject->tensor, false,         subject->bits};
+    return (struct coder_job){.env = &rig->env,
+                              .host = &rig->host,
+                              .codec = &rig->guarded,
+                              .params = rig->params.values,
+                              .hints = rig->hints,
+                              .tensor = &subject->tensor,
+                              .dtype_bits = subject->bits};
 }
 
 tsr_status rig_accepts(struct rig *rig, const struct subject *subject, tsr_error *err) {

@@ -2,7 +2,13 @@
  *
  * No ABI struct has tail padding: a later 4-byte member would hide in it without changing sizeof, and TSR_HAS would say
  * yes to an old plugin. headers.sh compiles this and checks that no struct is missing here. */
+#include <tessera/ext/block.h>
+#include <tessera/ext/dictionary.h>
 #include <tessera/ext/entropy.h>
+#include <tessera/ext/matvec.h>
+#include <tessera/ext/residual.h>
+#include <tessera/ext/rows.h>
+#include <tessera/ext/signature.h>
 #include <tessera/plugin.h>
 
 #define LAST_MEMBER(type, member)                                                                                      \
@@ -18,7 +24,7 @@ LAST_MEMBER(tsr_node, line);
 LAST_MEMBER(struct tsr_host, get_extension);
 LAST_MEMBER(tsr_tile, worker);
 LAST_MEMBER(tsr_encode_hints, column_weight);
-LAST_MEMBER(tsr_codec_setup, reserved);
+LAST_MEMBER(tsr_codec_setup, role);
 LAST_MEMBER(tsr_codec, get_extension);
 LAST_MEMBER(tsr_weights, apply_one);
 LAST_MEMBER(tsr_hooks, logits);
@@ -29,3 +35,13 @@ LAST_MEMBER(tsr_plugin, models);
 LAST_MEMBER(tsr_entropy_shape, reserved);
 LAST_MEMBER(tsr_entropy_split, symbol_bits);
 LAST_MEMBER(tsr_entropy, split_count);
+LAST_MEMBER(tsr_dictionary_member, rows);
+LAST_MEMBER(tsr_dictionary, train);
+LAST_MEMBER(tsr_rows, decode);
+LAST_MEMBER(tsr_residual, decode);
+LAST_MEMBER(tsr_matvec, apply);
+LAST_MEMBER(tsr_block, abandon);
+LAST_MEMBER(tsr_signature_source, score);
+LAST_MEMBER(tsr_search_request, reserved);
+LAST_MEMBER(tsr_search_stats, escalated);
+LAST_MEMBER(tsr_signature, search);

@@ -186,7 +186,11 @@ static void bench_open(struct bench *bench, const tsr_codec *codec, int32_t dtyp
                                  rows * columns * bits / 8, dtype, TSR_REGIME_ARGMAX};
     bench->bytes = mem_alloc_aligned(bench->tensor.bytes);
     bench->source = (struct coder_source){bench, read_bytes};
-    bench->job = (struct coder_job){&bench->env, &bench->services.host, codec, NULL, NULL, &bench->tensor, false, bits};
+    bench->job = (struct coder_job){.env = &bench->env,
+                                     .host = &bench->services.host,
+                                     .codec = codec,
+                                     .tensor = &bench->tensor,
+                                     .dtype_bits = bits};
 }
 
 static void bench_close(struct bench *bench) {
