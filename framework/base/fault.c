@@ -10,32 +10,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const KIND_NAMES[FAULT_KINDS] = {"alloc", "read", "write", "fsync", "rename", "open"};
+static const char *const KIND_NAMES[FAULT_KINDS] = {"alloc", "read", "write", "fsync", "rename", "exchange", "open"};
+
+struct fault {
+    atomic_ullong count;
+    unsigned long long at; /* 0: never */
+    bool stays;
+};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static atomic_ullong counts[FAULT_KINDS];
-static int fault_kind = -1;
-static unsigned long long fault_at;
-static bool fault_stays;
+static struct fault faults[FAULT_KINDS];
 
-static void read_setting(void) {
-    const char *text = getenv("TESSERA_FAULT");
-    const char *colon = text ? strchr(text, ':') : NULL;
+static void read_one(const char *text) {
+    const char *colon = strchr(text, ':');
     if (!colon) return;
     for (int kind = 0; kind < FAULT_KINDS; kind++) {
         size_t length = strlen(KIND_NAMES[kind]);
-        if ((size_t)(colon - text) == length && !strncmp(text, KIND_NAMES[kind], length)) fault_kind = kind;
+        if ((size_t)(colon - text) != length || strncmp(text, KIND_NAMES[kind], length)) continue;
+        char *end;
+        faults[kind].at = strtoull(colon + 1, &end, 10);
+        faults[kind].stays = *end == '+';
     }
-    char *end;
-    fault_at = strtoull(colon + 1, &end, 10);
-    fault_stays = *end == '+';
+}
+
+static void read_setting(void) {
+    for (const char *text = getenv("TESSERA_FAULT"); text; text = strchr(text, ',')) {
+        if (*text == ',') text++;
+        read_one(text);
+    }
 }
 
 bool fault_hit(enum fault_kind kind) {
     pthread_once(&once, read_setting);
-    if ((int)kind != fault_kind) return false;
-    unsigned long long number = atomic_fetch_add(&counts[kind], 1) + 1;
-    return number == fault_at || (fault_stays && number > fault_at);
+    struct fault *fault = &faults[kind];
+    if (!fault->at) return false;
+    unsigned long long number = atomic_fetch_add(&fault->count, 1) + 1;
+    return number == fault->at || (fault->stays && number > fault->at);
 }
 
 #else

@@ -280,7 +280,8 @@ tsr_status fs_rename(const char *from, const char *to, tsr_error *err) {
 }
 
 tsr_status fs_exchange(const char *a, const char *b, tsr_error *err) {
-    if (fault_errno(FAULT_RENAME, EIO) || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE)) {
+    if (fault_errno(FAULT_EXCHANGE, EINVAL) || fault_errno(FAULT_RENAME, EIO) ||
+        renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE)) {
         bool cannot = errno == EINVAL || errno == ENOSYS;
         return tsr_fail(err, cannot ? TSR_E_UNSUPPORTED : TSR_E_IO, "%s: cannot swap with %s: %s", a, b,
                         strerror(errno));

@@ -142,13 +142,10 @@ static bool is_published(struct compressing *job) {
 }
 
 static tsr_status open_work(struct compressing *job) {
-    char *journal = NULL;
     tsr_status st = work_open(job->options->output, &job->work, job->err);
     if (st == TSR_OK && job->options->restart) st = work_clear_all(&job->work, job->err);
-    if (st == TSR_OK) st = work_path(job->work.folder, "journal", &journal, job->err);
-    if (st == TSR_OK) st = journal_open(journal, &job->journal, job->err);
+    if (st == TSR_OK) st = journal_open(job->work.journal, &job->journal, job->err);
     if (st == TSR_OK) st = fs_sync_folder(job->work.folder, job->err);
-    mem_free(journal);
     return st;
 }
 

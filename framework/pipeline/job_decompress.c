@@ -209,10 +209,14 @@ static tsr_status make_result(const struct restoring *r, const char *destination
     return members_finish(&whole, result, r->err);
 }
 
-/* Nothing is resumed: decoding is as fast as copying. */
+/* Nothing is resumed: decoding is as fast as copying. What a compression of that name left is not ours to throw away. */
 static tsr_status run(struct restoring *r, const char *destination, json_t **result) {
     tsr_status st = check_disk(r, destination);
     if (st == TSR_OK) st = work_open(destination, &r->work, r->err);
+    if (st == TSR_OK && work_has_journal(&r->work)) {
+        st = tsr_fail(r->err, TSR_E_CONFIG, "%s: compress left work for %s there: run it again or remove that folder",
+                      r->work.folder, destination);
+    }
     if (st != TSR_OK) return st;
     st = work_clear_all(&r->work, r->err);
     if (st == TSR_OK) st = work_clear_staged(&r->work, r->err);

@@ -118,10 +118,13 @@ tsr_status work_open(const char *output, struct work *work, tsr_error *err) {
     work->folder = beside(output, WORK_SUFFIX);
     work->parts = work->folder ? fs_join(work->folder, "parts") : NULL;
     work->staged = work->folder ? fs_join(work->folder, "staged") : NULL;
+    work->journal = work->folder ? fs_join(work->folder, "journal") : NULL;
     work->aside = work->folder ? fs_join(work->folder, "replaced") : NULL;
     char *lock = work->folder ? fs_join(work->folder, "lock") : NULL;
     tsr_status st = TSR_OK;
-    if (!work->output || !work->parts || !work->staged || !work->aside || !lock) st = fail_memory(output, err);
+    if (!work->output || !work->parts || !work->staged || !work->journal || !work->aside || !lock) {
+        st = fail_memory(output, err);
+    }
     if (st == TSR_OK) st = fs_make_folder(work->folder, err);
     if (st == TSR_OK) st = fs_lock(lock, &work->lock, err);
     if (st == TSR_OK) st = put_back(work, err);
@@ -136,8 +139,13 @@ void work_close(struct work *work) {
     mem_free(work->folder);
     mem_free(work->parts);
     mem_free(work->staged);
+    mem_free(work->journal);
     mem_free(work->aside);
     *work = (struct work){0};
+}
+
+bool work_has_journal(const struct work *work) {
+    return fs_kind_of(work->journal) != FS_ABSENT;
 }
 
 tsr_status work_clear_staged(const struct work *work, tsr_error *err) {

@@ -9,16 +9,19 @@
 
 /* Zero-initialise. Paths are owned. */
 struct work {
-    char *output; /* without trailing slashes; what it leads to, if it is a link */
-    char *folder; /* OUT.tessera-work */
-    char *parts;  /* folder/parts */
-    char *staged; /* folder/staged: becomes OUT */
-    char *aside;  /* folder/replaced: an old OUT, where the file system cannot swap */
+    char *output;  /* without trailing slashes; what it leads to, if it is a link */
+    char *folder;  /* OUT.tessera-work */
+    char *parts;   /* folder/parts */
+    char *staged;  /* folder/staged: becomes OUT */
+    char *journal; /* folder/journal: of compress, see journal.h */
+    char *aside;   /* folder/replaced: an old OUT, where the file system cannot swap */
     struct fs_lock lock;
 };
 
 /* True when an unfinished run left its folder beside `output`. [any] */
 bool work_exists(const char *output);
+/* True when what compress journals in an open work folder is there: work that can be resumed, or that stayed behind. */
+bool work_has_journal(const struct work *work);
 /* Refuses an output that is, contains or lies inside `input` (TSR_E_CONFIG). [any] */
 tsr_status work_check_apart(const char *input, const char *output, tsr_error *err);
 /* Makes the folder and locks it: TSR_E_BUSY when another run holds it. An old output that a crash left aside gets its

@@ -285,6 +285,89 @@ static void an_unfinished_run_of_another_model_is_not_thrown_away(void) {
     world_end(&world);
 }
 
+/* A folder that fs_remove_tree gives up on: the run ends as if it had died between publication and clearing away. */
+static void nest_deep(void *ctx, const struct progress *progress) {
+    struct world *world = ctx;
+    if (strcmp(progress->stage, "assemble") != 0 || fs_kind_of(in_world(world, "out.tessera-work/parts/d"))) return;
+    struct str path = {0};
+    str_add_text(&path, in_world(world, "out.tessera-work/parts"));
+    for (int i = 0; i < 100; i++) str_add_text(&path, "/d");
+    CU_ASSERT_EQUAL(fs_make_folder(path.text, NULL), TSR_OK);
+    str_clear(&path);
+}
+
+static void remove_nest(struct world *world) {
+    struct str path = {0};
+    str_add_text(&path, in_world(world, "out.tessera-work/parts"));
+    for (int i = 0; i < 50; i++) str_add_text(&path, "/d");
+    CU_ASSERT_EQUAL(fs_remove_tree(path.text, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(fs_remove_tree(in_world(world, "out.tessera-work/parts/d"), NULL), TSR_OK);
+    str_clear(&path);
+}
+
+static void a_run_that_died_after_publication_answers_only_its_own_command(void) {
+    struct world world;
+    tsr_error err = {0};
+    json_t *receipt = NULL;
+    world_begin(&world, 1);
+    write_model(&world, "model");
+    write_text(in_world(&world, "lossy.yaml"), LOSSY, sizeof LOSSY - 1);
+    EXPECT_OK(world_compress(&world, "model", NULL, "whole", 0, false, NULL, &err));
+    world.env.progress = nest_deep;
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    world.env.progress = world_progress;
+    CU_ASSERT_EQUAL_FATAL(fs_kind_of(in_world(&world, "out.tessera-work/journal")), FS_FILE);
+    remove_nest(&world);
+    CU_ASSERT_EQUAL(world_compress(&world, "model", "lossy.yaml", "out", 0, false, NULL, &err), TSR_E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "--force"));
+    CU_ASSERT_EQUAL(world_compress(&world, "model", NULL, "out", 4096, false, NULL, &err), TSR_E_CONFIG);
+    CU_ASSERT(same_tree(&world, "whole", "out"));
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, &receipt, &err));
+    CU_ASSERT_PTR_NOT_NULL(json_object_get(receipt, "digest"));
+    json_decref(receipt);
+    CU_ASSERT_EQUAL(fs_kind_of(in_world(&world, "out.tessera-work")), FS_ABSENT);
+    CU_ASSERT_EQUAL(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err), TSR_E_CONFIG);
+    world_end(&world);
+}
+
+/* Where names cannot be swapped, an old output is aside for a moment. */
+static void an_output_that_a_crash_left_aside_gets_its_name_back(void) {
+    struct world world;
+    tsr_error err = {0};
+    world_begin(&world, 1);
+    write_model(&world, "model");
+    EXPECT_OK(world_compress(&world, "model", NULL, "whole", 0, false, NULL, &err));
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    EXPECT_OK(fs_make_folder(in_world(&world, "out.tessera-work"), &err));
+    EXPECT_OK(fs_rename(in_world(&world, "out"), in_world(&world, "out.tessera-work/replaced"), &err));
+    CU_ASSERT_EQUAL(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err), TSR_E_CONFIG);
+    CU_ASSERT(same_tree(&world, "whole", "out"));
+    world_end(&world);
+}
+
+static void decompress_does_not_throw_away_an_unfinished_compression(void) {
+    struct world world;
+    tsr_error err = {0};
+    json_t *report = NULL;
+    world_begin(&world, 1);
+    write_model(&world, "model");
+    EXPECT_OK(world_compress(&world, "model", NULL, "whole", 0, false, NULL, &err));
+    world.cancel_after = 3;
+    CU_ASSERT_EQUAL(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err), TSR_E_CANCELLED);
+    atomic_store(&world.cancel, 0);
+    world.cancel_after = 0;
+    CU_ASSERT_EQUAL(world_decompress(&world, "whole", "out", &err), TSR_E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "out.tessera-work"));
+    CU_ASSERT_EQUAL(fs_kind_of(in_world(&world, "out")), FS_ABSENT);
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    CU_ASSERT(same_tree(&world, "whole", "out"));
+    EXPECT_OK(job_report(in_world(&world, "out"), &report, &err));
+    const json_t *run = json_object_get(report, "run");
+    CU_ASSERT(json_integer_value(json_object_get(run, "reused_tensors")) >= 3);
+    json_decref(report);
+    world_end(&world);
+}
+
 /* ---- refusals ---- */
 
 static void outputs_are_refused_before_any_work(void) {
@@ -379,6 +462,11 @@ static const struct unit_test TESTS[] = {
     {"a_damaged_part_is_redone", a_damaged_part_is_redone},
     {"a_changed_config_redoes_only_what_changed", a_changed_config_redoes_only_what_changed},
     {"an_unfinished_run_of_another_model_is_not_thrown_away", an_unfinished_run_of_another_model_is_not_thrown_away},
+    {"a_run_that_died_after_publication_answers_only_its_own_command",
+     a_run_that_died_after_publication_answers_only_its_own_command},
+    {"an_output_that_a_crash_left_aside_gets_its_name_back", an_output_that_a_crash_left_aside_gets_its_name_back},
+    {"decompress_does_not_throw_away_an_unfinished_compression",
+     decompress_does_not_throw_away_an_unfinished_compression},
     {"outputs_are_refused_before_any_work", outputs_are_refused_before_any_work},
     {"force_replaces_the_output_whole", force_replaces_the_output_whole},
     {"a_second_run_is_refused_by_the_lock", a_second_run_is_refused_by_the_lock},
