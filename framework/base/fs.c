@@ -309,6 +309,32 @@ tsr_status fs_replace(const char *path, const void *bytes, uint64_t size, tsr_er
     return st;
 }
 
+static tsr_status copy_file(const char *from, const char *to, tsr_error *err) {
+    struct fs_file source = {0};
+    struct fs_output output = {0};
+    tsr_status st = fs_open(from, &source, err);
+    if (st == TSR_OK) st = fs_create(to, &output, err);
+    if (st == TSR_OK) st = fs_append_range(&output, &source, 0, source.size, err);
+    if (st == TSR_OK) st = fs_sync(&output, err);
+    if (st == TSR_OK) st = fs_finish(&output, err);
+    fs_abandon(&output);
+    fs_close(&source);
+    return st;
+}
+
+tsr_status fs_share(const char *from, const char *to, tsr_error *err) {
+    tsr_status st = fs_remove(to, err);
+    if (st != TSR_OK) return st;
+    if (!fault_errno(FAULT_OPEN, EIO) && !link(from, to)) return TSR_OK;
+    if (errno == ENOENT) return tsr_fail(err, TSR_E_INPUT, "%s: cannot open: %s", from, strerror(errno));
+    bool cannot = errno == EXDEV || errno == EPERM || errno == EMLINK || errno == ENOTSUP || errno == ENOSYS;
+    return cannot ? copy_file(from, to, err) : fail_io(err, to, "link");
+}
+
+void fs_touch(const char *path) {
+    (void)utimensat(AT_FDCWD, path, NULL, 0);
+}
+
 /* ---- locks ---- */
 
 static void name_holder(int fd, char *text, size_t size) {

@@ -58,9 +58,14 @@ tsr_status fs_write_at(struct fs_output *output, uint64_t offset, const void *by
 tsr_status fs_append_range(struct fs_output *output, const struct fs_file *from, uint64_t offset, uint64_t size,
                            tsr_error *err);
 tsr_status fs_sync(struct fs_output *output, tsr_error *err);
+/* Gives the bytes of a finished file that never changes again a second name: a hard link, or a synced copy where the file
+ * system has none. An old file of that name is replaced. */
+tsr_status fs_share(const char *from, const char *to, tsr_error *err);
 /* Closes; reports what a delayed write could not do. The output is zeroed in any case. */
 tsr_status fs_finish(struct fs_output *output, tsr_error *err);
 void fs_abandon(struct fs_output *output); /* closes, removes nothing */
+
+void fs_touch(const char *path); /* it was used just now; a failure does not matter */
 
 /* Durable replace: writes beside `path`, syncs, renames over it, syncs the folder. All or nothing. */
 tsr_status fs_replace(const char *path, const void *bytes, uint64_t size, tsr_error *err);

@@ -10,6 +10,20 @@ static void show(struct output *out, const json_t *receipt) {
     view_gates(out, json_object_get(json_object_get(receipt, "gates"), "results"));
 }
 
+static void show_shard(struct output *out, const json_t *manifest) {
+    const json_t *parts = json_object_get(manifest, "parts");
+    uint64_t source = 0, bytes = 0;
+    char from[32], to[32];
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        source += field_count(json_array_get(parts, i), "source_bytes");
+        bytes += field_count(json_array_get(parts, i), "bytes");
+    }
+    str_add_format(&out->text, "shard %llu/%llu: %zu of %llu tensors, %s from %s\n",
+                   (unsigned long long)field_count(manifest, "shard"), (unsigned long long)field_count(manifest, "of"),
+                   json_array_size(parts), (unsigned long long)field_count(manifest, "tensors"),
+                   text_bytes(bytes, to, sizeof to), text_bytes(source, from, sizeof from));
+}
+
 /* Nothing was published: what the gates found is the result. */
 static void show_verdict(struct output *out, const json_t *result) {
     view_gates(out, json_object_get(result, "gates"));
@@ -19,6 +33,15 @@ static tsr_status view_failed(struct session *session, const json_t *result, tsr
     tsr_error view_err = {0};
     session->hint = "nothing was published; the work is kept: mend the config and run again, or --publish-anyway";
     if (view_result(session, result, show_verdict, &view_err) != TSR_OK && err) *err = view_err;
+    return status;
+}
+
+static tsr_status read_cuts(const struct session *session, struct job_compress_options *options, tsr_error *err) {
+    const char *size = session_value(session, OPT_MAX_SHARD_SIZE);
+    const char *shard = session_value(session, OPT_SHARD), *merge = session_value(session, OPT_MERGE);
+    tsr_status status = size ? arguments_size(size, "--max-shard-size", &options->max_shard_bytes, err) : TSR_OK;
+    if (!status && shard) status = shard_parse(shard, &options->shard, err);
+    if (!status && merge) status = arguments_count(merge, "--merge", SHARDS_MAX, &options->merge, err);
     return status;
 }
 
@@ -32,15 +55,16 @@ static tsr_status compress_run(struct session *session, tsr_error *err) {
         .restart = session_has(session, OPT_RESTART),
         .publish_anyway = session_has(session, OPT_PUBLISH_ANYWAY),
         .plugin_path = session_value(session, OPT_PLUGIN_PATH),
+        .store = session_value(session, OPT_STORE),
+        .record = session_value(session, OPT_RECORD),
     };
-    const char *shard = session_value(session, OPT_MAX_SHARD_SIZE);
-    tsr_status status = shard ? arguments_size(shard, "--max-shard-size", &options.max_shard_bytes, err) : TSR_OK;
+    tsr_status status = read_cuts(session, &options, err);
     if (!status) status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
     if (!status) {
         status = job_compress(&options, session->registry, &session->paths, &session->env, &receipt, err);
     }
-    if (!status) status = view_summary(session, receipt, show, err);
+    if (!status) status = view_summary(session, receipt, options.shard.count ? show_shard : show, err);
     if (status == TSR_E_GATE && receipt) status = view_failed(session, receipt, status, err);
     if (status == TSR_E_CANCELLED) session->hint = "what was done is kept; the same command resumes";
     json_decref(receipt);
@@ -58,10 +82,12 @@ const struct command COMMAND_COMPRESS = {
            "lossless. An interrupted run is resumed by the same command. The output is itself a checkpoint in the "
            "Hugging Face "
            "layout, with a receipt in tessera.json.",
-    .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_PUBLISH_ANYWAY, OPT_JOBS, OPT_MEMORY,
-                OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_PUBLISH_ANYWAY, OPT_SHARD,
+                OPT_MERGE, OPT_STORE, OPT_RECORD, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .required = {OPT_OUTPUT, OPT_NONE},
     .examples = {{"tessera compress ./my-model -o my-model.tsr", "lossless"},
-                 {"tessera compress ./my-model -c job.yaml -o small -j 4", "a config of your own on four workers"}},
+                 {"tessera compress ./my-model -c job.yaml -o small -j 4", "a config of your own on four workers"},
+                 {"tessera compress ./my-model -o out --shard 2/4", "the second of four shares, on any machine"},
+                 {"tessera compress ./my-model -o out --merge 4", "put the four together: the bytes of one process"}},
     .run = compress_run,
 };

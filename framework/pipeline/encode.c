@@ -63,6 +63,7 @@ static tsr_status take_over(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     if (st != TSR_OK) return st;
     part->done = bytes == record->bytes && digest_equal(&digest, &record->payload);
     part->bytes = bytes;
+    part->payload = digest;
     return TSR_OK;
 }
 
@@ -140,6 +141,7 @@ struct encoding {
     pthread_mutex_t journal_lock;
     struct host_services services;
     struct meter meter;
+    uint64_t *put_off; /* [plan->count]: bytes of tensors that another process is encoding for the store */
 };
 
 /* One tensor on its way into its part file. */
@@ -240,8 +242,43 @@ static tsr_status record_part(struct encoding *encoding, const struct plan_entry
     st = journal_add_part(encoding->journal, &record, err);
     pthread_mutex_unlock(&encoding->journal_lock);
     part->bytes = record.bytes;
+    part->payload = record.payload;
     part->done = st == TSR_OK;
     return st;
+}
+
+/* Through the codec into a part file of its own; an old one of that name may be shared with a store and is left alone. */
+static tsr_status encode_part(struct encoding *encoding, const struct plan_entry *entry, struct part *part,
+                              tsr_error *err) {
+    struct encoding_one one = {.encoding = encoding, .entry = entry};
+    tsr_status st = fs_remove(part->path, err);
+    if (st == TSR_OK) st = fs_create(part->path, &one.output, err);
+    if (st == TSR_OK) {
+        st = encode_payload(&one, err);
+        if (st != TSR_OK && st != TSR_E_CANCELLED) st = error_context(err, st, "%s", entry->source->name);
+    }
+    if (st == TSR_OK) st = fs_sync(&one.output, err);
+    if (st == TSR_OK) st = fs_finish(&one.output, err);
+    payload_abandon(&one.writer);
+    fs_abandon(&one.output);
+    return st;
+}
+
+/* The part comes from the store, or from the codec and is then kept in the store. */
+static tsr_status make_part(struct encoding *encoding, const struct plan_entry *entry, struct part *part,
+                            struct store_claim *claim, tsr_error *err) {
+    bool found = false;
+    tsr_status st = store_fetch(claim, part->path, encoding->env, &found, err);
+    if (st == TSR_OK && !found) st = encode_part(encoding, entry, part, err);
+    if (st == TSR_OK) st = fs_sync_folder(encoding->work->parts, err);
+    if (st == TSR_OK) st = record_part(encoding, entry, part, err);
+    if (st == TSR_OK && !found) store_keep(claim, part->path, encoding->env);
+    if (st != TSR_OK) return st;
+    uint64_t bytes = entry->source->entry->bytes;
+    __atomic_fetch_add(found ? &encoding->parts->stored_bytes : &encoding->parts->encoded_bytes, bytes,
+                       __ATOMIC_RELAXED);
+    meter_add(&encoding->meter, entry->source->name, found ? bytes : 0);
+    return TSR_OK;
 }
 
 static tsr_status encode_one(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
@@ -250,20 +287,26 @@ static tsr_status encode_one(void *ctx, uint64_t index, uint64_t worker, tsr_err
     struct part *part = &encoding->parts->items[index];
     const struct plan_entry *entry = &encoding->plan->entries[index];
     if (!part->path || part->done) return TSR_OK;
-    struct encoding_one one = {.encoding = encoding, .entry = entry};
+    struct store_claim claim = {0};
     tsr_status st = meter_check_cancel(encoding->env, err);
-    if (st == TSR_OK) st = fs_create(part->path, &one.output, err);
-    if (st == TSR_OK) {
-        st = encode_payload(&one, err);
-        if (st != TSR_OK && st != TSR_E_CANCELLED) st = error_context(err, st, "%s", entry->source->name);
+    if (st == TSR_OK) st = store_claim(encoding->parts->store, part->key, &claim, err);
+    if (st == TSR_E_BUSY) {
+        encoding->put_off[index] = max_u64(entry->source->entry->bytes, 1);
+        return TSR_OK;
     }
-    if (st == TSR_OK) st = fs_sync(&one.output, err);
-    if (st == TSR_OK) st = fs_finish(&one.output, err);
-    if (st == TSR_OK) st = fs_sync_folder(encoding->work->parts, err);
-    if (st == TSR_OK) st = record_part(encoding, entry, part, err);
-    payload_abandon(&one.writer);
-    fs_abandon(&one.output);
-    if (st == TSR_OK) meter_add(&encoding->meter, entry->source->name, 0);
+    if (st == TSR_OK) st = make_part(encoding, entry, part, &claim, err);
+    store_release(&claim);
+    return st;
+}
+
+/* Second round: what others were encoding is waited for. */
+static tsr_status wait_one(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct encoding *encoding = ctx;
+    tsr_status st = TSR_OK;
+    while (st == TSR_OK && encoding->put_off[index] && !encoding->parts->items[index].done) {
+        st = encode_one(encoding, index, worker, err);
+        if (st == TSR_OK && !encoding->parts->items[index].done) store_pause();
+    }
     return st;
 }
 
@@ -271,7 +314,8 @@ static tsr_status list_missing(struct encoding *encoding, uint64_t **missing, ui
                                tsr_error *err) {
     const struct plan *plan = encoding->plan;
     *missing = mem_alloc_zero(plan->count, sizeof **missing);
-    if (!*missing) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", encoding->work->folder);
+    encoding->put_off = mem_alloc_zero(plan->count, sizeof *encoding->put_off);
+    if (!*missing || !encoding->put_off) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", encoding->work->folder);
     for (uint64_t i = 0; i < plan->count; i++) {
         const struct part *part = &encoding->parts->items[i];
         if (!part->path || part->done) continue;
@@ -288,13 +332,19 @@ tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *
         .checkpoint = checkpoint, .plan = plan, .work = work, .env = env, .parts = parts, .journal = journal};
     uint64_t *missing = NULL, bytes = 0, items = 0;
     tsr_status st = list_missing(&encoding, &missing, &bytes, &items, err);
-    if (st != TSR_OK) return st;
+    if (st != TSR_OK) {
+        mem_free(encoding.put_off);
+        mem_free(missing);
+        return st;
+    }
     host_services_init(&encoding.services, env);
     pthread_mutex_init(&encoding.journal_lock, NULL);
     meter_begin(&encoding.meter, env, "encode", bytes, items);
     st = lanes_run(env, missing, plan->count, encode_one, &encoding, err);
+    if (st == TSR_OK) st = lanes_run(env, encoding.put_off, plan->count, wait_one, &encoding, err);
     meter_end(&encoding.meter);
     pthread_mutex_destroy(&encoding.journal_lock);
+    mem_free(encoding.put_off);
     mem_free(missing);
     for (uint64_t i = 0; st == TSR_OK && i < checkpoint->file_count; i++) {
         st = fs_unchanged(&checkpoint->files[i].st.file, err);

@@ -6,6 +6,7 @@
 #define PIPELINE_ENCODE_H
 
 #include "journal.h"
+#include "store.h"
 #include "work.h"
 
 #include <policy/plan.h>
@@ -15,6 +16,7 @@ struct part {
     char key[DIGEST_HEX];
     char *path;
     uint64_t bytes;
+    struct digest payload; /* of the file, once it is done */
     bool done;
 };
 
@@ -22,6 +24,8 @@ struct parts {
     struct arena arena;
     struct part *items; /* [plan->count]; aliases have no path */
     uint64_t reused;    /* taken over from an unfinished run */
+    const struct store *store; /* of encoded tensors, or NULL */
+    uint64_t encoded_bytes, stored_bytes; /* source bytes that were encoded, and that the store had */
 };
 
 /* Names the parts, takes over what the journal and the disk agree about, removes other part files. TSR_E_CONFIG when

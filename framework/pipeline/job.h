@@ -6,6 +6,8 @@
 #ifndef PIPELINE_JOB_H
 #define PIPELINE_JOB_H
 
+#include "shard.h"
+
 #include <base/env.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -31,6 +33,10 @@ struct job_compress_options {
     bool publish_anyway;      /* publish although a gate failed; the receipt says so */
     const char *gate_program; /* program that understands `tessera gate`; NULL: the one that runs */
     const char *plugin_path;  /* handed to it, or NULL */
+    const char *store;        /* folder of encoded tensors that runs share, or NULL */
+    const char *record;       /* file that keeps what came of it, or NULL: a finished run is then known to be one */
+    struct shard shard;       /* encode this share only, into OUT.shard-I-of-N */
+    uint64_t merge;           /* take the parts from so many such folders, which are then removed */
 };
 
 /* Each sets *result on success (and, where said, on a verdict that failed); release with json_decref.

@@ -10,6 +10,7 @@
 #include "meter.h"
 #include "plan_json.h"
 #include "receipt.h"
+#include "record.h"
 #include "seal.h"
 
 #include <base/alloc.h>
@@ -27,6 +28,7 @@
 
 struct compressing {
     const struct job_compress_options *options;
+    const char *output; /* options->output, or the folder of the shard beside it */
     const struct registry *registry;
     const struct job_paths *paths;
     const struct env *env;
@@ -41,6 +43,8 @@ struct compressing {
     struct source_facts facts;
     struct outcome *outcomes;
     struct run_facts run;
+    struct store store;
+    char mark[DIGEST_HEX]; /* of what was published */
     json_t *gates;
     json_t *receipt;
     tsr_error *err;
@@ -54,14 +58,15 @@ static double now(void) {
 /* ---- before any work ---- */
 
 static tsr_status fail_exists(struct compressing *job) {
-    return tsr_fail(job->err, TSR_E_CONFIG, "%s: exists, --force replaces it", job->options->output);
+    return tsr_fail(job->err, TSR_E_CONFIG, "%s: exists, --force replaces it", job->output);
 }
 
 static tsr_status open_input(struct compressing *job) {
-    const char *output = job->options->output;
+    const char *output = job->output;
     tsr_status st = work_check_apart(job->options->model, output, job->err);
     if (st != TSR_OK) return st;
-    if (fs_kind_of(output) != FS_ABSENT && !job->options->force && !work_exists(output)) return fail_exists(job);
+    bool resumes = job->options->record || work_exists(output);
+    if (fs_kind_of(output) != FS_ABSENT && !job->options->force && !resumes) return fail_exists(job);
     st = plan_config(job->options->config, job->registry, job->paths, &job->arena, &job->config, job->err);
     if (st == TSR_OK) st = checkpoint_open(job->options->model, &job->checkpoint, job->err);
     if (st != TSR_OK) return st;
@@ -82,7 +87,7 @@ static tsr_status make_plan(struct compressing *job, bool predict) {
 /* Parts and staged files stand beside each other for a while: twice the output. Trial encodings are made only where the
  * source's own size would not fit. */
 static tsr_status check_disk(struct compressing *job) {
-    uint64_t small = DISK_SLACK_BYTES, available = fs_free_bytes(job->options->output);
+    uint64_t small = DISK_SLACK_BYTES, available = fs_free_bytes(job->output);
     char need[32], have[32];
     for (uint64_t i = 0; i < job->checkpoint.extra_count; i++) {
         small += min_u64(job->checkpoint.extras[i].bytes, EXTRA_BYTES_MAX);
@@ -92,7 +97,7 @@ static tsr_status check_disk(struct compressing *job) {
     uint64_t needed = 2 * job->plan.predicted_bytes + small;
     if (st != TSR_OK || needed <= available) return st;
     return tsr_fail(job->err, TSR_E_IO, "%s: needs about %s of disk while it is made, %s are free",
-                    job->options->output, text_bytes(needed, need, sizeof need),
+                    job->output, text_bytes(needed, need, sizeof need),
                     text_bytes(available, have, sizeof have));
 }
 
@@ -111,7 +116,7 @@ static tsr_status make_mark(const struct compressing *job, const char *receipt, 
         str_add_format(&text, "%s %" PRIu64 " %" PRId64 " %" PRId64 "\n", job->checkpoint.files[i].name, file->size,
                        file->mtime_seconds, file->mtime_nanoseconds);
     }
-    tsr_status st = text.failed ? tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->options->output) : TSR_OK;
+    tsr_status st = text.failed ? tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->output) : TSR_OK;
     struct digest digest = digest_of(text.text, text.length);
     digest_to_hex(&digest, mark);
     str_clear(&text);
@@ -120,47 +125,64 @@ static tsr_status make_mark(const struct compressing *job, const char *receipt, 
 
 /* Reads a sealed file of OUT; one that is not there or was changed is TSR_E_INPUT or TSR_E_CORRUPT. */
 static tsr_status read_sealed(const struct compressing *job, const char *name, json_t **value, char hex[DIGEST_HEX]) {
-    char *path = fs_join(job->options->output, name);
+    char *path = fs_join(job->output, name);
     tsr_status st = path && fs_kind_of(path) == FS_FILE ? seal_read(path, value, hex, NULL) : TSR_E_INPUT;
     mem_free(path);
     return st;
 }
 
-/* True when OUT is what the journal said would be published: the run died after its last step. */
-static bool is_published(struct compressing *job) {
-    char receipt[DIGEST_HEX], run[DIGEST_HEX], mark[DIGEST_HEX];
+/* True when OUT is what bears this mark, as a journal or a record has it: the run was finished. */
+static bool is_published(struct compressing *job, const char *published) {
+    char receipt[DIGEST_HEX], run[DIGEST_HEX] = "";
     json_t *facts = NULL;
-    if (!job->journal.published[0]) return false;
-    tsr_status st = read_sealed(job, RECEIPT_NAME, &job->receipt, receipt);
-    if (st == TSR_OK) st = read_sealed(job, RUN_NAME, &facts, run);
-    if (st == TSR_OK) st = make_mark(job, receipt, run, mark);
+    if (!published[0]) return false;
+    bool is_shard = job->options->shard.count > 0;
+    tsr_status st = read_sealed(job, is_shard ? SHARD_NAME : RECEIPT_NAME, &job->receipt, receipt);
+    if (st == TSR_OK && !is_shard) st = read_sealed(job, RUN_NAME, &facts, run);
+    if (st == TSR_OK) st = make_mark(job, receipt, run, job->mark);
     json_decref(facts);
-    if (st == TSR_OK && !strcmp(mark, job->journal.published)) return true;
+    if (st == TSR_OK && !strcmp(job->mark, published)) return true;
     json_decref(job->receipt);
     job->receipt = NULL;
     return false;
 }
 
 static tsr_status open_work(struct compressing *job) {
-    tsr_status st = work_open(job->options->output, &job->work, job->err);
+    tsr_status st = work_open(job->output, &job->work, job->err);
     if (st == TSR_OK && job->options->restart) st = work_clear_all(&job->work, job->err);
     if (st == TSR_OK) st = journal_open(job->work.journal, &job->journal, job->err);
     if (st == TSR_OK) st = fs_sync_folder(job->work.folder, job->err);
     return st;
 }
 
+/* True when the record of an earlier run says that OUT is its finished output, and it is. */
+static bool is_recorded(struct compressing *job) {
+    json_t *record = NULL;
+    if (!job->options->record || job->options->restart) return false;
+    record_read(job->options->record, &record);
+    bool recorded = record && is_published(job, record_mark(record));
+    json_decref(record);
+    return recorded;
+}
+
 /* Work of an earlier run is looked at before planning, which reads the whole source. */
 static tsr_status finish_earlier(struct compressing *job, bool *finished) {
     *finished = false;
-    if (!work_exists(job->options->output)) return TSR_OK;
+    bool has_work = work_exists(job->output);
+    if (!has_work && is_recorded(job)) {
+        *finished = true;
+        return TSR_OK;
+    }
+    if (!has_work && fs_kind_of(job->output) != FS_ABSENT && !job->options->force) return fail_exists(job);
+    if (!has_work) return TSR_OK;
     tsr_status st = open_work(job);
     if (st != TSR_OK) return st;
-    if (is_published(job)) {
+    if (is_published(job, job->journal.published)) {
         *finished = true;
         journal_close(&job->journal);
         return work_remove(&job->work, job->err);
     }
-    if (fs_kind_of(job->options->output) == FS_ABSENT || job->options->force) return TSR_OK;
+    if (fs_kind_of(job->output) == FS_ABSENT || job->options->force) return TSR_OK;
     bool begun = job->journal.runs > 0;
     journal_close(&job->journal);
     if (!begun) (void)work_remove(&job->work, NULL);
@@ -184,14 +206,25 @@ static tsr_status encode(struct compressing *job) {
     tsr_status st = parts_open(&job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
     if (st == TSR_OK) st = write_plan(job);
     if (st == TSR_OK) st = journal_add_run(&job->journal, job->err);
+    if (st == TSR_OK && job->options->shard.count) {
+        st = shard_select(&job->plan, &job->options->shard, &job->parts, job->err);
+    }
+    if (st == TSR_OK && job->options->merge) {
+        st = shard_merge(job->options->output, job->options->merge, &job->plan, &job->work, &job->journal, job->env,
+                         &job->parts, job->err);
+    }
     if (st != TSR_OK) return st;
     if (job->parts.reused) {
-        env_log(job->env, TSR_LOG_INFO, "%s: resuming, %llu of %llu tensors are there", job->options->output,
+        env_log(job->env, TSR_LOG_INFO, "%s: resuming, %llu of %llu tensors are there", job->output,
                 (unsigned long long)job->parts.reused, (unsigned long long)job->plan.count);
     }
     job->run.runs = job->journal.runs;
     job->run.reused_parts = job->parts.reused;
-    return parts_encode(&job->checkpoint, &job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
+    if (job->options->store) job->parts.store = &job->store;
+    st = parts_encode(&job->checkpoint, &job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
+    job->run.encoded_bytes = job->parts.encoded_bytes;
+    job->run.stored_bytes = job->parts.stored_bytes;
+    return st;
 }
 
 static tsr_status assemble_staged(struct compressing *job) {
@@ -204,7 +237,7 @@ static tsr_status assemble_staged(struct compressing *job) {
 static tsr_status verify_staged(struct compressing *job) {
     struct stored stored = {0};
     job->outcomes = arena_alloc(&job->arena, job->plan.count + 1, sizeof *job->outcomes);
-    if (!job->outcomes) return tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->options->output);
+    if (!job->outcomes) return tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->output);
     tsr_status st = stored_open(job->work.staged, &stored, job->err);
     if (st == TSR_OK) {
         st = compare_staged(&job->checkpoint, &job->plan, &stored, job->registry, job->env, job->outcomes, job->err);
@@ -240,17 +273,40 @@ static tsr_status write_sealed(struct compressing *job, const char *name, const 
     return st;
 }
 
+/* Journal and record learn of the publication before it happens. */
+static tsr_status announce(struct compressing *job, const char *receipt, const char *run) {
+    tsr_status st = make_mark(job, receipt, run, job->mark);
+    if (st == TSR_OK && job->options->record) {
+        st = record_write(job->options->record, RECORD_PUBLISHING, job->mark, NULL, job->err);
+    }
+    return st == TSR_OK ? journal_add_published(&job->journal, job->mark, job->err) : st;
+}
+
+/* A share ends here: its parts and what they are. */
+static tsr_status stage_shard(struct compressing *job) {
+    char hex[DIGEST_HEX] = "";
+    json_t *written = NULL;
+    tsr_status st =
+        shard_stage(&job->plan, &job->options->shard, &job->work, &job->parts, &job->receipt, job->err);
+    char *path = st == TSR_OK ? fs_join(job->work.staged, SHARD_NAME) : NULL;
+    if (st == TSR_OK && !path) st = tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->output);
+    if (st == TSR_OK) st = seal_read(path, &written, hex, job->err);
+    if (st == TSR_OK) st = announce(job, hex, "");
+    json_decref(written);
+    mem_free(path);
+    return st;
+}
+
 static tsr_status write_receipts(struct compressing *job) {
     struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
                                   &job->facts,      job->outcomes, job->work.staged, job->gates};
-    char hex[DIGEST_HEX], run_hex[DIGEST_HEX], mark[DIGEST_HEX];
+    char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
     json_t *run = NULL;
     tsr_status st = receipt_make(&input, &job->receipt, job->err);
     if (st == TSR_OK) st = write_sealed(job, RECEIPT_NAME, job->receipt, hex);
     if (st == TSR_OK) st = receipt_run(&job->run, &run, job->err);
     if (st == TSR_OK) st = write_sealed(job, RUN_NAME, run, run_hex);
-    if (st == TSR_OK) st = make_mark(job, hex, run_hex, mark);
-    if (st == TSR_OK) st = journal_add_published(&job->journal, mark, job->err);
+    if (st == TSR_OK) st = announce(job, hex, run_hex);
     if (st == TSR_OK && json_object_set_new(job->receipt, "digest", json_string(hex))) {
         st = tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", RECEIPT_NAME);
     }
@@ -266,6 +322,9 @@ static tsr_status publish(struct compressing *job) {
     journal_close(&job->journal);
     if (work_remove(&job->work, &why) != TSR_OK) {
         env_log(job->env, TSR_LOG_WARNING, "the output is complete, but its work folder stays: %s", why.message);
+    }
+    if (job->options->merge && shard_remove(job->options->output, job->options->merge, &why) != TSR_OK) {
+        env_log(job->env, TSR_LOG_WARNING, "the output is complete, but its shards stay: %s", why.message);
     }
     return TSR_OK;
 }
@@ -284,17 +343,21 @@ static tsr_status plan_and_check(struct compressing *job) {
     return st == TSR_OK ? check_disk(job) : st;
 }
 
+static tsr_status finish_output(struct compressing *job) {
+    tsr_status st = timed(job, assemble_staged, &job->run.seconds_assemble);
+    if (st == TSR_OK) st = timed(job, verify_staged, &job->run.seconds_verify);
+    if (st == TSR_OK) st = timed(job, gate_staged, &job->run.seconds_gate);
+    return st == TSR_OK ? write_receipts(job) : st;
+}
+
 static tsr_status run_stages(struct compressing *job) {
     tsr_status st = timed(job, plan_and_check, &job->run.seconds_plan);
     if (st == TSR_OK && !job->work.folder) st = open_work(job);
     if (st == TSR_OK) st = timed(job, encode, &job->run.seconds_encode);
-    if (st == TSR_OK) st = timed(job, assemble_staged, &job->run.seconds_assemble);
-    if (st == TSR_OK) st = timed(job, verify_staged, &job->run.seconds_verify);
-    if (st == TSR_OK) st = timed(job, gate_staged, &job->run.seconds_gate);
-    if (st == TSR_OK) st = write_receipts(job);
+    if (st == TSR_OK) st = job->options->shard.count ? stage_shard(job) : finish_output(job);
     if (st == TSR_OK) st = publish(job);
     if (st == TSR_E_CANCELLED && job->work.folder) {
-        tsr_fail(job->err, st, "%s: interrupted, the same command goes on from here", job->options->output);
+        tsr_fail(job->err, st, "%s: interrupted, the same command goes on from here", job->output);
     }
     return st;
 }
@@ -306,9 +369,53 @@ static void close_all(struct compressing *job) {
     work_close(&job->work);
     plan_close(&job->plan);
     checkpoint_close(&job->checkpoint);
+    store_close(&job->store);
     arena_clear(&job->arena);
     json_decref(job->receipt);
     json_decref(job->gates);
+}
+
+/* ---- the record ---- */
+
+/* What a scheduler wants to know of a run without opening its output. */
+static json_t *recorded_facts(const struct compressing *job) {
+    struct members facts = members_object();
+    json_t *value = NULL, *run = NULL;
+    members_text(&facts, "output", job->output);
+    if (job->receipt && json_object_get(job->receipt, "totals")) {
+        members_set(&facts, "totals", json_incref(json_object_get(job->receipt, "totals")));
+        members_set(&facts, "gates", json_incref(json_object_get(job->receipt, "gates")));
+    } else if (job->gates) {
+        members_set(&facts, "gates", json_incref(job->gates));
+    }
+    if (receipt_run(&job->run, &run, NULL) == TSR_OK) members_set(&facts, "run", run);
+    return members_finish(&facts, &value, NULL) == TSR_OK ? value : NULL;
+}
+
+static void keep_record(struct compressing *job, tsr_status st) {
+    tsr_error why = {0};
+    if (!job->options->record) return;
+    json_t *facts = recorded_facts(job);
+    if (st != TSR_OK) {
+        record_failure(job->options->record, st, job->err ? job->err->message : "", facts);
+    } else if (record_write(job->options->record, RECORD_DONE, job->mark, facts, &why) != TSR_OK) {
+        env_log(job->env, TSR_LOG_WARNING, "the output is complete, but its record is not: %s", why.message);
+    }
+    json_decref(facts);
+}
+
+/* Options that exclude each other, and the name under which this run publishes. */
+static tsr_status settle_options(struct compressing *job) {
+    const struct job_compress_options *options = job->options;
+    job->output = options->output;
+    if (options->shard.count && options->merge) {
+        return tsr_fail(job->err, TSR_E_CONFIG, "--shard encodes a share and --merge puts shares together: give one of them");
+    }
+    if (!options->shard.count) return TSR_OK;
+    char *folder = shard_folder(options->output, &options->shard);
+    job->output = folder ? arena_dup(&job->arena, folder, strlen(folder)) : NULL;
+    mem_free(folder);
+    return job->output ? TSR_OK : tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", options->output);
 }
 
 tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,
@@ -317,9 +424,12 @@ tsr_status job_compress(const struct job_compress_options *options, const struct
     bool finished = false;
     job.run.started = (int64_t)time(NULL);
     job.run.workers = pool_workers(env->pool);
-    tsr_status st = open_input(&job);
+    tsr_status st = settle_options(&job);
+    if (st == TSR_OK) st = open_input(&job);
     if (st == TSR_OK) st = finish_earlier(&job, &finished);
+    if (st == TSR_OK && !finished && options->store) st = store_open(options->store, &job.store, err);
     if (st == TSR_OK && !finished) st = run_stages(&job);
+    keep_record(&job, st);
     if (st == TSR_OK) {
         *result = job.receipt;
         job.receipt = NULL;

@@ -27,6 +27,7 @@ tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr
 struct run_facts {
     double seconds_plan, seconds_encode, seconds_assemble, seconds_verify, seconds_gate;
     uint64_t workers, runs, reused_parts;
+    uint64_t encoded_bytes, stored_bytes; /* source bytes that were encoded, and that a store had */
     int64_t started; /* seconds since 1970 */
 };
 tsr_status receipt_run(const struct run_facts *facts, json_t **run, tsr_error *err);

@@ -46,6 +46,8 @@ tsr_status receipt_run(const struct run_facts *facts, json_t **run, tsr_error *e
     members_count(&whole, "workers", facts->workers);
     members_count(&whole, "resumes", facts->runs ? facts->runs - 1 : 0);
     members_count(&whole, "reused_tensors", facts->reused_parts);
+    members_count(&whole, "encoded_bytes", facts->encoded_bytes);
+    members_count(&whole, "stored_bytes", facts->stored_bytes);
     members_real(&seconds, "plan", facts->seconds_plan);
     members_real(&seconds, "encode", facts->seconds_encode);
     members_real(&seconds, "assemble", facts->seconds_assemble);
