@@ -6,6 +6,37 @@
 
 #include <base/alloc.h>
 
+bool added_reserve(struct added *added, uint64_t count) {
+    uint64_t size = 16;
+    while (size < 2 * count) size *= 2;
+    if (size > UINT32_MAX) return false;
+    added->tokens = mem_alloc_array(count, sizeof *added->tokens);
+    added->slots = mem_alloc_zero(size, sizeof *added->slots);
+    added->slot_mask = (uint32_t)(size - 1);
+    return added->tokens && added->slots;
+}
+
+/* The slot of this content, or the free one where it belongs. */
+static uint32_t *find_slot(const struct added *added, const char *text, size_t length) {
+    uint32_t at = (uint32_t)hash_text(text, length) & added->slot_mask;
+    for (; added->slots[at]; at = (at + 1) & added->slot_mask) {
+        const struct piece_text *content = &added->tokens[added->slots[at] - 1].content;
+        if (content->length == length && !memcmp(content->text, text, length)) break;
+    }
+    return &added->slots[at];
+}
+
+void added_insert(struct added *added, const struct added_token *token) {
+    uint32_t *slot = find_slot(added, token->content.text, token->content.length);
+    added->tokens[added->count++] = *token;
+    if (!*slot) *slot = added->count;
+}
+
+const struct added_token *added_find(const struct added *added, const char *text, size_t length) {
+    uint32_t index = added->slots ? *find_slot(added, text, length) : 0;
+    return index ? &added->tokens[index - 1] : NULL;
+}
+
 static uint32_t child_of(const struct trie *trie, uint32_t node, uint8_t byte) {
     uint32_t child = trie->nodes[node].child;
     while (child && trie->nodes[child].byte != byte) child = trie->nodes[child].sibling;
@@ -56,33 +87,33 @@ static uint32_t trie_longest(const struct trie *trie, const char *text, size_t l
     return id;
 }
 
-static tsr_status add_content(struct tokenizer *tokenizer, const struct added_token *token, tsr_error *err) {
+static tsr_status add_content(const struct loader *loader, uint32_t index) {
+    struct tokenizer *tokenizer = loader->tokenizer;
+    const struct added_token *token = &tokenizer->added.tokens[index];
     struct str text = {0};
     struct piece_text content = token->content;
     tsr_status st = TSR_OK;
     if (token->normalised) {
-        st = normalise_text(tokenizer, content, &text, err);
+        st = normalise_text(tokenizer, content, &text, loader->err);
         content = (struct piece_text){text.text, text.length};
     }
     struct trie *trie = token->normalised ? &tokenizer->added.normalised : &tokenizer->added.raw;
     if (st == TSR_OK && !content.length) {
-        st = tsr_fail(err, TSR_E_UNSUPPORTED, "added token \"%.40s\", which normalises to nothing, is not supported",
-                      token->content.text);
+        st = load_fail(loader, TSR_E_UNSUPPORTED, "added_tokens", "\"%.40s\", which normalises to nothing,",
+                       token->content.text);
     }
-    if (st == TSR_OK && !trie_add(trie, content, token->id)) {
-        st = tsr_fail(err, TSR_E_NOMEM, "out of memory for added tokens");
-    }
+    if (st == TSR_OK && !trie_add(trie, content, token->id)) st = load_no_memory(loader);
     str_clear(&text);
     return st;
 }
 
-tsr_status added_build(struct tokenizer *tokenizer, tsr_error *err) {
-    struct added *added = &tokenizer->added;
+tsr_status added_build(const struct loader *loader) {
+    const struct added *added = &loader->tokenizer->added;
     tsr_status st = TSR_OK;
     /* Special tokens first: of two equal contents theirs is found. */
     for (int special = 1; special >= 0; special--) {
         for (uint32_t i = 0; i < added->count && st == TSR_OK; i++) {
-            if (added->tokens[i].special == (special == 1)) st = add_content(tokenizer, &added->tokens[i], err);
+            if (added->tokens[i].special == (special == 1)) st = add_content(loader, i);
         }
     }
     return st;
@@ -90,6 +121,7 @@ tsr_status added_build(struct tokenizer *tokenizer, tsr_error *err) {
 
 void added_clear(struct added *added) {
     mem_free(added->tokens);
+    mem_free(added->slots);
     mem_free(added->by_id);
     mem_free(added->raw.nodes);
     mem_free(added->normalised.nodes);

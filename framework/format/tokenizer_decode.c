@@ -361,7 +361,8 @@ static tsr_status shorten(struct token_stream *stream, uint64_t final_ids, tsr_e
 
 static tsr_status give_final(struct token_stream *stream, struct str *text, bool at_end, tsr_error *err) {
     uint64_t ids = stream->window.count - (at_end ? 0 : open_run(stream));
-    tsr_status st = decode_window(stream, 0, ids, true, err);
+    /* A text that is decoded once, at its end, is decoded as tokenizer_decode does it. */
+    tsr_status st = decode_window(stream, 0, ids, !stream->holds_all, err);
     if (st != TSR_OK) return st;
     size_t whole = at_end ? stream->text.length : whole_length(stream->text.text, stream->text.length);
     bool all = whole == stream->text.length;

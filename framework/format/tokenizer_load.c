@@ -227,32 +227,12 @@ tsr_status load_model(const struct loader *loader, const json_t *model) {
 
 /* ---- added tokens ---- */
 
-static tsr_status reserve_added(const struct loader *loader, const json_t *list) {
-    struct added *added = &loader->tokenizer->added;
-    uint64_t count = added->count + (uint64_t)json_array_size(list);
-    struct added_token *grown = mem_resize(added->tokens, count, sizeof *grown);
-    if (!grown) return load_no_memory(loader);
-    added->tokens = grown;
-    return TSR_OK;
-}
-
-static bool find_added(const struct tokenizer *tokenizer, struct piece_text content, uint32_t *id) {
-    for (uint32_t i = 0; i < tokenizer->added.count; i++) {
-        const struct added_token *token = &tokenizer->added.tokens[i];
-        if (token->content.length != content.length || memcmp(token->content.text, content.text, content.length) != 0)
-            continue;
-        *id = token->id;
-        return true;
-    }
-    return false;
-}
-
 /* A token keeps the id it has; a new one goes behind all others, which must be the id the file states. */
 static tsr_status place_added(const struct loader *loader, struct piece_text content, uint64_t stated,
                               const char *where, uint32_t *id) {
     struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
-    *id = vocabulary_find(vocabulary, content.text, content.length);
-    if (*id == NO_TOKEN && !find_added(loader->tokenizer, content, id)) *id = NO_TOKEN;
+    const struct added_token *known = added_find(&loader->tokenizer->added, content.text, content.length);
+    *id = known ? known->id : vocabulary_find(vocabulary, content.text, content.length);
     bool is_new = *id == NO_TOKEN;
     if (is_new) *id = (uint32_t)stated;
     if (*id != stated) {
@@ -299,7 +279,7 @@ tsr_status load_added_token(const struct loader *loader, const json_t *item, con
     st = place_added(loader, token.content, id, where, &token.id);
     if (st != TSR_OK) return st;
     tokenizer->vocabulary.tokens[token.id].flags |= TOKEN_ADDED | (token.special ? TOKEN_SPECIAL : 0);
-    tokenizer->added.tokens[tokenizer->added.count++] = token;
+    added_insert(&tokenizer->added, &token);
     return TSR_OK;
 }
 
@@ -311,7 +291,7 @@ tsr_status load_added(const struct loader *loader, const json_t *list) {
     json_t *item;
     if (!list || json_is_null(list)) return TSR_OK;
     if (!json_is_array(list)) return load_fail(loader, TSR_E_INPUT, "added_tokens", "expected a list");
-    st = reserve_added(loader, list);
+    if (!added_reserve(&loader->tokenizer->added, json_array_size(list))) return load_no_memory(loader);
     json_array_foreach(list, i, item) {
         if (st != TSR_OK) break;
         (void)snprintf(where, sizeof where, "added_tokens[%zu]", i);
@@ -349,7 +329,7 @@ tsr_status load_finish(const struct loader *loader) {
     tokenizer->added.by_id = mem_alloc_zero(tokenizer->vocabulary.size, sizeof *tokenizer->added.by_id);
     if (!tokenizer->added.by_id) return load_no_memory(loader);
     for (uint32_t i = 0; i < tokenizer->added.count; i++) tokenizer->added.by_id[tokenizer->added.tokens[i].id] = i + 1;
-    return added_build(tokenizer, loader->err);
+    return added_build(loader);
 }
 
 tsr_status load_document(const struct loader *loader, const json_t *document) {
@@ -437,9 +417,8 @@ uint32_t tokenizer_size(const struct tokenizer *tokenizer) {
 }
 
 bool tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t length, uint32_t *id) {
-    struct piece_text content = {text, length};
-    if (find_added(tokenizer, content, id)) return true;
-    *id = vocabulary_find(&tokenizer->vocabulary, text, length);
+    const struct added_token *added = added_find(&tokenizer->added, text, length);
+    *id = added ? added->id : vocabulary_find(&tokenizer->vocabulary, text, length);
     return *id != NO_TOKEN;
 }
 

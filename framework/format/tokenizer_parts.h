@@ -186,12 +186,16 @@ struct trie {
 struct added {
     struct added_token *tokens; /* in the file's order */
     uint32_t count;
+    uint32_t *slots; /* index + 1 by content, 0: free; open addressing */
+    uint32_t slot_mask;
     uint32_t *by_id; /* index + 1 for ids of the vocabulary, 0: not added */
     struct trie raw, normalised;
 };
 
-tsr_status added_build(struct tokenizer *tokenizer, tsr_error *err); /* tries; after normalisers and ids are known */
 void added_clear(struct added *added);
+bool added_reserve(struct added *added, uint64_t count); /* room for so many; once, before the first. false: no memory */
+void added_insert(struct added *added, const struct added_token *token);
+const struct added_token *added_find(const struct added *added, const char *text, size_t length); /* or NULL */
 /* Next added token in text[length] from *at on, and the span it takes with stripped spaces. `taken` is where the text
  * that was not yet given away begins. False: none. */
 struct added_match {
@@ -323,6 +327,8 @@ struct loader {
 tsr_status load_fail(const struct loader *loader, tsr_status status, const char *where, const char *format, ...)
     TSR_PRINTF(4, 5);
 tsr_status load_no_memory(const struct loader *loader);
+/* The tries of the added tokens (tokenizer_added.c); after normalisers and ids are known. */
+tsr_status added_build(const struct loader *loader);
 /* Members of `object`, which stands at `where`. An absent one or null leaves the value unless it is required. */
 tsr_status load_bool(const struct loader *loader, const json_t *object, const char *where, const char *name,
                      bool *value);

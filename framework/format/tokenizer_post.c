@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Post-processors, for one text: what a template puts before and behind it. Those that only move offsets do nothing
- * here. In a sequence each puts its tokens around what the ones before it made. */
+ * here. In a sequence each puts its tokens around what the ones before it made; behind a template, whose pieces stay apart
+ * until the end, none may add any. */
 #include "tokenizer_parts.h"
 
 #define POST_DEPTH_MAX 8
@@ -98,12 +99,23 @@ static tsr_status load_bert(const struct loader *loader, const json_t *post) {
     return keep_around(loader, sides);
 }
 
-static tsr_status load_post_item(const struct loader *loader, const json_t *post, int depth) {
+/* One that adds tokens. */
+static tsr_status load_adding(const struct loader *loader, const json_t *post, bool is_template, bool *in_pieces) {
+    if (*in_pieces) {
+        return load_fail(loader, TSR_E_UNSUPPORTED, "post_processor", "a processor that adds tokens behind a template");
+    }
+    *in_pieces = is_template && json_array_size(json_object_get(post, "single")) > 1;
+    return is_template ? load_template(loader, post) : load_bert(loader, post);
+}
+
+static tsr_status load_post_item(const struct loader *loader, const json_t *post, int depth, bool *in_pieces) {
     const char *type = json_string_value(json_object_get(post, "type"));
     if (!type) return load_fail(loader, TSR_E_INPUT, "post_processor", "expected an object with a \"type\"");
     if (!strcmp(type, "ByteLevel")) return TSR_OK;
-    if (!strcmp(type, "TemplateProcessing")) return load_template(loader, post);
-    if (!strcmp(type, "BertProcessing") || !strcmp(type, "RobertaProcessing")) return load_bert(loader, post);
+    if (!strcmp(type, "TemplateProcessing")) return load_adding(loader, post, true, in_pieces);
+    if (!strcmp(type, "BertProcessing") || !strcmp(type, "RobertaProcessing")) {
+        return load_adding(loader, post, false, in_pieces);
+    }
     if (strcmp(type, "Sequence") != 0)
         return load_fail(loader, TSR_E_UNSUPPORTED, "post_processor", "type \"%.60s\"", type);
     const json_t *list = json_object_get(post, "processors");
@@ -114,12 +126,13 @@ static tsr_status load_post_item(const struct loader *loader, const json_t *post
     if (depth == POST_DEPTH_MAX)
         return load_fail(loader, TSR_E_LIMIT, "post_processor", "sequences are nested too deeply");
     json_array_foreach(list, i, item) {
-        st = load_post_item(loader, item, depth + 1);
+        st = load_post_item(loader, item, depth + 1, in_pieces);
         if (st != TSR_OK) break;
     }
     return st;
 }
 
 tsr_status load_post(const struct loader *loader, const json_t *value) {
-    return !value || json_is_null(value) ? TSR_OK : load_post_item(loader, value, 0);
+    bool in_pieces = false;
+    return !value || json_is_null(value) ? TSR_OK : load_post_item(loader, value, 0, &in_pieces);
 }

@@ -131,37 +131,50 @@ static bool case_is_equal(const struct tokenizer *tokenizer, const json_t *item)
     return equal;
 }
 
+/* A whole tokenizer.json; a model that is a number is one of the list. */
 static json_t *compose(const json_t *models, json_t *item) {
-    json_t *document = json_copy(item);
-    json_t *model = json_copy(json_array_get(models, (size_t)json_integer_value(json_object_get(item, "model"))));
-    json_object_update(model, json_object_get(item, "options"));
-    json_object_set_new(document, "model", model);
+    json_t *document = json_copy(item), *model = json_object_get(item, "model");
+    if (json_is_integer(model)) {
+        model = json_copy(json_array_get(models, (size_t)json_integer_value(model)));
+        json_object_update(model, json_object_get(item, "options"));
+        json_object_set_new(document, "model", model);
+    }
     json_object_del(document, "cases");
     return document;
 }
 
-static void random_components_are_as_the_reference_has_them(void) {
-    char *text = read_text(DATA "components.json");
+static void check_components(const char *name, size_t expected) {
+    char path[160];
+    (void)snprintf(path, sizeof path, DATA "%s", name);
+    char *text = read_text(path);
     json_t *all = NULL, *item, *each;
     size_t i, k, cases = 0;
     tsr_error err = {0};
-    CU_ASSERT_EQUAL_FATAL(json_parse_any_text(text, strlen(text), "components.json", &all, &err), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(json_parse_any_text(text, strlen(text), name, &all, &err), TSR_OK);
     json_array_foreach(json_object_get(all, "tokenizers"), i, item) {
         json_t *document = compose(json_object_get(all, "models"), item);
         struct tokenizer *tokenizer = parse_document(document, &err);
         CU_ASSERT_PTR_NOT_NULL(tokenizer);
         json_array_foreach(json_object_get(item, "cases"), k, each) {
             bool equal = tokenizer && case_is_equal(tokenizer, each);
-            if (!equal) printf("  tokenizer %zu, case %zu\n", i, k);
+            if (!equal) printf("  %s: tokenizer %zu, case %zu\n", name, i, k);
             CU_ASSERT(equal);
             cases++;
         }
         tokenizer_close(tokenizer);
         json_decref(document);
     }
-    CU_ASSERT_EQUAL(cases, 840);
+    CU_ASSERT_EQUAL(cases, expected);
     json_decref(all);
     mem_free(text);
+}
+
+static void random_components_are_as_the_reference_has_them(void) {
+    check_components("components.json", 840);
+}
+
+static void random_models_are_as_the_reference_has_them(void) {
+    check_components("stress.json", 368);
 }
 
 /* ---- refusals ---- */
@@ -190,8 +203,14 @@ static const struct {
     {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}}",
      TSR_E_INPUT, "expression"},
     {"{" MODEL ",\"post_processor\":{\"type\":\"Odd\"}}", TSR_E_UNSUPPORTED, "post_processor"},
+    {"{" MODEL ",\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":\"TemplateProcessing\",\"single\":[{"
+     "\"SpecialToken\":{\"id\":\"s\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"s\":{\"ids\":[0]}}},{\"type\":"
+     "\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"b\",1]}]}}",
+     TSR_E_UNSUPPORTED, "behind a template"},
     {"{" MODEL ",\"decoder\":{\"type\":\"WordPiece\"}}", TSR_E_UNSUPPORTED, "decoder: type \"WordPiece\""},
     {"{" MODEL ",\"added_tokens\":[{\"id\":1,\"content\":\"x\"}]}", TSR_E_INPUT, "added_tokens[0]"},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true},\"added_tokens\":[{\"id\":3,\"content\":\" \"}]}",
+     TSR_E_UNSUPPORTED, "normalises to nothing"},
 };
 
 static void bad_files_are_named_with_their_member(void) {
@@ -268,6 +287,7 @@ static const struct unit_test TESTS[] = {
     {"another_tokenizer_fails_the_golden_file", another_tokenizer_fails_the_golden_file},
     {"vectors_of_llama_cpp_are_equal", vectors_of_llama_cpp_are_equal},
     {"random_components_are_as_the_reference_has_them", random_components_are_as_the_reference_has_them},
+    {"random_models_are_as_the_reference_has_them", random_models_are_as_the_reference_has_them},
     {"bad_files_are_named_with_their_member", bad_files_are_named_with_their_member},
     {"bad_text_and_ids_are_refused_and_nothing_is_added", bad_text_and_ids_are_refused_and_nothing_is_added},
     {"a_megabyte_of_one_letter_is_encoded", a_megabyte_of_one_letter_is_encoded},
