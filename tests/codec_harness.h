@@ -7,6 +7,7 @@
 
 #include <base/alloc.h>
 #include <numeric/entropy.h>
+#include <numeric/lent.h>
 #include <plugin/tile.h>
 #include <tessera/plugin.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ static void *harness_scratch(const tsr_host *host, uint64_t worker, uint64_t siz
 
 static const void *harness_extension(const tsr_host *host, const char *id) {
     (void)host;
-    return strcmp(id, TSR_ENTROPY_ID) == 0 ? entropy_services() : NULL;
+    return numeric_lent(id);
 }
 
 static inline void harness_init(struct harness_host *self) {

@@ -5,7 +5,7 @@
 
 #include <base/alloc.h>
 #include <base/pool.h>
-#include <numeric/entropy.h>
+#include <numeric/lent.h>
 #include <string.h>
 
 static const struct env *env_of(const tsr_host *host) {
@@ -41,7 +41,7 @@ static void *host_scratch(const tsr_host *host, uint64_t worker, uint64_t size) 
 
 static const void *host_get_extension(const tsr_host *host, const char *id) {
     (void)host;
-    return !strcmp(id, TSR_ENTROPY_ID) ? entropy_services() : NULL;
+    return numeric_lent(id);
 }
 
 void host_services_init(struct host_services *services, const struct env *env) {

@@ -7,7 +7,7 @@
 
 #include <base/alloc.h>
 #include <base/pool.h>
-#include <numeric/entropy.h>
+#include <numeric/lent.h>
 #include <string.h>
 
 #include "guard.h"
@@ -78,7 +78,7 @@ static void *count_scratch(const tsr_host *host, uint64_t worker, uint64_t size)
 
 static const void *lend_extension(const tsr_host *host, const char *id) {
     (void)host;
-    return !strcmp(id, TSR_ENTROPY_ID) ? entropy_services() : NULL;
+    return numeric_lent(id);
 }
 
 /* ---- the guarded table ---- */
