@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #endif
 #include <format/dtype.h>
+#include <pthread.h>
 #include <stddef.h>
 
 #define STRIP 256
@@ -36,16 +37,23 @@ static void dot_rows(int32_t dtype, const uint8_t *data, uint64_t rows, uint64_t
 
 const struct dense_kernels dense_kernels_scalar = {dot_rows, NULL, NULL};
 
-const struct dense_kernels *dense_kernels_best(void) {
+static pthread_once_t best_once = PTHREAD_ONCE_INIT;
+static const struct dense_kernels *best = &dense_kernels_scalar;
+
+/* Asked once: under a hypervisor the question takes as long as a small product. */
+static void find_best(void) {
 #if defined(__x86_64__)
     /* clang 14 has no name for F16C. */
     unsigned a, b, c, d;
     bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-    if (!f16c || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return &dense_kernels_scalar;
+    if (!f16c || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return;
     bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    return avx512 ? &dense_kernels_avx512 : &dense_kernels_avx2;
-#else
-    return &dense_kernels_scalar;
+    best = avx512 ? &dense_kernels_avx512 : &dense_kernels_avx2;
 #endif
+}
+
+const struct dense_kernels *dense_kernels_best(void) {
+    pthread_once(&best_once, find_best);
+    return best;
 }
