@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Causal attention over the cache. Projections are made for the whole chunk, rotated, and stored; then each head of each
- * token is a task of its own that reads the cache, so the result does not depend on chunks or workers. */
+ * Causal attention over the cache. Projections are made for the whole chunk, rotated, and stored: keys as panels of
+ * KEY_BLOCK columns, values as rows. Then blocks of queries are multiplied with all keys they may see. What a query gets is
+ * a chain over its own keys in order, whatever stands beside it, so the result does not depend on chunks or workers. */
 #include "graph.h"
 
 #include <math.h>
 #include <string.h>
 
-#define QUERIES_A_TASK 16
+#define ROWS_A_TASK 48 /* queries times the heads that share keys */
 
 /* ---- projections ---- */
 
@@ -58,12 +59,13 @@ static tsr_status project_heads(struct pass *pass, const float *x, tsr_error *er
     return st;
 }
 
-static void norm_heads(const struct pass *pass, const struct norm *norm, float *rows, uint64_t heads) {
+static void norm_heads(const struct pass *pass, const struct norm *norm, float *rows, uint64_t heads, uint64_t first,
+                       uint64_t end) {
     const struct spec *spec = &pass->model->spec;
     uint64_t dim = spec->head_dim;
     bool together = spec->qk_norm == QK_NORM_ALL;
     if (!norm->present) return;
-    for (uint64_t t = 0; t < pass->work->tokens; t++) {
+    for (uint64_t t = first; t < end; t++) {
         float *row = rows + t * heads * dim;
         if (together) {
             norm_row(&pass->model->qk_rule, norm, row, row, heads * dim);
@@ -77,24 +79,63 @@ static void norm_heads(const struct pass *pass, const struct norm *norm, float *
     }
 }
 
-static void rotate_heads(const struct pass *pass, float *rows, uint64_t heads) {
+static void rotate_heads(const struct pass *pass, float *rows, uint64_t heads, uint64_t first,
+                         uint64_t end) {
     const struct spec *spec = &pass->model->spec;
     const struct layer_spec *layer = &spec->layer[pass->layer];
     const struct rope_table *table = layer->local_rope ? &pass->work->rope_local : &pass->work->rope;
     if (!layer->rope) return;
-    for (uint64_t t = 0; t < pass->work->tokens; t++) {
+    for (uint64_t t = first; t < end; t++) {
         for (uint64_t h = 0; h < heads; h++) {
             rope_rotate(table, spec->rope, t, rows + (t * heads + h) * spec->head_dim);
         }
     }
 }
 
-static void store_in_cache(const struct pass *pass) {
+static void prepare_heads(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
+    const struct spec *spec = &pass->model->spec;
+    const struct layer_weights *layer = &pass->model->weights.layer[pass->layer];
+    (void)ctx;
+    norm_heads(pass, &layer->q_norm, pass->work->q, spec->heads, first, end);
+    norm_heads(pass, &layer->k_norm, pass->work->k, spec->kv_heads, first, end);
+    rotate_heads(pass, pass->work->q, spec->heads, first, end);
+    rotate_heads(pass, pass->work->k, spec->kv_heads, first, end);
+}
+
+/* ---- the cache ---- */
+
+/* Keys [KEY_BLOCK * block, + KEY_BLOCK) of one head as a panel [head_dim][KEY_BLOCK]. */
+static float *key_panel(const struct pass *pass, uint64_t group, uint64_t block) {
+    uint64_t blocks = key_blocks(pass->sequence->capacity);
+    return pass->sequence->keys[pass->layer] + (group * blocks + block) * pass->model->spec.head_dim * KEY_BLOCK;
+}
+
+static float *value_row(const struct pass *pass, uint64_t group, uint64_t position) {
+    uint64_t width = value_width(&pass->model->spec);
+    return pass->sequence->values[pass->layer] + (group * pass->sequence->capacity + position) * width;
+}
+
+/* One head for one block of positions, so that no panel has two writers. A panel is zero before its first key. */
+static tsr_status store_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    const struct pass *pass = ctx;
     const struct spec *spec = &pass->model->spec;
     const struct workspace *work = pass->work;
-    uint64_t k_width = spec->kv_heads * spec->head_dim, v_width = spec->kv_heads * spec->v_head_dim;
-    memcpy(pass->sequence->keys[pass->layer] + work->first * k_width, work->k, work->tokens * k_width * sizeof(float));
-    memcpy(pass->sequence->values[pass->layer] + work->first * v_width, work->v, work->tokens * v_width * sizeof(float));
+    uint64_t group = index % spec->kv_heads, block = work->first / KEY_BLOCK + index / spec->kv_heads;
+    uint64_t from = block * KEY_BLOCK, end = from + KEY_BLOCK, dim = spec->head_dim, v_dim = spec->v_head_dim;
+    float *panel = key_panel(pass, group, block);
+    (void)worker;
+    (void)err;
+    if (from >= work->first) memset(panel, 0, dim * KEY_BLOCK * sizeof *panel);
+    if (from < work->first) from = work->first;
+    if (end > work->first + work->tokens) end = work->first + work->tokens;
+    for (uint64_t at = from; at < end; at++) {
+        uint64_t row = (at - work->first) * spec->kv_heads + group;
+        float *value = value_row(pass, group, at);
+        for (uint64_t d = 0; d < dim; d++) panel[d * KEY_BLOCK + at % KEY_BLOCK] = work->k[row * dim + d];
+        memcpy(value, work->v + row * v_dim, v_dim * sizeof *value);
+        memset(value + v_dim, 0, (value_width(spec) - v_dim) * sizeof *value);
+    }
+    return TSR_OK;
 }
 
 /* ---- the core ---- */
@@ -115,75 +156,146 @@ static float alibi_bias(const struct model *model, uint64_t head, uint64_t posit
     return 2 * round_to_bf16(round_to_bf16(slope) * (float)position) * scale;
 }
 
-/* Scores of one query against keys first..last, then softmax in place. */
-static void weigh_keys(const struct pass *pass, const float *query, uint64_t head, uint64_t first, uint64_t last,
-                       float *scores) {
-    const struct model *model = pass->model;
-    const struct spec *spec = &model->spec;
-    uint64_t width = spec->kv_heads * spec->head_dim, group = head / (spec->heads / spec->kv_heads);
-    const float *keys = pass->sequence->keys[pass->layer] + group * spec->head_dim;
-    float scale = spec->layer[pass->layer].attn_scale, largest = -INFINITY, sum = 0, cap = (float)spec->attn_softcap;
-    for (uint64_t j = first; j <= last; j++) {
-        float score = model->kernels->dot(query, keys + j * width, spec->head_dim) * scale;
-        if (cap > 0) score = cap * tanhf(score / cap);
-        if (spec->alibi != ALIBI_NONE) score += alibi_bias(model, head, j, scale);
-        scores[j - first] = score;
-        largest = fmaxf(largest, score);
-    }
-    for (uint64_t j = first; j <= last; j++) {
-        scores[j - first] = expf(scores[j - first] - largest);
-        sum += scores[j - first];
-    }
-    for (uint64_t j = first; j <= last; j++) scores[j - first] /= sum;
+/* Some queries of the heads that share one key head, and the keys that any of them sees, from a block's start on. */
+struct block {
+    const struct pass *pass;
+    uint64_t group, share;
+    uint64_t first, count; /* tokens of the chunk */
+    uint64_t base, width;  /* first key, keys in whole blocks */
+    float *q, *scores, *out, *sums; /* [count * share][head_dim], [width], [value_width], 1 */
+};
+
+/* The first key that the query at `position` sees. */
+static uint64_t first_key(const struct pass *pass, uint64_t position) {
+    uint64_t window = pass->model->spec.layer[pass->layer].window;
+    return window && position + 1 > window ? position + 1 - window : 0;
 }
 
-static void attend(const struct pass *pass, uint64_t token, uint64_t head, float *scores) {
+/* Queries times the scale; one row a query and head. */
+static void load_queries(const struct block *block) {
+    const struct pass *pass = block->pass;
     const struct spec *spec = &pass->model->spec;
-    const struct workspace *work = pass->work;
-    uint64_t window = spec->layer[pass->layer].window, last = work->first + token;
-    uint64_t first = window && last + 1 > window ? last + 1 - window : 0;
-    uint64_t width = spec->kv_heads * spec->v_head_dim, group = head / (spec->heads / spec->kv_heads);
-    const float *values = pass->sequence->values[pass->layer] + group * spec->v_head_dim;
-    float *out = work->heads + (token * spec->heads + head) * spec->v_head_dim;
-    weigh_keys(pass, work->q + (token * spec->heads + head) * spec->head_dim, head, first, last, scores);
-    memset(out, 0, spec->v_head_dim * sizeof *out);
-    for (uint64_t j = first; j <= last; j++) {
-        pass->model->kernels->add_scaled(out, scores[j - first], values + j * width, spec->v_head_dim);
+    float scale = spec->layer[pass->layer].attn_scale;
+    uint64_t dim = spec->head_dim, width = block->share * dim;
+    for (uint64_t t = 0; t < block->count; t++) {
+        const float *from = pass->work->q + ((block->first + t) * spec->heads + block->group * block->share) * dim;
+        for (uint64_t i = 0; i < width; i++) block->q[t * width + i] = from[i] * scale;
     }
 }
 
-/* One head for some queries. */
+static void score_keys(const struct block *block) {
+    uint64_t dim = block->pass->model->spec.head_dim;
+    struct kernel_product product = {.a = block->q,
+                                     .a_stride = dim,
+                                     .b_stride = KEY_BLOCK,
+                                     .c_stride = block->width,
+                                     .rows = block->count * block->share,
+                                     .columns = KEY_BLOCK,
+                                     .depth = dim};
+    for (uint64_t at = 0; at < block->width; at += KEY_BLOCK) {
+        product.b = key_panel(block->pass, block->group, (block->base + at) / KEY_BLOCK);
+        product.c = block->scores + at;
+        block->pass->model->kernels->multiply(&product);
+    }
+}
+
+/* What some families do to scores before the softmax. */
+static void bend_scores(const struct block *block, uint64_t head, float *row, uint64_t from, uint64_t end) {
+    const struct model *model = block->pass->model;
+    float cap = (float)model->spec.attn_softcap, scale = model->spec.layer[block->pass->layer].attn_scale;
+    for (uint64_t i = from; i < end && cap > 0; i++) row[i] = cap * tanhf(row[i] / cap);
+    for (uint64_t i = from; i < end && model->spec.alibi != ALIBI_NONE; i++) {
+        row[i] += alibi_bias(model, head, block->base + i, scale);
+    }
+}
+
+/* Exponentials in place of scores, 0 where a query does not look, and their sums. */
+static void weigh_keys(const struct block *block) {
+    const struct pass *pass = block->pass;
+    for (uint64_t t = 0; t < block->count; t++) {
+        uint64_t position = pass->work->first + block->first + t;
+        uint64_t from = first_key(pass, position) - block->base, end = position + 1 - block->base;
+        for (uint64_t h = 0; h < block->share; h++) {
+            float *row = block->scores + (t * block->share + h) * block->width;
+            bend_scores(block, block->group * block->share + h, row, from, end);
+            block->sums[t * block->share + h] = pass->model->kernels->exponentials(row, from, end, block->width);
+        }
+    }
+}
+
+/* Each result is one chain over the keys in order; weights of 0 at its ends change nothing. */
+static void mix_values(const struct block *block) {
+    const struct pass *pass = block->pass;
+    const struct spec *spec = &pass->model->spec;
+    uint64_t start = pass->work->first + block->first, from = first_key(pass, start), width = value_width(spec);
+    struct kernel_product product = {.a = block->scores + (from - block->base),
+                                     .b = value_row(pass, block->group, from),
+                                     .c = block->out,
+                                     .a_stride = block->width,
+                                     .b_stride = width,
+                                     .c_stride = width,
+                                     .rows = block->count * block->share,
+                                     .columns = width,
+                                     .depth = start + block->count - from};
+    pass->model->kernels->multiply(&product);
+    for (uint64_t t = 0; t < block->count; t++) {
+        float *to = pass->work->heads + ((block->first + t) * spec->heads + block->group * block->share) * spec->v_head_dim;
+        for (uint64_t h = 0; h < block->share; h++) {
+            const float *row = block->out + (t * block->share + h) * width;
+            float factor = 1 / block->sums[t * block->share + h];
+            for (uint64_t i = 0; i < spec->v_head_dim; i++) to[h * spec->v_head_dim + i] = row[i] * factor;
+        }
+    }
+}
+
+static uint64_t queries_a_task(const struct spec *spec) {
+    uint64_t share = spec->heads / spec->kv_heads;
+    return share < ROWS_A_TASK ? ROWS_A_TASK / share : 1;
+}
+
+/* The last queries see most keys, so they come first. */
 static tsr_status attend_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     const struct pass *pass = ctx;
     const struct spec *spec = &pass->model->spec;
     const tsr_host *host = pass->model->host;
-    uint64_t head = index % spec->heads, first = index / spec->heads * QUERIES_A_TASK;
-    uint64_t end = first + QUERIES_A_TASK < pass->work->tokens ? first + QUERIES_A_TASK : pass->work->tokens;
-    float *scores = host->scratch(host, worker, (pass->work->first + end) * sizeof *scores);
-    if (!scores) return tsr_fail(err, TSR_E_NOMEM, "out of memory for attention scores");
-    for (uint64_t t = first; t < end; t++) attend(pass, t, head, scores);
+    uint64_t queries = queries_a_task(spec), blocks = (pass->work->tokens + queries - 1) / queries;
+    struct block block = {.pass = pass, .group = index % spec->kv_heads, .share = spec->heads / spec->kv_heads};
+    block.first = (blocks - 1 - index / spec->kv_heads) * queries;
+    block.count = pass->work->tokens - block.first < queries ? pass->work->tokens - block.first : queries;
+    uint64_t start = pass->work->first + block.first, rows = block.count * block.share;
+    block.base = first_key(pass, start) / KEY_BLOCK * KEY_BLOCK;
+    block.width = key_blocks(start + block.count - block.base) * KEY_BLOCK;
+    block.scores = host->scratch(host, worker, rows * (block.width + spec->head_dim + value_width(spec) + 1) * sizeof(float));
+    if (!block.scores) return tsr_fail(err, TSR_E_NOMEM, "out of memory for attention scores");
+    block.out = block.scores + rows * block.width;
+    block.q = block.out + rows * value_width(spec);
+    block.sums = block.q + rows * spec->head_dim;
+    load_queries(&block);
+    score_keys(&block);
+    weigh_keys(&block);
+    mix_values(&block);
     return TSR_OK;
+}
+
+/* Queries, keys and values of the chunk; keys and values go to the cache. */
+static tsr_status project(struct pass *pass, const float *x, tsr_error *err) {
+    const struct workspace *work = pass->work;
+    const tsr_host *host = pass->model->host;
+    bool latent = pass->model->spec.attention == ATTENTION_LATENT;
+    tsr_status st = latent ? project_latent(pass, x, err) : project_heads(pass, x, err);
+    if (st == TSR_OK && !latent) st = for_tokens(pass, work->tokens, prepare_heads, NULL, err);
+    uint64_t blocks = (work->first + work->tokens - 1) / KEY_BLOCK - work->first / KEY_BLOCK + 1;
+    if (st == TSR_OK) st = host->parallel_for(host, blocks * pass->model->spec.kv_heads, store_task, pass, err);
+    return st;
 }
 
 tsr_status run_attention(struct pass *pass, const float *x, float *out, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     const struct layer_weights *layer = &pass->model->weights.layer[pass->layer];
-    struct workspace *work = pass->work;
     const tsr_host *host = pass->model->host;
-    tsr_status st;
-    if (spec->attention == ATTENTION_LATENT) {
-        st = project_latent(pass, x, err);
-    } else {
-        st = project_heads(pass, x, err);
-        norm_heads(pass, &layer->q_norm, work->q, spec->heads);
-        norm_heads(pass, &layer->k_norm, work->k, spec->kv_heads);
-        rotate_heads(pass, work->q, spec->heads);
-        rotate_heads(pass, work->k, spec->kv_heads);
-    }
-    if (st != TSR_OK) return st;
-    store_in_cache(pass);
-    uint64_t blocks = (work->tokens + QUERIES_A_TASK - 1) / QUERIES_A_TASK;
-    st = host->parallel_for(host, blocks * spec->heads, attend_task, pass, err);
-    if (st == TSR_OK) st = apply_linear(pass, &layer->o, work->heads, work->tokens, out, err);
+    uint64_t queries = queries_a_task(spec), blocks = (pass->work->tokens + queries - 1) / queries;
+    tsr_status st = project(pass, x, err);
+    if (st == TSR_OK) st = host->parallel_for(host, blocks * spec->kv_heads, attend_task, pass, err);
+    if (st == TSR_OK) st = apply_linear(pass, &layer->o, pass->work->heads, pass->work->tokens, out, err);
     return st;
 }

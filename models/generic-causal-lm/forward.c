@@ -6,7 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-#define LOGIT_TOKENS 64 /* positions whose logits are in memory at once */
+#define TOKENS_A_TASK 16
+#define LOGIT_TOKENS 64
+#define LOGIT_FLOATS ((uint64_t)16 << 20)
 
 /* ---- shared by the parts ---- */
 
@@ -31,22 +33,61 @@ tsr_status apply_linear(struct pass *pass, const struct linear *linear, const fl
     return st;
 }
 
-void apply_norm(const struct pass *pass, const struct norm *norm, const float *x, float *y) {
-    uint64_t width = pass->model->spec.hidden;
-    for (uint64_t t = 0; t < pass->work->tokens; t++) {
-        if (norm->present) {
-            norm_row(&pass->model->norm_rule, norm, x + t * width, y + t * width, width);
-        } else if (x != y) {
-            memcpy(y + t * width, x + t * width, width * sizeof *x);
+struct token_loop {
+    const struct pass *pass;
+    token_part part;
+    const void *ctx;
+    uint64_t tokens;
+};
+
+static tsr_status token_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    const struct token_loop *loop = ctx;
+    uint64_t first = index * TOKENS_A_TASK, rest = loop->tokens - first;
+    (void)worker;
+    (void)err;
+    loop->part(loop->pass, loop->ctx, first, first + (rest < TOKENS_A_TASK ? rest : TOKENS_A_TASK));
+    return TSR_OK;
+}
+
+tsr_status for_tokens(const struct pass *pass, uint64_t tokens, token_part part, const void *ctx, tsr_error *err) {
+    struct token_loop loop = {pass, part, ctx, tokens};
+    const tsr_host *host = pass->model->host;
+    if (tokens <= TOKENS_A_TASK) return tokens ? token_task(&loop, 0, 0, err) : TSR_OK;
+    return host->parallel_for(host, (tokens + TOKENS_A_TASK - 1) / TOKENS_A_TASK, token_task, &loop, err);
+}
+
+/* x = x + scale * y where there is y, then to = norm(x) where there is a norm; rows of hidden width. */
+struct step {
+    float *x;
+    const float *y;
+    const struct norm *norm;
+    float *to;
+};
+
+static void step_part(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
+    const struct step *step = ctx;
+    const struct model *model = pass->model;
+    uint64_t width = model->spec.hidden;
+    for (uint64_t t = first; t < end; t++) {
+        float *x = step->x + t * width;
+        if (step->y) model->kernels->add_scaled(x, (float)model->spec.residual_scale, step->y + t * width, width);
+        if (step->norm && step->norm->present) {
+            norm_row(&model->norm_rule, step->norm, x, step->to + t * width, width);
+        } else if (step->norm && step->to != step->x) {
+            memcpy(step->to + t * width, x, width * sizeof *x);
         }
     }
 }
 
-/* x += scale * y for all tokens. */
-static void add_rows(const struct pass *pass, float *x, const float *y) {
-    uint64_t count = pass->work->tokens * pass->model->spec.hidden;
-    float scale = (float)pass->model->spec.residual_scale;
-    for (uint64_t i = 0; i < count; i++) x[i] += scale * y[i];
+static tsr_status apply_norm(const struct pass *pass, const struct norm *norm, float *x, float *to, tsr_error *err) {
+    const struct step step = {x, NULL, norm, to};
+    return for_tokens(pass, pass->work->tokens, step_part, &step, err);
+}
+
+/* x += scale * y, then to = norm(x). */
+static tsr_status add_and_norm(const struct pass *pass, const float *y, const struct norm *norm, float *to, tsr_error *err) {
+    const struct step step = {pass->work->x, y, norm, to};
+    return for_tokens(pass, pass->work->tokens, step_part, &step, err);
 }
 
 static tsr_status report_hidden(const struct pass *pass, uint64_t layer, const float *x, uint64_t width, tsr_error *err) {
@@ -61,47 +102,39 @@ static tsr_status run_sequential(struct pass *pass, const struct layer_weights *
     struct workspace *work = pass->work;
     bool after_norm = pass->model->spec.residual_after_norm;
     uint64_t bytes = work->tokens * pass->model->spec.hidden * sizeof *work->x;
-    apply_norm(pass, &layer->attn_norm, work->x, work->normed);
-    tsr_status st = run_attention(pass, work->normed, work->branch, err);
+    tsr_status st = apply_norm(pass, &layer->attn_norm, work->x, work->normed, err);
+    if (st == TSR_OK) st = run_attention(pass, work->normed, work->branch, err);
+    if (st == TSR_OK && layer->attn_post_norm.present) st = apply_norm(pass, &layer->attn_post_norm, work->branch, work->branch, err);
     if (st != TSR_OK) return st;
-    apply_norm(pass, &layer->attn_post_norm, work->branch, work->branch);
     if (after_norm) memcpy(work->x, work->normed, bytes);
-    add_rows(pass, work->x, work->branch);
-    apply_norm(pass, &layer->mlp_norm, work->x, work->normed);
-    st = run_mlp(pass, work->normed, work->branch, err);
+    st = add_and_norm(pass, work->branch, &layer->mlp_norm, work->normed, err);
+    if (st == TSR_OK) st = run_mlp(pass, work->normed, work->branch, err);
+    if (st == TSR_OK && layer->mlp_post_norm.present) st = apply_norm(pass, &layer->mlp_post_norm, work->branch, work->branch, err);
     if (st != TSR_OK) return st;
-    apply_norm(pass, &layer->mlp_post_norm, work->branch, work->branch);
     if (after_norm) memcpy(work->x, work->normed, bytes);
-    add_rows(pass, work->x, work->branch);
-    return TSR_OK;
+    return add_and_norm(pass, work->branch, NULL, NULL, err);
 }
 
 /* x = x + attention(norm x) + mlp(norm' x); norm' is norm where the family has one only. */
 static tsr_status run_parallel(struct pass *pass, const struct layer_weights *layer, tsr_error *err) {
     struct workspace *work = pass->work;
-    apply_norm(pass, &layer->attn_norm, work->x, work->normed);
-    tsr_status st = run_attention(pass, work->normed, work->attn, err);
-    if (st != TSR_OK) return st;
-    if (layer->mlp_norm.present) apply_norm(pass, &layer->mlp_norm, work->x, work->normed);
-    st = run_mlp(pass, work->normed, work->branch, err);
-    if (st != TSR_OK) return st;
-    add_rows(pass, work->x, work->attn);
-    add_rows(pass, work->x, work->branch);
-    return TSR_OK;
+    tsr_status st = apply_norm(pass, &layer->attn_norm, work->x, work->normed, err);
+    if (st == TSR_OK) st = run_attention(pass, work->normed, work->attn, err);
+    if (st == TSR_OK && layer->mlp_norm.present) st = apply_norm(pass, &layer->mlp_norm, work->x, work->normed, err);
+    if (st == TSR_OK) st = run_mlp(pass, work->normed, work->branch, err);
+    if (st == TSR_OK) st = add_and_norm(pass, work->attn, NULL, NULL, err);
+    if (st == TSR_OK) st = add_and_norm(pass, work->branch, NULL, NULL, err);
+    return st;
 }
 
 /* x = norm(x + attention(x)); x = norm(x + mlp(x)). */
 static tsr_status run_post_norm(struct pass *pass, const struct layer_weights *layer, tsr_error *err) {
     struct workspace *work = pass->work;
     tsr_status st = run_attention(pass, work->x, work->branch, err);
-    if (st != TSR_OK) return st;
-    add_rows(pass, work->x, work->branch);
-    apply_norm(pass, &layer->attn_norm, work->x, work->x);
-    st = run_mlp(pass, work->x, work->branch, err);
-    if (st != TSR_OK) return st;
-    add_rows(pass, work->x, work->branch);
-    apply_norm(pass, &layer->mlp_norm, work->x, work->x);
-    return TSR_OK;
+    if (st == TSR_OK) st = add_and_norm(pass, work->branch, &layer->attn_norm, work->x, err);
+    if (st == TSR_OK) st = run_mlp(pass, work->x, work->branch, err);
+    if (st == TSR_OK) st = add_and_norm(pass, work->branch, &layer->mlp_norm, work->x, err);
+    return st;
 }
 
 static tsr_status run_layer(struct pass *pass, tsr_error *err) {
@@ -157,11 +190,19 @@ static tsr_status run_embedding(struct pass *pass, const uint32_t *tokens, tsr_e
     for (uint64_t t = 0; t < work->tokens && st == TSR_OK && spec->learned_positions; t++) {
         st = add_position(pass, t, work->x + t * spec->hidden, work->branch, err);
     }
-    if (st == TSR_OK) apply_norm(pass, &weights->embed_norm, work->x, work->x);
+    if (st == TSR_OK) st = apply_norm(pass, &weights->embed_norm, work->x, work->x, err);
     return st;
 }
 
-static void finish_logits(const struct spec *spec, float *logits, uint64_t count) {
+static bool plain_logits(const struct spec *spec) {
+    return spec->logit_scale == 1 && spec->logit_divisor == 1 && !(spec->logit_softcap > 0);
+}
+
+/* ctx: logits [tokens][vocabulary]. */
+static void finish_logits(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
+    const struct spec *spec = &pass->model->spec;
+    float *logits = *(float *const *)ctx + first * spec->vocabulary;
+    uint64_t count = (end - first) * spec->vocabulary;
     float scale = (float)spec->logit_scale, divisor = (float)spec->logit_divisor, cap = (float)spec->logit_softcap;
     for (uint64_t i = 0; i < count; i++) {
         float value = logits[i] * scale / divisor;
@@ -174,24 +215,32 @@ static tsr_status run_final(struct pass *pass, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     const struct weights *weights = &pass->model->weights;
     struct workspace *work = pass->work;
-    apply_norm(pass, &weights->final_norm, work->x, work->normed);
+    tsr_status st = apply_norm(pass, &weights->final_norm, work->x, work->normed, err);
+    if (st != TSR_OK) return st;
     if (weights->project_out.op) {
-        tsr_status st = apply_linear(pass, &weights->project_out, work->normed, work->tokens, work->branch, err);
+        st = apply_linear(pass, &weights->project_out, work->normed, work->tokens, work->branch, err);
         if (st != TSR_OK) return st;
         memcpy(work->normed, work->branch, work->tokens * spec->embed_width * sizeof *work->normed);
     }
     return report_hidden(pass, spec->layers + 1, work->normed, spec->embed_width, err);
 }
 
+/* Positions whose logits are in memory at once: the output matrix is read and widened once for each such block. */
+static uint64_t logit_rows(const struct spec *spec) {
+    uint64_t fitting = LOGIT_FLOATS / spec->vocabulary / LOGIT_TOKENS * LOGIT_TOKENS;
+    return fitting < LOGIT_TOKENS ? LOGIT_TOKENS : fitting < CHUNK_TOKENS ? fitting : CHUNK_TOKENS;
+}
+
 static tsr_status report_logits(struct pass *pass, float *logits, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
     tsr_status st = TSR_OK;
-    for (uint64_t t = 0; t < work->tokens && st == TSR_OK; t += LOGIT_TOKENS) {
-        uint64_t count = work->tokens - t < LOGIT_TOKENS ? work->tokens - t : LOGIT_TOKENS;
+    uint64_t rows = logit_rows(spec);
+    for (uint64_t t = 0; t < work->tokens && st == TSR_OK; t += rows) {
+        uint64_t count = work->tokens - t < rows ? work->tokens - t : rows;
         st = apply_linear(pass, &pass->model->weights.lm_head, work->normed + t * spec->embed_width, count, logits, err);
+        if (st == TSR_OK && !plain_logits(spec)) st = for_tokens(pass, count, finish_logits, &logits, err);
         if (st != TSR_OK) return st;
-        finish_logits(spec, logits, count * spec->vocabulary);
         st = pass->hooks->logits(pass->hooks->ctx, work->first + t, logits, count, spec->vocabulary, err);
     }
     return st;
@@ -201,7 +250,7 @@ static tsr_status last_logits(struct pass *pass, float *logits, tsr_error *err) 
     const struct spec *spec = &pass->model->spec;
     const float *row = pass->work->normed + (pass->work->tokens - 1) * spec->embed_width;
     tsr_status st = apply_linear(pass, &pass->model->weights.lm_head, row, 1, logits, err);
-    if (st == TSR_OK) finish_logits(spec, logits, spec->vocabulary);
+    if (st == TSR_OK && !plain_logits(spec)) st = for_tokens(pass, 1, finish_logits, &logits, err);
     return st;
 }
 
@@ -306,7 +355,7 @@ tsr_status run_forward(struct model *model, struct sequence *sequence, const uin
     struct pass pass = {.model = model, .sequence = sequence, .work = &work, .hooks = hooks};
     work.single = count == 1;
     if (hooks && hooks->logits) {
-        uint64_t rows = chunk < LOGIT_TOKENS ? chunk : LOGIT_TOKENS;
+        uint64_t rows = chunk < logit_rows(spec) ? chunk : logit_rows(spec);
         all_logits = model->host->alloc(model->host, rows * spec->vocabulary * sizeof *all_logits);
         if (!all_logits) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for logits");
     }

@@ -8,7 +8,8 @@
 #include "kernels.h"
 #include "ops.h"
 
-#define CHUNK_TOKENS 256
+#define CHUNK_TOKENS 512
+#define KEY_BLOCK 64 /* keys of a panel */
 
 struct model {
     const tsr_host *host;
@@ -21,9 +22,18 @@ struct model {
 
 struct sequence {
     uint64_t capacity, length;
-    float **keys;   /* [layers][capacity][kv_heads * head_dim] */
-    float **values; /* [layers][capacity][kv_heads * v_head_dim] */
+    float **keys;   /* [layers][kv_heads][blocks of KEY_BLOCK positions][head_dim][KEY_BLOCK] */
+    float **values; /* [layers][kv_heads][capacity][value_width] */
 };
+
+static inline uint64_t key_blocks(uint64_t positions) {
+    return (positions + KEY_BLOCK - 1) / KEY_BLOCK;
+}
+
+/* Floats of one row of values: kernels want whole vectors. */
+static inline uint64_t value_width(const struct spec *spec) {
+    return (spec->v_head_dim + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
+}
 
 /* Buffers of one chunk; rows are tokens. Carved from one allocation. */
 struct workspace {
@@ -55,8 +65,9 @@ struct pass {
 /* y = x W^T + bias for the tokens of the chunk (or `tokens` of them); reports the input to the hook. */
 tsr_status apply_linear(struct pass *pass, const struct linear *linear, const float *x, uint64_t tokens, float *y,
                         tsr_error *err);
-/* Normalises `tokens` rows of hidden width. */
-void apply_norm(const struct pass *pass, const struct norm *norm, const float *x, float *y);
+/* Runs `part` over `tokens` rows, some at a time, on all workers. */
+typedef void (*token_part)(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end);
+tsr_status for_tokens(const struct pass *pass, uint64_t tokens, token_part part, const void *ctx, tsr_error *err);
 
 /* out [tokens][hidden] = attention of the normed input, cache included. */
 tsr_status run_attention(struct pass *pass, const float *x, float *out, tsr_error *err);

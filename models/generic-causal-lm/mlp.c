@@ -7,18 +7,30 @@
 #include <math.h>
 #include <string.h>
 
-static void multiply(float *a, const float *b, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++) a[i] *= b[i];
+/* The inner part of one MLP, by tokens. */
+struct inner {
+    float *gate, *up; /* fused: rows [gate | up] in `gate` */
+    uint64_t width;
+};
+
+/* Rows [gate | up] of a fused projection: the gate half of each row becomes act(gate) * up. */
+static void combine_fused(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
+    const struct inner *inner = ctx;
+    const struct kernels *kernels = pass->model->kernels;
+    for (uint64_t t = first; t < end; t++) {
+        float *gate = inner->gate + t * 2 * inner->width;
+        activate(kernels, pass->model->spec.activation, gate, inner->width);
+        kernels->multiply_by(gate, gate + inner->width, inner->width);
+    }
 }
 
-/* Rows [gate | up] of a fused projection, in place: the gate half becomes act(gate) * up, rows are packed. */
-static void combine_fused(const struct spec *spec, float *rows, uint64_t tokens, uint64_t width) {
-    for (uint64_t t = 0; t < tokens; t++) {
-        float *gate = rows + t * 2 * width;
-        activate(spec->activation, gate, width);
-        multiply(gate, gate + width, width);
-        memmove(rows + t * width, gate, width * sizeof *gate);
-    }
+static void combine(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
+    const struct inner *inner = ctx;
+    const struct kernels *kernels = pass->model->kernels;
+    uint64_t at = first * inner->width, count = (end - first) * inner->width;
+    bool gated = pass->model->spec.mlp == MLP_GATED;
+    activate(kernels, pass->model->spec.activation, (gated ? inner->gate : inner->up) + at, count);
+    if (gated) kernels->multiply_by(inner->up + at, inner->gate + at, count);
 }
 
 /* out [tokens][hidden] = one MLP applied to x [tokens][hidden]. */
@@ -26,25 +38,29 @@ static tsr_status run_one(struct pass *pass, const struct mlp_weights *mlp, cons
                           tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
-    uint64_t width = mlp->down.columns;
-    float *inner = work->up;
+    struct inner inner = {work->gate, work->up, mlp->down.columns};
     tsr_status st;
     if (spec->mlp == MLP_FUSED) {
         st = apply_linear(pass, &mlp->gate, x, tokens, work->gate, err);
+        if (st == TSR_OK) st = for_tokens(pass, tokens, combine_fused, &inner, err);
         if (st != TSR_OK) return st;
-        combine_fused(spec, work->gate, tokens, width);
-        inner = work->gate;
-    } else {
-        st = apply_linear(pass, &mlp->up, x, tokens, work->up, err);
-        if (st == TSR_OK && spec->mlp == MLP_GATED) st = apply_linear(pass, &mlp->gate, x, tokens, work->gate, err);
-        if (st != TSR_OK) return st;
-        activate(spec->activation, spec->mlp == MLP_GATED ? work->gate : work->up, tokens * width);
-        if (spec->mlp == MLP_GATED) multiply(work->up, work->gate, tokens * width);
+        for (uint64_t t = 1; t < tokens; t++) { /* rows are packed in order: each moves down onto ones that have moved */
+            memmove(work->gate + t * inner.width, work->gate + t * 2 * inner.width, inner.width * sizeof *work->gate);
+        }
+        return apply_linear(pass, &mlp->down, work->gate, tokens, out, err);
     }
-    return apply_linear(pass, &mlp->down, inner, tokens, out, err);
+    st = apply_linear(pass, &mlp->up, x, tokens, work->up, err);
+    if (st == TSR_OK && spec->mlp == MLP_GATED) st = apply_linear(pass, &mlp->gate, x, tokens, work->gate, err);
+    if (st == TSR_OK) st = for_tokens(pass, tokens, combine, &inner, err);
+    if (st != TSR_OK) return st;
+    return apply_linear(pass, &mlp->down, work->up, tokens, out, err);
 }
 
 /* ---- mixture of experts ---- */
+
+static void sigmoid(float *row, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) row[i] = 1 / (1 + expf(-row[i]));
+}
 
 static void softmax(float *row, uint64_t count) {
     float largest = -INFINITY, sum = 0;
@@ -98,7 +114,7 @@ static void route_token(const struct spec *spec, const float *correction, float 
                         float *weights) {
     float sum = 0;
     if (spec->router == ROUTER_SIGMOID) {
-        activate(ACT_SIGMOID, logits, spec->experts);
+        sigmoid(logits, spec->experts);
     } else {
         softmax(logits, spec->experts);
     }
@@ -169,7 +185,7 @@ static tsr_status add_shared(struct pass *pass, const struct layer_weights *laye
     tsr_status st = run_one(pass, &layer->shared, x, work->tokens, answer, err);
     if (st == TSR_OK && layer->shared_gate.op) {
         st = apply_linear(pass, &layer->shared_gate, x, work->tokens, gates, err);
-        activate(ACT_SIGMOID, gates, work->tokens);
+        sigmoid(gates, work->tokens);
     }
     for (uint64_t t = 0; t < work->tokens && st == TSR_OK; t++) {
         float gate = layer->shared_gate.op ? gates[t] : 1;

@@ -10,10 +10,12 @@ static float norm_weight(const struct norm_rule *rule, const struct norm *norm, 
 }
 
 static void rms_norm(const struct norm_rule *rule, const struct norm *norm, const float *x, float *y, uint64_t width) {
-    double squares = 0;
-    for (uint64_t i = 0; i < width; i++) squares += (double)x[i] * (double)x[i];
-    float factor = (float)(1 / sqrt(squares / (double)width + rule->eps));
-    for (uint64_t i = 0; i < width; i++) y[i] = x[i] * factor * norm_weight(rule, norm, i);
+    float factor = (float)(1 / sqrt(rule->kernels->squares(x, width) / (double)width + rule->eps));
+    if (norm->weight) {
+        rule->kernels->scale(y, x, factor, norm->weight, (float)rule->offset, width);
+        return;
+    }
+    for (uint64_t i = 0; i < width; i++) y[i] = x[i] * factor;
 }
 
 static void layer_norm(const struct norm_rule *rule, const struct norm *norm, const float *x, float *y, uint64_t width) {
@@ -39,16 +41,9 @@ void norm_row(const struct norm_rule *rule, const struct norm *norm, const float
     }
 }
 
-static float gelu_tanh(float x) {
-    return 0.5f * x * (1 + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-}
-
 static float activate_one(int32_t activation, float x) {
     switch (activation) {
-    case ACT_SILU: return x / (1 + expf(-x));
     case ACT_GELU: return 0.5f * x * (1 + erff(x * 0.7071067811865476f));
-    case ACT_GELU_TANH: return gelu_tanh(x);
-    case ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
     case ACT_RELU: return x > 0 ? x : 0;
     case ACT_RELU2: return x > 0 ? x * x : 0;
     case ACT_TANH: return tanhf(x);
@@ -57,8 +52,16 @@ static float activate_one(int32_t activation, float x) {
     }
 }
 
-void activate(int32_t activation, float *x, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++) x[i] = activate_one(activation, x[i]);
+/* GELU's fast form is 0.5 x (1 + tanh u) = x / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3). */
+void activate(const struct kernels *kernels, int32_t activation, float *x, uint64_t count) {
+    const float twice = 2 * 0.7978845608028654f;
+    switch (activation) {
+    case ACT_SILU: kernels->gate(x, 1, 0, count); return;
+    case ACT_QUICK_GELU: kernels->gate(x, 1.702f, 0, count); return;
+    case ACT_GELU_TANH: kernels->gate(x, twice, twice * 0.044715f, count); return;
+    default:
+        for (uint64_t i = 0; i < count; i++) x[i] = activate_one(activation, x[i]);
+    }
 }
 
 void alibi_slopes(uint64_t heads, float *slopes) {

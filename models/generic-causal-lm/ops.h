@@ -4,6 +4,7 @@
 #ifndef CAUSAL_LM_OPS_H
 #define CAUSAL_LM_OPS_H
 
+#include "kernels.h"
 #include "weights.h"
 
 /* y = norm(x) over `width` values; `offset` is added to the weight (Gemma's 1 + w). x and y may be the same. */
@@ -11,11 +12,12 @@ struct norm_rule {
     int32_t kind; /* NORM_* */
     double eps;
     double offset;
+    const struct kernels *kernels;
 };
 void norm_row(const struct norm_rule *rule, const struct norm *norm, const float *x, float *y, uint64_t width);
 
 /* x[i] = f(x[i]). */
-void activate(int32_t activation, float *x, uint64_t count);
+void activate(const struct kernels *kernels, int32_t activation, float *x, uint64_t count);
 
 /* Rotation angles of some positions. */
 struct rope_table {

@@ -22,10 +22,10 @@ static void destroy(void *self) {
 
 static tsr_status set_rules(struct model *model, tsr_error *err) {
     const struct spec *spec = &model->spec;
-    model->norm_rule = (struct norm_rule){spec->norm, spec->norm_eps, spec->norm_offset};
-    model->qk_rule = (struct norm_rule){spec->qk_norm_type, spec->qk_norm_eps, spec->norm_offset};
-    model->latent_rule = (struct norm_rule){NORM_RMS, spec->latent_norm_eps, 0};
     model->kernels = kernels_best();
+    model->norm_rule = (struct norm_rule){spec->norm, spec->norm_eps, spec->norm_offset, model->kernels};
+    model->qk_rule = (struct norm_rule){spec->qk_norm_type, spec->qk_norm_eps, spec->norm_offset, model->kernels};
+    model->latent_rule = (struct norm_rule){NORM_RMS, spec->latent_norm_eps, 0, model->kernels};
     if (spec->alibi == ALIBI_NONE) return TSR_OK;
     model->slopes = model->host->alloc(model->host, spec->heads * sizeof *model->slopes);
     if (!model->slopes) return tsr_fail(err, TSR_E_NOMEM, "out of memory for slopes");
@@ -74,7 +74,8 @@ static tsr_status sequence_create(void *self, uint64_t capacity, void **handle, 
     const struct model *model = self;
     const struct spec *spec = &model->spec;
     const tsr_host *host = model->host;
-    uint64_t k_width = spec->kv_heads * spec->head_dim, v_width = spec->kv_heads * spec->v_head_dim;
+    uint64_t keys = spec->kv_heads * spec->head_dim * key_blocks(capacity) * KEY_BLOCK;
+    uint64_t values = spec->kv_heads * value_width(spec) * capacity;
     uint64_t bytes = sizeof(struct sequence) + 2 * spec->layers * sizeof(float *);
     if (capacity == 0 || capacity > (UINT64_C(1) << 32)) {
         return tsr_fail(err, TSR_E_ARGUMENT, "a sequence of %llu tokens", (unsigned long long)capacity);
@@ -86,8 +87,8 @@ static tsr_status sequence_create(void *self, uint64_t capacity, void **handle, 
     sequence->keys = (float **)(sequence + 1);
     sequence->values = sequence->keys + spec->layers;
     for (uint64_t i = 0; i < spec->layers; i++) {
-        sequence->keys[i] = host->alloc(host, capacity * k_width * sizeof(float));
-        sequence->values[i] = host->alloc(host, capacity * v_width * sizeof(float));
+        sequence->keys[i] = host->alloc(host, keys * sizeof(float));
+        sequence->values[i] = host->alloc(host, values * sizeof(float));
         if (!sequence->keys[i] || !sequence->values[i]) {
             sequence_destroy(self, sequence);
             return tsr_fail(err, TSR_E_NOMEM, "out of memory for a cache of %llu tokens", (unsigned long long)capacity);
