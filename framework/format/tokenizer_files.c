@@ -3,11 +3,11 @@
  * Folders without a tokenizer.json: vocab.json and merges.txt hold a byte-level BPE, and tokenizer_config.json (or else
  * config.json) says which pre-tokenizer its class has built in. The parts are put together as the document that a
  * tokenizer.json would be. A class that is not in the table is refused. */
+#include "tokenizer_files.h"
 #include "tokenizer_parts.h"
 
 #include <base/alloc.h>
 #include <base/fs.h>
-#include <stdlib.h>
 
 #include "json.h"
 
@@ -24,17 +24,25 @@ static const char QWEN2_PARTS[] =
     "\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
     "\"decoder\":{\"type\":\"ByteLevel\"}}";
 
+#define GPT2_DEFAULTS                                                                                                  \
+    "{\"bos_token\":\"<|endoftext|>\",\"eos_token\":\"<|endoftext|>\",\"unk_token\":\"<|endoftext|>\"}"
+#define QWEN2_DEFAULTS                                                                                                 \
+    "{\"eos_token\":\"<|endoftext|>\",\"unk_token\":\"<|endoftext|>\",\"pad_token\":\"<|endoftext|>\"}"
+
+struct token_class {
+    const char *parts;    /* of a tokenizer.json */
+    const char *defaults; /* special tokens */
+    bool begins;          /* heeds add_bos_token and add_prefix_space */
+};
+static const struct token_class GPT2 = {GPT2_PARTS, GPT2_DEFAULTS, true}, QWEN2 = {QWEN2_PARTS, QWEN2_DEFAULTS, false};
+
 static const struct {
-    const char *name; /* tokenizer_class, or model_type of config.json */
-    const char *parts;
-} CLASSES[] = {{"GPT2Tokenizer", GPT2_PARTS},
-               {"GPT2TokenizerFast", GPT2_PARTS},
-               {"Qwen2Tokenizer", QWEN2_PARTS},
-               {"Qwen2TokenizerFast", QWEN2_PARTS},
-               {"gpt2", GPT2_PARTS},
-               {"gpt_neo", GPT2_PARTS},
-               {"qwen2", QWEN2_PARTS},
-               {"qwen3", QWEN2_PARTS}};
+    const char *name; /* tokenizer_class without "Fast", or model_type of config.json */
+    const struct token_class *class;
+} CLASSES[] = {{"GPT2Tokenizer", &GPT2},   {"CodeGenTokenizer", &GPT2}, {"Qwen2Tokenizer", &QWEN2}, {"gpt2", &GPT2},
+               {"gpt_neo", &GPT2},         {"gptj", &GPT2},             {"opt", &GPT2},             {"phi", &GPT2},
+               {"starcoder2", &GPT2},      {"gpt_bigcode", &GPT2},      {"codegen", &GPT2},         {"qwen2", &QWEN2},
+               {"qwen2_moe", &QWEN2},      {"qwen3", &QWEN2},           {"qwen3_moe", &QWEN2}};
 
 static tsr_status read_file(const char *folder, const char *name, char **text, uint64_t *size, tsr_error *err) {
     char *path = fs_join(folder, name);
@@ -82,118 +90,82 @@ static tsr_status read_merges(const char *folder, json_t *merges, tsr_error *err
     return st;
 }
 
-static const char *parts_of_class(const json_t *tokenizer_config, const json_t *config, const char **name) {
-    *name = json_string_value(json_object_get(tokenizer_config, "tokenizer_class"));
-    if (!*name) *name = json_string_value(json_object_get(config, "model_type"));
+static bool is_class(const char *name, const char *stated) {
+    size_t length = strlen(name);
+    return !strncmp(name, stated, length) && (!stated[length] || !strcmp(stated + length, "Fast"));
+}
+
+static const struct token_class *find_class(const struct token_files *files, const char **name) {
+    *name = json_string_value(json_object_get(files->tokenizer_config, "tokenizer_class"));
+    if (!*name) *name = json_string_value(json_object_get(files->config, "model_type"));
     for (unsigned i = 0; *name && i < sizeof CLASSES / sizeof *CLASSES; i++) {
-        if (!strcmp(CLASSES[i].name, *name)) return CLASSES[i].parts;
+        if (is_class(CLASSES[i].name, *name)) return CLASSES[i].class;
     }
     return NULL;
 }
 
-static int by_id(const void *a, const void *b) {
-    json_int_t left = json_integer_value(json_object_get(*(json_t *const *)a, "id"));
-    json_int_t right = json_integer_value(json_object_get(*(json_t *const *)b, "id"));
-    return (left > right) - (left < right);
+static tsr_status read_files(const char *folder, struct token_files *files, tsr_error *err) {
+    tsr_status st = read_json_if_there(folder, "tokenizer_config.json", &files->tokenizer_config, err);
+    if (st == TSR_OK) st = read_json_if_there(folder, "config.json", &files->config, err);
+    if (st == TSR_OK) st = read_json_if_there(folder, "special_tokens_map.json", &files->special_map, err);
+    if (st == TSR_OK) st = read_json_if_there(folder, "added_tokens.json", &files->added, err);
+    return st == TSR_OK ? read_json(folder, "vocab.json", &files->vocabulary, err) : st;
 }
 
-/* added_tokens_decoder as the list of a tokenizer.json, by id. */
-static tsr_status list_added(const json_t *tokenizer_config, json_t *list, tsr_error *err) {
-    json_t *decoder = json_object_get(tokenizer_config, "added_tokens_decoder"), *token;
-    const char *key;
-    json_object_foreach(decoder, key, token) {
-        char *end;
-        long id = strtol(key, &end, 10);
-        if (*end || end == key || id < 0 || !json_is_object(token)) {
-            return tsr_fail(err, TSR_E_INPUT,
-                            "tokenizer_config.json: added_tokens_decoder: expected ids and tokens, found \"%.40s\"",
-                            key);
-        }
-        json_t *copy = json_copy(token);
-        if (!copy || json_object_set_new(copy, "id", json_integer(id)) != 0 || json_array_append(list, copy) != 0) {
-            json_decref(copy);
-            return tsr_fail(err, TSR_E_NOMEM, "tokenizer_config.json: out of memory");
-        }
-        json_decref(copy);
+/* The members that are not the model. */
+static tsr_status put_together(const struct token_files *files, const struct token_class *class, json_t *document,
+                               json_t *added, tsr_error *err) {
+    json_t *post = NULL, *splitter = json_object_get(document, "pre_tokenizer");
+    tsr_status st = files_added_tokens(files, added, err);
+    if (st == TSR_OK && class->begins) st = files_begin_token(files, added, &post, err);
+    if (st != TSR_OK) return st;
+    bool failed = post && json_object_set_new(document, "post_processor", post) != 0;
+    if (class->begins && json_is_true(json_object_get(files->tokenizer_config, "add_prefix_space"))) {
+        failed |= json_object_set_new(splitter, "add_prefix_space", json_true()) != 0;
     }
-    return TSR_OK;
+    failed |= json_object_set(document, "added_tokens", added) != 0;
+    return failed ? tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory") : TSR_OK;
 }
 
-static tsr_status sort_added(json_t *list, tsr_error *err) {
-    size_t count = json_array_size(list);
-    json_t **items = mem_alloc_array(count + 1, sizeof *items);
-    if (!items) return tsr_fail(err, TSR_E_NOMEM, "tokenizer_config.json: out of memory");
-    for (size_t i = 0; i < count; i++) items[i] = json_incref(json_array_get(list, i));
-    qsort(items, count, sizeof(json_t *), by_id);
-    for (size_t i = 0; i < count; i++) (void)json_array_set_new(list, i, items[i]);
-    mem_free(items);
-    return TSR_OK;
-}
-
-/* The one token these classes have without its being said. */
-static tsr_status add_end_of_text(const json_t *vocabulary, json_t *list, tsr_error *err) {
-    static const char TOKEN[] = "<|endoftext|>";
-    const json_t *known = json_object_get(vocabulary, TOKEN);
-    json_int_t id = known ? json_integer_value(known) : (json_int_t)json_object_size(vocabulary);
-    if (json_array_size(list)) return TSR_OK;
-    json_t *token = json_pack("{s:I,s:s,s:b}", "id", id, "content", TOKEN, "special", 1);
-    if (token && json_array_append_new(list, token) == 0) return TSR_OK;
+static tsr_status add_model(const struct token_files *files, json_t *document, json_t *merges, tsr_error *err) {
+    json_t *model = json_pack("{s:s,s:O,s:O}", "type", "BPE", "vocab", files->vocabulary, "merges", merges);
+    if (model && json_object_set_new(document, "model", model) == 0) return TSR_OK;
     return tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory");
 }
 
-struct files {
-    json_t *config, *tokenizer_config, *vocabulary, *document, *merges, *added;
-};
-
-static tsr_status read_files(const char *folder, struct files *files, tsr_error *err) {
-    tsr_status st = read_json_if_there(folder, "tokenizer_config.json", &files->tokenizer_config, err);
-    if (st == TSR_OK) st = read_json_if_there(folder, "config.json", &files->config, err);
-    if (st == TSR_OK) st = read_json(folder, "vocab.json", &files->vocabulary, err);
-    files->merges = json_array();
-    files->added = json_array();
-    if (st == TSR_OK) st = read_merges(folder, files->merges, err);
-    if (st == TSR_OK) st = list_added(files->tokenizer_config, files->added, err);
-    if (st == TSR_OK) st = sort_added(files->added, err);
-    return st == TSR_OK ? add_end_of_text(files->vocabulary, files->added, err) : st;
-}
-
-static tsr_status apply_prefix_space(const struct files *files) {
-    const json_t *prefix = json_object_get(files->tokenizer_config, "add_prefix_space");
-    json_t *splitter = json_object_get(files->document, "pre_tokenizer");
-    if (!json_is_true(prefix) || strcmp(json_string_value(json_object_get(splitter, "type")), "ByteLevel") != 0)
-        return TSR_OK;
-    return json_object_set_new(splitter, "add_prefix_space", json_true()) == 0 ? TSR_OK : TSR_E_NOMEM;
-}
-
-static tsr_status put_together(const struct files *files, tsr_error *err) {
-    json_t *model = json_pack("{s:s,s:O,s:O}", "type", "BPE", "vocab", files->vocabulary, "merges", files->merges);
-    if (!model || json_object_set_new(files->document, "model", model) != 0 ||
-        json_object_set(files->document, "added_tokens", files->added) != 0 || apply_prefix_space(files) != TSR_OK) {
-        return tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory");
+static tsr_status load_class(const char *folder, struct token_files *files, const struct token_class *class,
+                             struct tokenizer *tokenizer, tsr_error *err) {
+    struct loader loader = {tokenizer, "vocab.json", err};
+    json_t *document = NULL, *added = json_array(), *merges = json_array();
+    tsr_status st = json_parse(class->parts, strlen(class->parts), "built-in tokenizer", &document, err);
+    if (st == TSR_OK) {
+        st = json_parse(class->defaults, strlen(class->defaults), "built-in tokens", &files->defaults, err);
     }
-    return TSR_OK;
+    if (st == TSR_OK) st = read_merges(folder, merges, err);
+    if (st == TSR_OK) st = put_together(files, class, document, added, err);
+    if (st == TSR_OK) st = add_model(files, document, merges, err);
+    if (st == TSR_OK) st = load_document(&loader, document);
+    json_decref(document);
+    json_decref(added);
+    json_decref(merges);
+    return st;
 }
 
-static tsr_status load_from_files(const char *folder, struct files *files, struct tokenizer *tokenizer,
+static tsr_status load_from_files(const char *folder, struct token_files *files, struct tokenizer *tokenizer,
                                   tsr_error *err) {
     const char *name;
-    struct loader loader = {tokenizer, "vocab.json", err};
     tsr_status st = read_files(folder, files, err);
     if (st != TSR_OK) return st;
-    const char *parts = parts_of_class(files->tokenizer_config, files->config, &name);
-    if (!parts) {
-        return tsr_fail(err, TSR_E_UNSUPPORTED,
-                        "%s: vocab.json without tokenizer.json: tokenizer_class %.60s is not supported (GPT2Tokenizer "
-                        "and Qwen2Tokenizer are)",
-                        fs_base_name(folder), name ? name : "(not stated)");
-    }
-    st = json_parse(parts, strlen(parts), "built-in tokenizer", &files->document, err);
-    if (st == TSR_OK) st = put_together(files, err);
-    return st == TSR_OK ? load_document(&loader, files->document) : st;
+    const struct token_class *class = find_class(files, &name);
+    if (class) return load_class(folder, files, class, tokenizer, err);
+    return tsr_fail(err, TSR_E_UNSUPPORTED,
+                    "%s: vocab.json without tokenizer.json: tokenizer_class %.60s is not supported (GPT2Tokenizer, "
+                    "CodeGenTokenizer and Qwen2Tokenizer are)",
+                    fs_base_name(folder), name ? name : "(not stated)");
 }
 
 tsr_status load_vocabulary_files(const char *folder, struct tokenizer **tokenizer, tsr_error *err) {
-    struct files files = {0};
+    struct token_files files = {0};
     char *vocabulary = fs_join(folder, "vocab.json");
     struct tokenizer *created = tokenizer_create();
     tsr_status st = TSR_OK;
@@ -202,8 +174,8 @@ tsr_status load_vocabulary_files(const char *folder, struct tokenizer **tokenize
         st = tsr_fail(err, TSR_E_INPUT, "%s: no tokenizer.json, and no vocab.json with merges.txt", folder);
     }
     if (st == TSR_OK) st = load_from_files(folder, &files, created, err);
-    json_t *values[] = {files.config,   files.tokenizer_config, files.vocabulary,
-                        files.document, files.merges,           files.added};
+    json_t *values[] = {files.config, files.tokenizer_config, files.special_map,
+                        files.added,  files.vocabulary,       files.defaults};
     for (unsigned i = 0; i < sizeof values / sizeof *values; i++) json_decref(values[i]);
     mem_free(vocabulary);
     if (st != TSR_OK)

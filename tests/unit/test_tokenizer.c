@@ -47,7 +47,7 @@ static char *read_text(const char *path) {
     char *text = NULL;
     uint64_t size = 0;
     tsr_error err = {0};
-    CU_ASSERT_EQUAL_FATAL(fs_read_whole(path, 1 << 20, &text, &size, &err), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(fs_read_whole(path, 1 << 21, &text, &size, &err), TSR_OK);
     return text;
 }
 
@@ -60,13 +60,11 @@ static bool equals_line(const struct token_ids *ids, const char *line) {
     return equal;
 }
 
-static unsigned count_equal_vectors(const char *model, const char *name) {
+static unsigned count_equal(const struct tokenizer *tokenizer, const char *name) {
     static const char SEPARATOR[] = "\n__ggml_vocab_test__\n";
     char path[160];
-    struct tokenizer *tokenizer = NULL;
     tsr_error err = {0};
     unsigned equal = 0;
-    CU_ASSERT_EQUAL_FATAL(tokenizer_open(model, &tokenizer, &err), TSR_OK);
     (void)snprintf(path, sizeof path, DATA "vectors/%s.inp", name);
     char *texts = read_text(path);
     (void)snprintf(path, sizeof path, DATA "vectors/%s.out", name);
@@ -83,6 +81,14 @@ static unsigned count_equal_vectors(const char *model, const char *name) {
     }
     mem_free(texts);
     mem_free(lines);
+    return equal;
+}
+
+static unsigned count_equal_vectors(const char *model, const char *name) {
+    struct tokenizer *tokenizer = NULL;
+    tsr_error err = {0};
+    CU_ASSERT_EQUAL_FATAL(tokenizer_open(model, &tokenizer, &err), TSR_OK);
+    unsigned equal = count_equal(tokenizer, name);
     tokenizer_close(tokenizer);
     return equal;
 }
@@ -91,6 +97,7 @@ static void vectors_of_llama_cpp_are_equal(void) {
     CU_ASSERT_EQUAL(count_equal_vectors(DATA "gpt2", "gpt-2"), 46);
     CU_ASSERT_EQUAL(count_equal_vectors(DATA "qwen2", "qwen2"), 46);
     CU_ASSERT_EQUAL(count_equal_vectors(DATA "llama2", "llama-spm"), 46);
+    CU_ASSERT_EQUAL(count_equal_vectors(DATA "llama-bpe", "llama-bpe"), 46);
     CU_ASSERT(count_equal_vectors(DATA "gpt2", "qwen2") < 46);
 }
 
@@ -103,6 +110,29 @@ static struct tokenizer *parse_document(const json_t *document, tsr_error *err) 
     (void)tokenizer_parse(text, strlen(text), "test.json", &tokenizer, err);
     mem_free(text);
     return tokenizer;
+}
+
+/* Phi-3 has the vocabulary of Llama 2 and these tokens behind it. */
+static void vectors_of_phi_3_are_equal(void) {
+    static const char *const ADDED[] = {"<|endoftext|>",    "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>",
+                                        "<|placeholder3|>", "<|placeholder4|>", "<|system|>",    "<|end|>",
+                                        "<|placeholder5|>", "<|placeholder6|>", "<|user|>"};
+    char *text = read_text(DATA "llama2/tokenizer.json");
+    json_t *document = NULL;
+    tsr_error err = {0};
+    CU_ASSERT_EQUAL_FATAL(json_parse(text, strlen(text), "llama2", &document, &err), TSR_OK);
+    for (int i = 0; i < 11; i++) {
+        json_t *token = json_pack("{s:i,s:s,s:b,s:b,s:b}", "id", 32000 + i, "content", ADDED[i], "rstrip", 1,
+                                  "normalized", 0, "special", 1);
+        CU_ASSERT_EQUAL(json_array_append_new(json_object_get(document, "added_tokens"), token), 0);
+    }
+    struct tokenizer *tokenizer = parse_document(document, &err);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tokenizer);
+    CU_ASSERT_EQUAL(tokenizer_size(tokenizer), 32011);
+    CU_ASSERT_EQUAL(count_equal(tokenizer, "phi-3"), 46);
+    tokenizer_close(tokenizer);
+    json_decref(document);
+    mem_free(text);
 }
 
 static bool case_is_equal(const struct tokenizer *tokenizer, const json_t *item) {
@@ -175,6 +205,106 @@ static void random_components_are_as_the_reference_has_them(void) {
 
 static void random_models_are_as_the_reference_has_them(void) {
     check_components("stress.json", 368);
+}
+
+/* ---- folders without tokenizer.json ---- */
+
+static void write_in(const char *folder, const char *name, const char *text) {
+    char *path = fs_join(folder, name);
+    CU_ASSERT_EQUAL_FATAL(fs_replace(path, text, strlen(text), NULL), TSR_OK);
+    mem_free(path);
+}
+
+static void write_json_in(const char *folder, const char *name, const json_t *value) {
+    char *text = json_to_text(value, 0);
+    write_in(folder, name, text);
+    mem_free(text);
+}
+
+static void write_base(const char *folder, const json_t *base) {
+    struct str merges = {0};
+    size_t i;
+    json_t *merge;
+    str_add_text(&merges, "#version: 0.2\n");
+    json_array_foreach(json_object_get(base, "merges"), i, merge) {
+        str_add_format(&merges, "%s\n", json_string_value(merge));
+    }
+    write_json_in(folder, "vocab.json", json_object_get(base, "vocab"));
+    write_in(folder, "merges.txt", merges.text);
+    str_clear(&merges);
+}
+
+static void check_folder(const json_t *bases, const json_t *item) {
+    char folder[] = "/tmp/tessera-tokenizer-XXXXXX";
+    const char *name;
+    struct tokenizer *tokenizer = NULL;
+    tsr_error err = {0};
+    json_t *file, *each;
+    size_t i;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+    write_base(folder, json_object_get(bases, json_string_value(json_object_get(item, "base"))));
+    json_object_foreach(json_object_get(item, "files"), name, file) write_json_in(folder, name, file);
+    CU_ASSERT_EQUAL(tokenizer_open(folder, &tokenizer, &err), TSR_OK);
+    json_array_foreach(json_object_get(item, "cases"), i, each) {
+        bool equal = tokenizer && case_is_equal(tokenizer, each);
+        if (!equal) printf("  %s: case %zu %s\n", json_string_value(json_object_get(item, "name")), i, err.message);
+        CU_ASSERT(equal);
+    }
+    tokenizer_close(tokenizer);
+    (void)fs_remove_tree(folder, NULL);
+}
+
+static void folders_of_vocabulary_and_merges_are_as_the_reference_has_them(void) {
+    char *text = read_text(DATA "folders.json");
+    json_t *all = NULL, *item;
+    size_t i;
+    tsr_error err = {0};
+    CU_ASSERT_EQUAL_FATAL(json_parse(text, strlen(text), "folders.json", &all, &err), TSR_OK);
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(all, "folders")), 15);
+    json_array_foreach(json_object_get(all, "folders"), i, item) check_folder(json_object_get(all, "bases"), item);
+    json_decref(all);
+    mem_free(text);
+}
+
+static const struct {
+    const char *file, *text;
+    tsr_status status;
+    const char *words;
+} BAD_FILES[] = {
+    {"tokenizer_config.json", "{\"tokenizer_class\":\"BertTokenizer\"}", TSR_E_UNSUPPORTED, "BertTokenizer"},
+    {"tokenizer_config.json", "{}", TSR_E_UNSUPPORTED, "(not stated)"},
+    {"tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\",\"bos_token\":null,\"add_bos_token\":true}", TSR_E_INPUT,
+     "without a bos_token"},
+    {"tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\",\"pad_token\":7}", TSR_E_INPUT, "pad_token"},
+    {"tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\",\"added_tokens_decoder\":{\"x\":{}}}", TSR_E_INPUT,
+     "added_tokens_decoder"},
+    {"added_tokens.json", "{\"a\":-1}", TSR_E_INPUT, "added_tokens.json: \"a\""},
+    {"added_tokens.json", "[]", TSR_E_INPUT, "added_tokens.json"},
+    {"added_tokens.json", "{\"a\":5}", TSR_E_INPUT, "\"a\" has id 5"},
+    {"merges.txt", "a b c\n", TSR_E_INPUT, "merge 0"},
+    {"merges.txt", "a \xFF\n", TSR_E_INPUT, "merges.txt"},
+    {"vocab.json", "[]", TSR_E_INPUT, "vocab"},
+};
+
+static void bad_folders_are_named_with_their_file(void) {
+    for (unsigned i = 0; i < sizeof BAD_FILES / sizeof *BAD_FILES; i++) {
+        char folder[] = "/tmp/tessera-tokenizer-XXXXXX";
+        struct tokenizer *tokenizer = NULL;
+        tsr_error err = {0};
+        CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+        write_in(folder, "vocab.json", "{\"a\":0,\"b\":1,\"ab\":2}");
+        write_in(folder, "merges.txt", "a b\n");
+        write_in(folder, "tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\"}");
+        write_in(folder, BAD_FILES[i].file, BAD_FILES[i].text);
+        tsr_status st = tokenizer_open(folder, &tokenizer, &err);
+        if (st != BAD_FILES[i].status || !strstr(err.message, BAD_FILES[i].words)) {
+            printf("  %s: %d %s\n", BAD_FILES[i].text, st, err.message);
+        }
+        CU_ASSERT_EQUAL(st, BAD_FILES[i].status);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, BAD_FILES[i].words));
+        tokenizer_close(tokenizer);
+        (void)fs_remove_tree(folder, NULL);
+    }
 }
 
 /* ---- refusals ---- */
@@ -286,8 +416,12 @@ static const struct unit_test TESTS[] = {
     {"golden_encodings_are_equal", golden_encodings_are_equal},
     {"another_tokenizer_fails_the_golden_file", another_tokenizer_fails_the_golden_file},
     {"vectors_of_llama_cpp_are_equal", vectors_of_llama_cpp_are_equal},
+    {"vectors_of_phi_3_are_equal", vectors_of_phi_3_are_equal},
     {"random_components_are_as_the_reference_has_them", random_components_are_as_the_reference_has_them},
     {"random_models_are_as_the_reference_has_them", random_models_are_as_the_reference_has_them},
+    {"folders_of_vocabulary_and_merges_are_as_the_reference_has_them",
+     folders_of_vocabulary_and_merges_are_as_the_reference_has_them},
+    {"bad_folders_are_named_with_their_file", bad_folders_are_named_with_their_file},
     {"bad_files_are_named_with_their_member", bad_files_are_named_with_their_member},
     {"bad_text_and_ids_are_refused_and_nothing_is_added", bad_text_and_ids_are_refused_and_nothing_is_added},
     {"a_megabyte_of_one_letter_is_encoded", a_megabyte_of_one_letter_is_encoded},
