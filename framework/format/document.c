@@ -72,7 +72,7 @@ tsr_status document_from_json(const char *text, size_t size, const char *subject
                               tsr_error *err) {
     json_t *value = NULL;
     *root = (tsr_node){.key = "", .text = ""};
-    tsr_status st = json_parse(text, size, subject, &value, err);
+    tsr_status st = json_parse_reals(text, size, subject, &value, err);
     if (st != TSR_OK) return st;
     st = copy_json(value, arena, root, err);
     json_decref(value);

@@ -50,6 +50,10 @@ tsr_status json_parse_any_text(const char *text, size_t size, const char *subjec
     return parse(text, size, JSON_ALLOW_NUL, subject, value, err);
 }
 
+tsr_status json_parse_reals(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err) {
+    return parse(text, size, JSON_DECODE_INT_AS_REAL, subject, value, err);
+}
+
 char *json_to_text(const json_t *value, int indented) {
     /* 15 digits print every decimal number of up to 15 digits as it was written: 0.1, not 0.10000000000000001. */
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (indented ? JSON_INDENT(2) : JSON_COMPACT);

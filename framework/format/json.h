@@ -15,6 +15,9 @@ tsr_status json_parse(const char *text, size_t size, const char *subject, json_t
 /* The same, but texts (not names of members) may hold U+0000: ask for their length. [any] */
 tsr_status json_parse_any_text(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err);
 
+/* The same as json_parse, but every number is a real: published configs hold integers beyond 64 bits. [any] */
+tsr_status json_parse_reals(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err);
+
 /* Compact text with keys in the order of insertion, or indented by two spaces; reals with 15 digits. NULL when memory
  * is short. Free with mem_free. [any] */
 char *json_to_text(const json_t *value, int indented);
