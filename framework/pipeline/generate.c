@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The loop of generation. Invariant between answers: `length` tokens are in the cache; the last token of an answer was
- * chosen but not run, so it waits in `pending` and goes in front of the next prompt. */
+ * chosen but not run, so it waits in `pending` and goes in front of the next prompt. An end token is not of the text: whoever
+ * goes on writes down how a turn ends. */
 #include "generate.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -117,8 +119,12 @@ tsr_status generator_reset(struct generator *generator, tsr_error *err) {
     generator->sequence = NULL;
     generator->length = 0;
     generator->pending.count = 0;
-    sampler_reset(&generator->sampler);
+    sampler_forget(&generator->sampler);
     return model->plugin->sequence_create(model->self, generator->capacity, &generator->sequence, err);
+}
+
+bool generator_used(const struct generator *generator) {
+    return generator->length || generator->pending.count;
 }
 
 /* Runs what is pending. */
@@ -187,19 +193,33 @@ static tsr_status send(struct outlet *outlet, bool end, tsr_error *err) {
     return st;
 }
 
+/* The text is over: what was held goes out. */
+static tsr_status end_text(struct outlet *outlet, tsr_error *err) {
+    tsr_status st = token_stream_end(outlet->stream, &outlet->piece, err);
+    return st == TSR_OK ? send(outlet, true, err) : st;
+}
+
+/* Before min_tokens no end token can be chosen. */
+static void ban_ends(struct generator *generator, const struct answer *answer) {
+    const struct generate_options *options = generator->options;
+    for (uint64_t i = 0; answer->tokens.count < options->min_tokens && i < options->end_count; i++) {
+        generator->logits[options->ends[i]] = -INFINITY;
+    }
+}
+
 /* One token: chosen, told, and run if another one may follow. `more` is cleared at the end of the answer. */
 static tsr_status step(struct generator *generator, struct outlet *outlet, bool *more, tsr_error *err) {
     struct answer *answer = outlet->answer;
     uint32_t token = 0;
+    ban_ends(generator, answer);
     tsr_status st = sampler_next(&generator->sampler, generator->logits, &token, err);
     if (st != TSR_OK) return st;
-    st = add_token(&generator->pending, token, err);
-    if (st != TSR_OK) return st;
-    sampler_see(&generator->sampler, token);
     *more = false;
     answer->end = GENERATE_END_TOKEN;
     if (is_end(generator->options, token)) return TSR_OK;
-    st = add_token(&answer->tokens, token, err);
+    sampler_see(&generator->sampler, token);
+    st = add_token(&generator->pending, token, err);
+    if (st == TSR_OK) st = add_token(&answer->tokens, token, err);
     /* An embedding may have more rows than the tokenizer has ids: such a token has no text. */
     if (st == TSR_OK && tokenizer_token(generator->tokenizer, token, NULL)) {
         st = token_stream_step(outlet->stream, token, &outlet->piece, err);
@@ -226,8 +246,10 @@ tsr_status generator_answer(struct generator *generator, const uint32_t *prompt,
     double begin = now_seconds();
     while (more && st == TSR_OK) st = step(generator, &outlet, &more, err);
     answer->seconds = now_seconds() - begin;
-    if (st == TSR_OK) st = token_stream_end(outlet.stream, &outlet.piece, err);
-    if (st == TSR_OK) st = send(&outlet, true, err);
+    if (st == TSR_OK || st == TSR_E_CANCELLED) {
+        tsr_status ended = end_text(&outlet, st == TSR_OK ? err : NULL);
+        if (st == TSR_OK) st = ended;
+    }
     token_stream_destroy(outlet.stream);
     str_clear(&outlet.filter.held);
     str_clear(&outlet.piece);

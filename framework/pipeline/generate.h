@@ -15,10 +15,11 @@ typedef tsr_status (*generate_sink)(void *ctx, const char *text, size_t length, 
 
 struct generate_options {
     struct sampling sampling;
-    uint64_t max_tokens;         /* of one answer */
-    const char *const *stops;    /* texts that end an answer and are not part of it */
+    uint64_t max_tokens;      /* of one answer */
+    uint64_t min_tokens;      /* so many are chosen before an end token may be */
+    const char *const *stops; /* texts that end an answer and are not part of it */
     uint64_t stop_count;
-    const uint32_t *ends;        /* tokens that do */
+    const uint32_t *ends;     /* tokens that do */
     uint64_t end_count;
 };
 
@@ -26,7 +27,7 @@ enum generate_end { GENERATE_LENGTH, GENERATE_END_TOKEN, GENERATE_STOP_TEXT, GEN
 
 /* An answer. Zero-initialise; clear with answer_clear. */
 struct answer {
-    struct token_ids tokens; /* an end token that was chosen is not among them */
+    struct token_ids tokens; /* an end token that was chosen is not among them, nor does the cache ever see it */
     struct str text;
     enum generate_end end;
     uint64_t prompt_tokens; /* read for this answer */
@@ -50,11 +51,12 @@ struct generator {
 tsr_status generator_open(struct generator *generator, struct open_model *model, const struct tokenizer *tokenizer,
                           const struct generate_options *options, uint64_t capacity, tsr_error *err);
 void generator_close(struct generator *generator);
-/* Forgets the conversation. */
+/* Forgets the text; the random numbers go on. */
 tsr_status generator_reset(struct generator *generator, tsr_error *err);
+bool generator_used(const struct generator *generator); /* there is a text to go on from */
 
-/* Reads a prompt behind what is there and answers it. TSR_E_LIMIT, with nothing changed, when the prompt leaves no room
- * for a token of an answer. */
+/* Reads a prompt behind what is there and answers it. TSR_E_LIMIT, with nothing changed, when the prompt does not fit.
+ * After TSR_E_CANCELLED the answer holds what had been said, all of which the sink got; the generator needs a reset. */
 tsr_status generator_answer(struct generator *generator, const uint32_t *prompt, uint64_t count, generate_sink sink,
                             void *ctx, struct answer *answer, tsr_error *err);
 

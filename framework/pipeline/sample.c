@@ -53,9 +53,8 @@ void sampler_see(struct sampler *sampler, uint32_t token) {
     if (token < sampler->vocabulary) sampler->seen[token] = 1;
 }
 
-void sampler_reset(struct sampler *sampler) {
+void sampler_forget(struct sampler *sampler) {
     memset(sampler->seen, 0, (size_t)sampler->vocabulary);
-    sampler->rng.state = sampler->rules.seed;
 }
 
 /* Keskar et al. 2019 (arXiv:1909.05858), section 4.1, with the sign rule that everyone added since. */

@@ -40,8 +40,8 @@ tsr_status sampler_init(struct sampler *sampler, const struct sampling *rules, u
 void sampler_clear(struct sampler *sampler);
 /* A token that stands in the text, be it of the prompt: the penalty counts it. */
 void sampler_see(struct sampler *sampler, uint32_t token);
-/* Forgets the history and begins with the seed again. */
-void sampler_reset(struct sampler *sampler);
+/* Forgets the history; the random numbers go on. */
+void sampler_forget(struct sampler *sampler);
 /* The next token. `logits` [vocabulary] is changed. TSR_E_INPUT when no logit is a number. */
 tsr_status sampler_next(struct sampler *sampler, float *logits, uint32_t *token, tsr_error *err);
 
