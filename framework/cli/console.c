@@ -58,6 +58,15 @@ void console_settle(struct console *console) {
     pthread_mutex_unlock(&console->lock);
 }
 
+void console_text(struct console *console, const char *text) {
+    struct str out = {0};
+    pthread_mutex_lock(&console->lock);
+    close_line(console, &out);
+    str_add_text(&out, text);
+    write_out(&out);
+    pthread_mutex_unlock(&console->lock);
+}
+
 void console_destroy(struct console *console) {
     pthread_mutex_destroy(&console->lock);
 }

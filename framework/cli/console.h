@@ -26,6 +26,8 @@ void console_init(struct console *console);
 void console_destroy(struct console *console);
 /* Takes a progress line off the terminal: results follow. */
 void console_settle(struct console *console);
+/* Text as it stands, such as a prompt. */
+void console_text(struct console *console, const char *text);
 /* The one line of a failure, and a line of advice or NULL. */
 void console_error(struct console *console, const char *message, const char *hint);
 /* env.log and env.progress; ctx is the console. */

@@ -19,13 +19,18 @@
 
 #define WORKERS_MAX 1024
 
-static atomic_int stop_flag;
+static atomic_int stop_flag; /* the number of the signal */
 
 static void on_stop(int number) {
-    if (atomic_exchange(&stop_flag, 1)) {
+    if (atomic_exchange(&stop_flag, number)) {
         signal(number, SIG_DFL);
         raise(number);
     }
+}
+
+bool session_resume(void) {
+    int interrupt = SIGINT;
+    return atomic_compare_exchange_strong(&stop_flag, &interrupt, 0);
 }
 
 static void hold_standard_streams(void) {

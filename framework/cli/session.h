@@ -32,6 +32,8 @@ void session_init(struct session *session);
 void session_destroy(struct session *session);
 /* Applies the parsed arguments: workers, memory, how much is said, folders. */
 tsr_status session_open(struct session *session, tsr_error *err);
+/* Takes a SIGINT back, so that work can go on; false when the stop signal was another one. */
+bool session_resume(void);
 /* Loads the plugins. */
 tsr_status session_plugins(struct session *session, tsr_error *err);
 

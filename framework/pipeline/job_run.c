@@ -3,15 +3,16 @@
  * run: opens model and tokenizer, makes tokens of prompts, and has the generator answer them. */
 #include "job_run.h"
 
+#include "conversation.h"
 #include "members.h"
-#include "meter.h"
 #include "model_text.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <string.h>
+#include <time.h>
 
-#define CONFIG_BYTES_MAX ((uint64_t)16 << 20)
+#define CHAT_CONTEXT 4096
 
 struct running {
     const struct job_run_options *options;
@@ -20,15 +21,19 @@ struct running {
     struct open_model model;
     struct tokenizer *tokenizer;
     struct model_text text;
+    struct model_chat chat;
     struct generate_options generate;
     struct generator generator;
+    struct conversation conversation;
     struct answer answer; /* the last one */
+    char date[32], long_date[64];
     tsr_error *err;
 };
 
 /* ---- prompts ---- */
 
-/* The prompt as it stands, behind what the tokenizer puts in front of a text. An empty one is the beginning of a text. */
+/* The prompt as it stands, behind what the tokenizer puts in front of a text. An empty one is the beginning of a text.
+ */
 static tsr_status encode_raw(struct running *run, const char *prompt, struct token_ids *ids) {
     tsr_status st = tokenizer_encode(run->tokenizer, prompt, strlen(prompt), true, ids, run->err);
     if (st != TSR_OK || ids->count || !run->text.has_begin) return st;
@@ -47,8 +52,12 @@ static double rate(uint64_t count, double seconds) {
 
 static tsr_status answer(struct running *run, const struct token_ids *ids) {
     answer_clear(&run->answer);
-    tsr_status st = generator_answer(&run->generator, ids->ids, ids->count, run->io->text, run->io->ctx, &run->answer,
-                                     run->err);
+    return generator_answer(&run->generator, ids->ids, ids->count, run->io->text, run->io->ctx, &run->answer, run->err);
+}
+
+/* Tells of an answer that ended with `st`; one that was interrupted ends like any other for who reads it. */
+static tsr_status answered(struct running *run, tsr_status st) {
+    if (st == TSR_E_CANCELLED && run->io->answered) (void)run->io->answered(run->io->ctx, NULL);
     if (st != TSR_OK) return st;
     env_log(run->env, TSR_LOG_INFO, "prompt: %llu tokens, %.1f tokens/s; answer: %llu tokens, %.1f tokens/s",
             (unsigned long long)run->answer.prompt_tokens, rate(run->answer.prompt_tokens, run->answer.prompt_seconds),
@@ -56,43 +65,106 @@ static tsr_status answer(struct running *run, const struct token_ids *ids) {
     return run->io->answered ? run->io->answered(run->io->ctx, run->err) : TSR_OK;
 }
 
-/* Tokens that the cache must hold. */
+/* With a prompt of `tokens`: what the cache must hold. */
 static tsr_status open_generator(struct running *run, uint64_t tokens) {
     uint64_t context = run->model.info.context, capacity;
     if (!checked_add(tokens, run->options->max_tokens, &capacity)) capacity = UINT64_MAX;
+    if (run->options->chat) capacity = CHAT_CONTEXT;
+    if (run->options->context) capacity = run->options->context;
     if (context) capacity = min_u64(capacity, context);
     return generator_open(&run->generator, &run->model, run->tokenizer, &run->generate, capacity, run->err);
 }
 
-/* True when the folder says how conversations are written down. */
-static bool has_chat_template(const struct open_model *model) {
-    char *file = fs_join(model->root, "chat_template.jinja"), *config = fs_join(model->root, "tokenizer_config.json");
-    char *text = NULL;
-    uint64_t size = 0;
-    bool found = file && fs_kind_of(file) == FS_FILE;
-    if (!found && config && fs_read_whole(config, CONFIG_BYTES_MAX, &text, &size, NULL) == TSR_OK) {
-        found = strstr(text, "\"chat_template\"") != NULL;
-    }
-    mem_free(text);
-    mem_free(config);
-    mem_free(file);
-    return found;
-}
-
-/* A template is rendered or said to be unknown, never guessed; this version renders none. */
-static tsr_status check_template(const struct running *run) {
-    if (run->options->raw || !has_chat_template(&run->model)) return TSR_OK;
-    return tsr_fail(run->err, TSR_E_UNSUPPORTED, "%s: has a chat template, which this version does not render; --raw continues "
-                    "the prompt as it stands", run->model.root);
-}
-
-static tsr_status run_prompt(struct running *run) {
+static tsr_status run_raw(struct running *run) {
     struct token_ids ids = {0};
-    tsr_status st = check_template(run);
-    if (st == TSR_OK) st = encode_raw(run, run->options->prompt, &ids);
+    tsr_status st = encode_raw(run, run->options->prompt, &ids);
     if (st == TSR_OK) st = open_generator(run, ids.count);
-    if (st == TSR_OK) st = answer(run, &ids);
+    if (st == TSR_OK) st = answered(run, answer(run, &ids));
     token_ids_clear(&ids);
+    return st;
+}
+
+/* ---- conversations ---- */
+
+static void tell_date(struct running *run) {
+    time_t now = time(NULL);
+    struct tm today;
+    if (!localtime_r(&now, &today)) return;
+    (void)strftime(run->date, sizeof run->date, "%d %b %Y", &today);
+    (void)strftime(run->long_date, sizeof run->long_date, "%B %d, %Y", &today);
+}
+
+static tsr_status say(struct running *run, const char *message) {
+    struct conversation *conversation = &run->conversation;
+    tsr_status st = conversation_ask(conversation, message, run->err);
+    if (st != TSR_OK) return st;
+    if (!run->generator.model) st = open_generator(run, conversation->ids.count);
+    if (st != TSR_OK) return st;
+    answer_clear(&run->answer);
+    st = conversation_answer(conversation, &run->generator, run->io->text, run->io->ctx, &run->answer, run->err);
+    return answered(run, st);
+}
+
+/* Message after message. What cannot be answered ends it, unless the one who asks goes on. */
+static tsr_status chat(struct running *run) {
+    struct str message = {0};
+    enum job_run_wish wish = JOB_RUN_MESSAGE;
+    tsr_status st = TSR_OK;
+    if (run->options->prompt) str_add_text(&message, run->options->prompt);
+    while (st == TSR_OK) {
+        if (!message.length) st = run->io->ask(run->io->ctx, &message, &wish, run->err);
+        if (st == TSR_OK && message.failed) st = tsr_fail(run->err, TSR_E_NOMEM, "out of memory for a message");
+        if (st != TSR_OK || wish == JOB_RUN_END) break;
+        if (wish == JOB_RUN_RESET) {
+            conversation_reset(&run->conversation);
+        } else if (message.length) {
+            st = say(run, message.text);
+            if (st != TSR_OK && run->io->failed(run->io->ctx, st, run->err)) st = TSR_OK;
+        }
+        str_truncate(&message, 0);
+    }
+    str_clear(&message);
+    return st;
+}
+
+static tsr_status run_conversation(struct running *run) {
+    const struct job_run_options *options = run->options;
+    tell_date(run);
+    run->conversation = (struct conversation){.tokenizer = run->tokenizer,
+                                              .chat = &run->chat,
+                                              .system = options->system,
+                                              .date = run->date,
+                                              .long_date = run->long_date};
+    if (options->chat) return chat(run);
+    if (!*options->prompt) return tsr_fail(run->err, TSR_E_INPUT, "the prompt is empty, expected a message");
+    return say(run, options->prompt);
+}
+
+/* The token that ends a turn ends an answer, whatever the model's configs say. */
+static void add_turn_end(struct running *run) {
+    const char *after = run->chat.style.format->assistant.after;
+    const char *text = *after == CHAT_EOS[0] ? run->chat.eos : after;
+    size_t length = text ? strcspn(text, "\n ") : 0;
+    uint32_t id = 0;
+    if (!length || run->text.end_count == MODEL_ENDS_MAX) return;
+    if (!tokenizer_find(run->tokenizer, text, length, &id) || id >= run->model.info.vocabulary) return;
+    if (tokenizer_is_special(run->tokenizer, id)) run->text.ends[run->text.end_count++] = id;
+}
+
+/* A template is rendered or said to be unknown, never guessed. */
+static tsr_status read_chat(struct running *run) {
+    const struct job_run_options *options = run->options;
+    if (options->raw) return TSR_OK;
+    tsr_status st = model_chat_read(run->model.root, &run->chat, run->err);
+    if (st == TSR_E_UNSUPPORTED && !options->chat && run->err) {
+        tsr_error found = *run->err;
+        return tsr_fail(run->err, st, "%s; --raw continues the prompt as it stands", found.message);
+    }
+    if (st == TSR_OK && !run->chat.has_template && (options->chat || options->system)) {
+        return tsr_fail(run->err, TSR_E_UNSUPPORTED, "%s: has no chat template, which %s needs", run->model.root,
+                        options->chat ? "--chat" : "--system");
+    }
+    if (st == TSR_OK && run->chat.has_template) add_turn_end(run);
     return st;
 }
 
@@ -122,8 +194,10 @@ static tsr_status open_model_and_tokenizer(struct running *run, const struct reg
     tsr_status st = model_open(run->options->model, registry, &model_paths, run->env, &run->model, run->err);
     if (st == TSR_OK) st = tokenizer_open(run->model.root, &run->tokenizer, run->err);
     if (st == TSR_OK) st = model_text_read(&run->model, &run->text, run->err);
+    if (st == TSR_OK) st = read_chat(run);
     run->generate = (struct generate_options){.sampling = run->options->sampling,
                                               .max_tokens = run->options->max_tokens,
+                                              .min_tokens = run->options->min_tokens,
                                               .stops = run->options->stops,
                                               .stop_count = run->options->stop_count,
                                               .ends = run->text.ends,
@@ -131,13 +205,16 @@ static tsr_status open_model_and_tokenizer(struct running *run, const struct reg
     return st;
 }
 
-tsr_status job_run(const struct job_run_options *options, const struct registry *registry, const struct job_paths *paths,
-                   const struct env *env, const struct job_run_io *io, json_t **result, tsr_error *err) {
+tsr_status job_run(const struct job_run_options *options, const struct registry *registry,
+                   const struct job_paths *paths, const struct env *env, const struct job_run_io *io, json_t **result,
+                   tsr_error *err) {
     struct running run = {.options = options, .env = env, .io = io, .err = err};
     tsr_status st = open_model_and_tokenizer(&run, registry, paths);
-    if (st == TSR_OK) st = run_prompt(&run);
+    if (st == TSR_OK) st = run.chat.has_template ? run_conversation(&run) : run_raw(&run);
     if (st == TSR_OK) st = make_result(&run, result);
     answer_clear(&run.answer);
+    conversation_close(&run.conversation);
+    model_chat_clear(&run.chat);
     if (run.generator.model) generator_close(&run.generator);
     tokenizer_close(run.tokenizer);
     model_close(&run.model);
