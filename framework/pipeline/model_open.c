@@ -18,17 +18,46 @@ static tsr_status find_root(struct open_model *model, tsr_error *err) {
     return model->root ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
 }
 
-static tsr_status read_config(struct open_model *model, tsr_error *err) {
-    char *path = fs_join(model->root, "config.json"), *text = NULL;
+static tsr_status read_config(struct open_model *model, const char *folder, tsr_node *config, tsr_error *err) {
+    char *path = fs_join(folder, "config.json"), *text = NULL;
     uint64_t size = 0;
     tsr_status st = path ? fs_read_whole(path, CONFIG_BYTES_MAX, &text, &size, err)
                          : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
-    if (st == TSR_OK) st = document_from_json(text, size, path, &model->arena, &model->config, err);
-    if (st == TSR_OK && model->config.kind != TSR_NODE_MAP) {
-        st = tsr_fail(err, TSR_E_INPUT, "%s: expected an object", path);
-    }
+    if (st == TSR_OK) st = document_from_json(text, size, path, &model->arena, config, err);
+    if (st == TSR_OK && config->kind != TSR_NODE_MAP) st = tsr_fail(err, TSR_E_INPUT, "%s: expected an object", path);
     mem_free(text);
     mem_free(path);
+    return st;
+}
+
+/* The config of one nested checkpoint, if it has one; `prefix` is its folder with a slash behind. */
+static tsr_status read_part(struct open_model *model, const char *prefix, tsr_node *parts, uint64_t *count, tsr_error *err) {
+    char *folder = arena_dup(&model->arena, prefix, strlen(prefix) - 1);
+    char *path = folder ? fs_join(model->root, folder) : NULL, *config = path ? fs_join(path, "config.json") : NULL;
+    tsr_status st = config ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+    if (st == TSR_OK && fs_kind_of(config) == FS_FILE) {
+        st = read_config(model, path, &parts[*count], err);
+        parts[(*count)++].key = folder;
+    }
+    mem_free(config);
+    mem_free(path);
+    return st;
+}
+
+/* Files are sorted by folder, so each new prefix is a new part. */
+static tsr_status read_parts(struct open_model *model, tsr_error *err) {
+    const struct reader *reader = &model->reader;
+    const struct checkpoint *checkpoint = reader->compressed ? &reader->stored.checkpoint : &reader->raw;
+    tsr_node *parts = arena_alloc(&model->arena, checkpoint->file_count + 1, sizeof *parts);
+    const char *last = "";
+    uint64_t count = 0;
+    tsr_status st = parts ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for configs");
+    for (uint64_t i = 0; i < checkpoint->file_count && st == TSR_OK; i++) {
+        if (!strcmp(checkpoint->files[i].prefix, last)) continue;
+        last = checkpoint->files[i].prefix;
+        st = read_part(model, last, parts, &count, err);
+    }
+    model->parts = (tsr_node){.key = "", .text = "", .kind = TSR_NODE_MAP, .children = parts, .count = count};
     return st;
 }
 
@@ -80,7 +109,8 @@ static tsr_status create_best(struct open_model *model, const struct registry *r
                              .host = &model->services.host,
                              .config = &model->config,
                              .families = &model->families,
-                             .weights = model_weights_table(model->weights)};
+                             .weights = model_weights_table(model->weights),
+                             .parts = &model->parts};
     int32_t best = 0;
     for (uint64_t i = 0; registry_model_at(registry, i); i++) {
         const tsr_model *candidate = registry_model_at(registry, i);
@@ -104,7 +134,8 @@ tsr_status model_open(const char *path, const struct registry *registry, const s
     uint64_t budget = paths->decoded_bytes ? paths->decoded_bytes : MODEL_DECODED_BYTES;
     tsr_status st = reader_open(path, registry, env, &model->reader, err);
     if (st == TSR_OK) st = find_root(model, err);
-    if (st == TSR_OK) st = read_config(model, err);
+    if (st == TSR_OK) st = read_config(model, model->root, &model->config, err);
+    if (st == TSR_OK) st = read_parts(model, err);
     if (st == TSR_OK) st = read_families(model, paths, err);
     if (st == TSR_OK) st = model_weights_create(&model->reader, budget, env, &model->weights, err);
     if (st == TSR_OK) st = create_best(model, registry, err);

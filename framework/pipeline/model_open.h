@@ -25,6 +25,7 @@ struct open_model {
     struct host_services services;
     tsr_node config;
     tsr_node families;
+    tsr_node parts; /* config.json of nested checkpoints, by folder */
     const tsr_model *plugin;
     void *self;
     tsr_model_info info;

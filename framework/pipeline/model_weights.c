@@ -91,6 +91,21 @@ static tsr_status read_rows(void *ctx, uint64_t index, uint64_t first_row, uint6
     return st;
 }
 
+/* An operator in the table's list, over bytes from `offset` of the tensor. */
+static tsr_status add_linear(struct model_weights *weights, uint64_t index, uint64_t offset, uint64_t rows, uint64_t columns,
+                             int32_t transposed, tsr_linear **op, tsr_error *err) {
+    struct tsr_linear *made = mem_alloc_zero(1, sizeof *made);
+    if (!made) return tsr_fail(err, TSR_E_NOMEM, "out of memory for an operator");
+    made->dense = (struct dense){
+        .dtype = weights->tensors[index].dtype, .rows = rows, .columns = columns, .transposed = transposed != 0};
+    made->index = index;
+    made->offset = offset;
+    made->next = weights->linears;
+    weights->linears = made;
+    *op = made;
+    return TSR_OK;
+}
+
 static tsr_status linear(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, int32_t transposed,
                          tsr_linear **op, tsr_error *err) {
     struct model_weights *weights = ctx;
@@ -103,15 +118,22 @@ static tsr_status linear(void *ctx, uint64_t index, uint64_t first_row, uint64_t
         return tsr_fail(err, TSR_E_ARGUMENT, "tensor \"%s\": rows %llu + %llu of %llu", view->name,
                         (unsigned long long)first_row, (unsigned long long)rows, (unsigned long long)all_rows);
     }
-    struct tsr_linear *made = mem_alloc_zero(1, sizeof *made);
-    if (!made) return tsr_fail(err, TSR_E_NOMEM, "out of memory for an operator");
-    made->dense = (struct dense){.dtype = view->dtype, .rows = rows, .columns = columns, .transposed = transposed != 0};
-    made->index = index;
-    made->offset = first_row * columns * element;
-    made->next = weights->linears;
-    weights->linears = made;
-    *op = made;
-    return TSR_OK;
+    return add_linear(weights, index, first_row * columns * element, rows, columns, transposed, op, err);
+}
+
+static tsr_status linear_view(void *ctx, uint64_t index, uint64_t columns, int32_t transposed, tsr_linear **op,
+                              tsr_error *err) {
+    struct model_weights *weights = ctx;
+    const tsr_tensor *view = &weights->tensors[index];
+    uint64_t elements = view->rows * view->columns;
+    tsr_status st = need_float(view, err);
+    if (st != TSR_OK) return st;
+    if (columns == 0 || elements % columns) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "tensor \"%s\": %llu elements are no matrix of %llu columns", view->name,
+                        (unsigned long long)elements, (unsigned long long)columns);
+    }
+    uint64_t rows = elements / columns;
+    return add_linear(weights, index, 0, transposed ? columns : rows, transposed ? rows : columns, transposed, op, err);
 }
 
 static tsr_status pin(const struct model_weights *weights, tsr_linear *op, tsr_error *err) {
@@ -214,7 +236,8 @@ tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, co
                                    .read_rows = read_rows,
                                    .linear = linear,
                                    .apply = apply,
-                                   .apply_one = apply_one};
+                                   .apply_one = apply_one,
+                                   .linear_view = linear_view};
     dense_setup();
     *out = weights;
     return TSR_OK;

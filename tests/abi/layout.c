@@ -10,6 +10,7 @@
 #include <tessera/ext/residual.h>
 #include <tessera/ext/rows.h>
 #include <tessera/ext/signature.h>
+#include <tessera/ext/speech.h>
 #include <tessera/plugin.h>
 
 #define LAST_MEMBER(type, member)                                                                                      \
@@ -27,9 +28,9 @@ LAST_MEMBER(tsr_tile, worker);
 LAST_MEMBER(tsr_encode_hints, column_weight);
 LAST_MEMBER(tsr_codec_setup, role);
 LAST_MEMBER(tsr_codec, get_extension);
-LAST_MEMBER(tsr_weights, apply_one);
+LAST_MEMBER(tsr_weights, linear_view);
 LAST_MEMBER(tsr_hooks, logits);
-LAST_MEMBER(tsr_model_setup, weights);
+LAST_MEMBER(tsr_model_setup, parts);
 LAST_MEMBER(tsr_model_info, context);
 LAST_MEMBER(tsr_model, get_extension);
 LAST_MEMBER(tsr_plugin, models);
@@ -47,3 +48,8 @@ LAST_MEMBER(tsr_signature_source, score);
 LAST_MEMBER(tsr_search_request, reserved);
 LAST_MEMBER(tsr_search_stats, escalated);
 LAST_MEMBER(tsr_signature, search);
+LAST_MEMBER(tsr_speech_info, streams_text);
+LAST_MEMBER(tsr_speech_prompt, reserved);
+LAST_MEMBER(tsr_speech_rules, seed);
+LAST_MEMBER(tsr_speech_hooks, stage);
+LAST_MEMBER(tsr_speech, encode_speech);

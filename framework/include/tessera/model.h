@@ -41,6 +41,10 @@ typedef struct tsr_weights {
                         tsr_error *err);
     /* The same for one token by the fastest way there is; it may round differently from apply. */
     tsr_status (*apply_one)(void *ctx, tsr_linear *linear, const float *x, float *y, tsr_error *err);
+    /* Operator over a whole tensor of any rank, its elements seen in order as [elements / columns][columns]: so a
+     * convolution [out][in][taps] is a matrix of in * taps columns. `transposed` as in linear. */
+    tsr_status (*linear_view)(void *ctx, uint64_t index, uint64_t columns, int32_t transposed, tsr_linear **linear,
+                              tsr_error *err);
 } tsr_weights;
 
 /* What forward reports while it runs; any member may be NULL. Rows are tokens. */
@@ -66,6 +70,8 @@ typedef struct tsr_model_setup {
     const tsr_node *config;   /* config.json, a map */
     const tsr_node *families; /* a list of all family descriptions that the host found, each a map */
     const tsr_weights *weights;
+    /* config.json of nested checkpoints: a map by their folder ("speech_tokenizer"), empty when there are none. */
+    const tsr_node *parts;
 } tsr_model_setup;
 
 /* Facts about a created model. */

@@ -7,7 +7,7 @@
 #define TESSERA_VERSION_H
 
 #define TSR_ABI_MAJOR 0
-#define TSR_ABI_MINOR 2
+#define TSR_ABI_MINOR 3
 
 /* Version of the program and the library. */
 #define TSR_VERSION "0.1.0"
