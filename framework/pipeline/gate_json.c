@@ -137,6 +137,18 @@ void gate_json_reference(struct members *members, const struct reference_result 
     members_count(members, "greedy_equal", result->first_wrong_token);
 }
 
+void gate_json_speech_reference(struct members *members, const struct speech_reference_result *result) {
+    members_count(members, "cases", result->cases);
+    members_count(members, "codes", result->codes);
+    members_count(members, "wrong_codes", result->wrong_codes);
+    members_count(members, "stages", result->stages);
+    gate_json_number(members, "worst_stage", result->worst_stage);
+    members_text(members, "worst_stage_tensor", result->worst_stage_name);
+    gate_json_number(members, "worst_wave", result->worst_wave);
+    gate_json_number(members, "worst_cosine_gap", result->worst_cosine);
+    members_text(members, "first_wrong", result->first_wrong[0] ? result->first_wrong : NULL);
+}
+
 void gate_json_chain(struct members *members, const struct chain_result *result) {
     struct members list = members_list();
     for (uint64_t i = 0; i < result->count; i++) {

@@ -11,6 +11,7 @@
 #include "members.h"
 #include "parity.h"
 #include "rollout.h"
+#include "speech_reference.h"
 
 /* One gate's object being built: name, verdict and reason are set at its end. */
 struct gate_entry {
@@ -30,6 +31,7 @@ void gate_json_parity(struct members *members, const struct parity_result *resul
                       const struct tokenizer *tokenizer);
 void gate_json_rollout(struct members *members, const struct rollout_result *result);
 void gate_json_reference(struct members *members, const struct reference_result *result);
+void gate_json_speech_reference(struct members *members, const struct speech_reference_result *result);
 void gate_json_chain(struct members *members, const struct chain_result *result);
 
 #endif

@@ -65,7 +65,7 @@ void gate_config_init(struct gate_config *gates) {
     gates->parity.max_kld = -1;
     gates->rollout.tokens = 64;
     gates->rollout.min_match = 1;
-    gates->reference.tolerance = 2e-4;
+    gates->reference.tolerance = -1;
     gates->chain.tokens = 512;
     gates->chain.min_cos = -1;
     gates->width.min_cos = -1;

@@ -32,7 +32,7 @@ struct gate_config {
     struct {
         bool wanted, optional;
         const char *fixture;
-        double tolerance;
+        double tolerance; /* below 0: the default of the kind of model */
     } reference;
     struct {
         bool wanted, optional;
