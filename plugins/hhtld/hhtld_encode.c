@@ -7,7 +7,11 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { BEAM = 2, ALL_LEAVES = 256 };
+enum {
+    BEAM = 2,
+    ALL_LEAVES = 256,
+    SWEEPS = 2 /* over the lanes: their rounding to eight bits leaves them not quite orthogonal */
+};
 
 /* More than the rounding of a sum of squares in double can take away. */
 #define BOUND_SLACK (1 + 0x1p-30)
@@ -156,20 +160,24 @@ static double lane_dot(const struct row *row, uint32_t lane) {
     return sum * (double)palette->lane_scale[lane];
 }
 
-static void take_lane(struct row *row, uint32_t lane) {
+/* Moves the lane's number to where the rest along it is smallest. */
+static void adjust_lane(struct row *row, uint32_t lane) {
     const struct hhtld_palette *palette = &row->encoder->palette;
     const int8_t *code = palette->lane_codes + lane * palette->columns;
-    double step = (double)palette->lane_step[lane], value = step > 0 ? lane_dot(row, lane) / step : 0;
+    double step = (double)palette->lane_step[lane];
+    double value = (double)row->lanes[lane] + (step > 0 ? lane_dot(row, lane) / step : 0);
     value = value > 127 ? 127 : value < -127 ? -127 : value;
+    int before = row->lanes[lane];
     row->lanes[lane] = (int8_t)(value < 0 ? value - 0.5 : value + 0.5);
-    double factor = (double)row->lanes[lane] * step * (double)palette->lane_scale[lane];
+    double factor = (double)(row->lanes[lane] - before) * step * (double)palette->lane_scale[lane];
     for (uint64_t c = 0; c < palette->columns; c++) row->rest[c] -= factor * (double)code[c];
 }
 
 static void settle_lanes(struct row *row) {
     const struct hhtld_palette *palette = &row->encoder->palette;
     bool kept = !row->entry.open;
-    for (uint32_t k = 0; k < palette->lane_count; k++) take_lane(row, k);
+    memset(row->lanes, 0, sizeof row->lanes);
+    for (uint32_t i = 0; i < SWEEPS * palette->lane_count; i++) adjust_lane(row, i % palette->lane_count);
     for (uint32_t k = 0; k < palette->lane_count && kept; k++) {
         kept = fabs(lane_dot(row, k)) * BOUND_SLACK <= (double)palette->lane_slack[k];
     }

@@ -35,10 +35,10 @@ typedef struct tsr_signature_source {
 
 typedef struct tsr_search_request {
     uint64_t struct_size;
-    const float *x;   /* [columns] */
+    const float *x;   /* [columns], finite */
     uint64_t top;     /* rows wanted, best first; ties by the lower row */
-    double threshold; /* 0: exact. Above 0, lossy: rows whose bound beats the current top-th by less than this share of
-                       * its distance to the centroid's score may be skipped; recall is then to be measured */
+    double threshold; /* 0: exact. Above 0 and up to 1, lossy: bounds count as this share narrower than they are, so rows
+                       * that could win may be skipped; recall is then to be measured */
     int32_t kind;     /* TSR_SEARCH_* */
     int32_t reserved;
 } tsr_search_request;
@@ -57,7 +57,9 @@ typedef struct tsr_signature {
     /* Reads all tiles into memory once; `search` belongs to self and ends before it. TSR_E_CORRUPT for damage. */
     tsr_status (*search_open)(void *self, const tsr_signature_source *source, void **search, tsr_error *err);
     void (*search_close)(void *self, void *search);
-    /* rows[top] and score[top] get the hits, *found their number (less than top when there are fewer rows). [worker] */
+    /* rows[top] and score[top] get the hits, *found their number (less than top when there are fewer rows; rows whose
+     * score is NaN are none). score may be NULL: hits that bounds alone decide are not read then. stats may be NULL.
+     * [worker] */
     tsr_status (*search)(void *self, void *search, const tsr_search_request *request, uint64_t *rows, double *score,
                          uint64_t *found, tsr_search_stats *stats, tsr_error *err);
 } tsr_signature;
