@@ -79,7 +79,7 @@ extern const struct option OPTIONS[OPT_COUNT];
 #define OPTIONS_MAX 28
 #define REPEATS_MAX 32
 #define OPERANDS_MAX 5
-#define EXAMPLES_MAX 4
+#define EXAMPLES_MAX 6
 
 struct session;
 
