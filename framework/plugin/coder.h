@@ -28,6 +28,12 @@ struct coder_job {
     uint64_t level;                /* decoding a progressive codec: parts of a tile to use, 0 for all */
     uint64_t stride;               /* encoding: the role's, 0 for none */
     const char *role;              /* encoding: its name, or NULL */
+    uint64_t tile_weights;         /* encoding: cut as a codec with this preference would be; 0: as this one's */
+    /* A codec behind others in a stack. One with ext/residual.h keeps the tensor's dtype and gets the prediction; any
+     * other encodes the F32 difference: tensor->dtype is F32 then, and the result's dtype is base_dtype. */
+    bool stacked;
+    int32_t base_dtype;
+    const struct coder_source *prediction; /* encoding: in the tensor's dtype, matrix order; ext/residual.h only */
     const tsr_tensor *tensor;      /* rows and columns of the matrix view */
     bool transposed;               /* source order is [columns][rows] (for each leading block of rank > 2) */
     uint32_t dtype_bits;           /* an element of the matrix view: what tile_matrix_of returns */
@@ -61,6 +67,16 @@ void coder_close(struct coder *coder);
  * caller's in env->pool. [worker] */
 tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw, void *dst,
                              uint64_t worker, tsr_error *err);
+
+/* For a stacked codec: `tile` holds what the codecs before gave, in base_dtype, and gets what this one makes of it. What
+ * is not finite stays as it is. [worker] */
+tsr_status coder_correct_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw,
+                              void *tile, uint64_t worker, tsr_error *err);
+
+/* True for codecs that want the prediction beside the source (ext/residual.h). [any] */
+bool coder_takes_prediction(const tsr_codec *codec);
+/* What a stacked codec without ext/residual.h encodes: source - prediction, 0 where either is not finite. [any] */
+void coder_difference(int32_t dtype, const void *source, const void *prediction, uint64_t count, float *difference);
 
 /* The host table lent to plugins, on top of an env. Lives in the caller's storage. */
 struct host_services {

@@ -8,7 +8,9 @@
 #include <base/error.h>
 #include <base/pool.h>
 #include <format/dtype.h>
+#include <math.h>
 #include <string.h>
+#include <tessera/ext/residual.h>
 
 #include "instance.h"
 
@@ -83,21 +85,27 @@ static bool canary_lives(const float *canary) {
     return !memcmp(canary, alive, sizeof alive);
 }
 
-static tsr_status decode_f32(struct coder *coder, const tsr_tile *tile, const void *bytes, uint64_t size, void *dst,
-                             tsr_error *err) {
+/* Decodes into the worker's buffer, *values. */
+static tsr_status decode_values(struct coder *coder, const tsr_tile *tile, const void *bytes, uint64_t size,
+                                float **values, tsr_error *err) {
     const tsr_codec *codec = coder->job.codec;
     uint64_t weights = tile->rows * tile->columns;
     if (tile->worker >= coder->workers) return tsr_fail(err, TSR_E_ARGUMENT, "worker outside the pool");
-    float *values = values_of(coder, tile->worker);
-    if (!values) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a tile");
-    memset(values + weights, CANARY & 0xFF, CANARY_FLOATS * sizeof *values);
-    tsr_status st = codec->decode(coder->instance.self, tile, bytes, size, values, err);
+    *values = values_of(coder, tile->worker);
+    if (!*values) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a tile");
+    memset(*values + weights, CANARY & 0xFF, CANARY_FLOATS * sizeof **values);
+    tsr_status st = codec->decode(coder->instance.self, tile, bytes, size, *values, err);
     st = instance_verdict(codec, "decode", st, err);
-    if (!canary_lives(values + weights)) {
-        return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: decode wrote behind a tile of %llu bytes", codec->name,
-                        (unsigned long long)tile->bytes);
-    }
-    if (st == TSR_OK) dtype_from_f32(coder->job.tensor->dtype, values, weights, dst);
+    if (canary_lives(*values + weights)) return st;
+    return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: decode wrote behind a tile of %llu bytes", codec->name,
+                    (unsigned long long)tile->bytes);
+}
+
+static tsr_status decode_f32(struct coder *coder, const tsr_tile *tile, const void *bytes, uint64_t size, void *dst,
+                             tsr_error *err) {
+    float *values = NULL;
+    tsr_status st = decode_values(coder, tile, bytes, size, &values, err);
+    if (st == TSR_OK) dtype_from_f32(coder->job.tensor->dtype, values, tile->rows * tile->columns, dst);
     return st;
 }
 
@@ -130,6 +138,91 @@ tsr_status coder_decode_tile(struct coder *coder, uint64_t index, const void *by
     if (raw) return copy_raw(&tile, job->dtype_bits / 8, bytes, size, dst, err);
     tsr_status st =
         as_f32 ? decode_f32(coder, &tile, bytes, size, dst, &own) : decode_source(coder, &tile, bytes, size, dst, &own);
+    if (st == TSR_OK) return st;
+    error_context(&own, st, "tile %llu", (unsigned long long)index);
+    if (err) *err = own;
+    return st;
+}
+
+/* ---- stacks ---- */
+
+bool coder_takes_prediction(const tsr_codec *codec) {
+    return codec->get_extension && codec->get_extension(TSR_RESIDUAL_ID);
+}
+
+#define RUN_WEIGHTS 256
+
+void coder_difference(int32_t dtype, const void *source, const void *prediction, uint64_t count, float *difference) {
+    const uint8_t *from = source, *to = prediction;
+    uint64_t width = dtype_bits(dtype) / 8;
+    float predicted[RUN_WEIGHTS];
+    for (uint64_t at = 0; at < count; at += RUN_WEIGHTS) {
+        uint64_t run = min_u64(RUN_WEIGHTS, count - at);
+        dtype_to_f32(dtype, from + at * width, run, difference + at);
+        dtype_to_f32(dtype, to + at * width, run, predicted);
+        for (uint64_t i = 0; i < run; i++) {
+            float d = difference[at + i] - predicted[i];
+            difference[at + i] = isfinite(d) ? d : 0;
+        }
+    }
+}
+
+/* tile += values, rounded to the tile's dtype; what is not finite, or would not be, stays. */
+static void add_values(int32_t dtype, const float *values, uint64_t count, uint8_t *tile) {
+    uint64_t width = dtype_bits(dtype) / 8;
+    float sum[RUN_WEIGHTS];
+    uint8_t rounded[RUN_WEIGHTS * sizeof(float)];
+    for (uint64_t at = 0; at < count; at += RUN_WEIGHTS) {
+        uint64_t run = min_u64(RUN_WEIGHTS, count - at);
+        dtype_to_f32(dtype, tile + at * width, run, sum);
+        for (uint64_t i = 0; i < run; i++) sum[i] += values[at + i];
+        dtype_from_f32(dtype, sum, run, rounded);
+        for (uint64_t i = 0; i < run; i++) {
+            if (isfinite(sum[i])) memcpy(tile + (at + i) * width, rounded + i * width, (size_t)width);
+        }
+    }
+}
+
+static tsr_status correct_by_difference(struct coder *coder, const tsr_tile *tile, const void *bytes, uint64_t size,
+                                        bool raw, void *corrected, tsr_error *err) {
+    uint64_t count = tile->rows * tile->columns;
+    float *values = NULL;
+    if (!raw) {
+        tsr_status st = decode_values(coder, tile, bytes, size, &values, err);
+        if (st == TSR_OK) add_values(coder->job.base_dtype, values, count, corrected);
+        return st;
+    }
+    values = mem_alloc_aligned(count * sizeof *values);
+    tsr_status st = values ? copy_raw(tile, sizeof *values, bytes, size, values, err)
+                           : tsr_fail(err, TSR_E_NOMEM, "out of memory for a tile");
+    if (st == TSR_OK) add_values(coder->job.base_dtype, values, count, corrected);
+    mem_free(values);
+    return st;
+}
+
+static tsr_status correct_by_prediction(struct coder *coder, const tsr_tile *tile, const void *bytes, uint64_t size,
+                                        bool raw, void *corrected, tsr_error *err) {
+    const tsr_codec *codec = coder->job.codec;
+    const tsr_residual *residual = codec->get_extension(TSR_RESIDUAL_ID);
+    if (raw) return copy_raw(tile, coder->job.dtype_bits / 8, bytes, size, corrected, err);
+    uint8_t *decoded = mem_alloc_aligned(tile->bytes);
+    if (!decoded) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a tile");
+    tsr_status st = residual->decode(coder->instance.self, tile, bytes, size, corrected, decoded, err);
+    st = instance_verdict(codec, "decode", st, err);
+    if (st == TSR_OK) memcpy(corrected, decoded, (size_t)tile->bytes);
+    mem_free(decoded);
+    return st;
+}
+
+tsr_status coder_correct_tile(struct coder *coder, uint64_t index, const void *bytes, uint64_t size, bool raw,
+                              void *tile, uint64_t worker, tsr_error *err) {
+    tsr_error own = {0};
+    if (index >= coder->grid.count) return tsr_fail(err, TSR_E_ARGUMENT, "no tile %llu", (unsigned long long)index);
+    tsr_tile at = tile_at(&coder->grid, index, coder->job.dtype_bits);
+    at.worker = worker;
+    tsr_status st = coder_takes_prediction(coder->job.codec)
+                        ? correct_by_prediction(coder, &at, bytes, size, raw, tile, &own)
+                        : correct_by_difference(coder, &at, bytes, size, raw, tile, &own);
     if (st == TSR_OK) return st;
     error_context(&own, st, "tile %llu", (unsigned long long)index);
     if (err) *err = own;

@@ -11,6 +11,7 @@
 #include <base/str.h>
 #include <format/dtype.h>
 #include <string.h>
+#include <tessera/ext/residual.h>
 
 #include "instance.h"
 #include "matrix.h"
@@ -42,6 +43,9 @@ struct encoding {
     struct slot *slots;
     uint8_t *source;
     float *input;
+    const tsr_residual *residual; /* of a stacked codec that takes the prediction, or NULL */
+    struct matrix predicted;
+    uint8_t *prediction;
     uint8_t *output;
     uint64_t output_bytes;
 };
@@ -82,10 +86,12 @@ static tsr_status read_f32_rows(void *ctx, uint64_t first_row, uint64_t rows, ui
 static tsr_status prepare(struct encoding *run, struct str *header, tsr_error *err) {
     const tsr_codec *codec = run->job->codec;
     tsr_error own = {0};
-    if (!codec->prepare) return TSR_OK;
+    if (!(run->residual ? run->residual->prepare != NULL : codec->prepare != NULL)) return TSR_OK;
     tsr_row_source rows = {sizeof rows, &run->matrix, run->as_f32 ? read_f32_rows : read_source_rows};
     tsr_writer writer = {sizeof writer, header, write_header};
-    tsr_status st = codec->prepare(run->instance.self, &rows, &writer, &own);
+    tsr_row_source predicted = {sizeof predicted, &run->predicted, read_source_rows};
+    tsr_status st = run->residual ? run->residual->prepare(run->instance.self, &rows, &predicted, &writer, &own)
+                                  : codec->prepare(run->instance.self, &rows, &writer, &own);
     st = instance_verdict(codec, "prepare", st, &own);
     if (st != TSR_OK && err) *err = own;
     return st;
@@ -133,6 +139,10 @@ static tsr_status read_group(struct encoding *run, uint64_t count, tsr_error *er
             matrix_read(&run->matrix, tile->first_row, tile->rows, tile->first_column, tile->columns, dst, err);
         if (st != TSR_OK) return st;
         if (run->digest) digest_add(run->digest, dst, run->slots[i].source_bytes);
+        if (!run->residual) continue;
+        st = matrix_read(&run->predicted, tile->first_row, tile->rows, tile->first_column, tile->columns,
+                         run->prediction + run->slots[i].source_at, err);
+        if (st != TSR_OK) return st;
     }
     return TSR_OK;
 }
@@ -148,7 +158,11 @@ static tsr_status call_encode(struct encoding *run, struct slot *slot, const voi
     const tsr_codec *codec = run->job->codec;
     uint8_t *dst = run->output + slot->output_at;
     memset(dst + slot->capacity, CANARY, CANARY_BYTES);
-    tsr_status st = codec->encode(run->instance.self, &slot->tile, src, dst, slot->capacity, &slot->written, err);
+    void *self = run->instance.self;
+    tsr_status st = run->residual
+                        ? run->residual->encode(self, &slot->tile, src, run->prediction + slot->source_at, dst,
+                                                slot->capacity, &slot->written, err)
+                        : codec->encode(self, &slot->tile, src, dst, slot->capacity, &slot->written, err);
     st = instance_verdict(codec, "encode", st, err);
     if (!canary_lives(dst + slot->capacity) || (st == TSR_OK && slot->written > slot->capacity)) {
         return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: encode wrote more than its bound of %llu bytes",
@@ -208,7 +222,9 @@ static tsr_status allocate(struct encoding *run, tsr_error *err) {
     run->slots = mem_alloc_zero(run->group_tiles, sizeof *run->slots);
     run->source = mem_alloc_aligned(weights * (run->job->dtype_bits / 8));
     if (run->as_f32) run->input = mem_alloc_aligned(weights * sizeof *run->input);
-    return run->slots && run->source && (run->input || !run->as_f32) ? TSR_OK : out_of_memory(err);
+    if (run->residual) run->prediction = mem_alloc_aligned(weights * (run->job->dtype_bits / 8));
+    bool enough = (run->input || !run->as_f32) && (run->prediction || !run->residual);
+    return run->slots && run->source && enough ? TSR_OK : out_of_memory(err);
 }
 
 static tsr_status encode_tiles(struct encoding *run, const struct coder_sink *sink, tsr_error *err) {
@@ -242,8 +258,10 @@ static tsr_status digest_pass(const struct coder_job *job, const struct coder_so
 static void release(struct encoding *run) {
     instance_destroy(&run->instance);
     matrix_close(&run->matrix);
+    matrix_close(&run->predicted);
     mem_free(run->slots);
     mem_free(run->source);
+    mem_free(run->prediction);
     mem_free(run->input);
     mem_free(run->output);
 }
@@ -253,10 +271,15 @@ tsr_status coder_encode(const struct coder_job *job, const struct coder_source *
     const tsr_tensor *tensor = job->tensor;
     struct encoding run = {.job = job};
     struct digest_state *digest = NULL;
-    run.grid = tile_grid_make(tensor->rows, tensor->columns, job->codec->tile_weights);
+    run.grid = tile_grid_make(tensor->rows, tensor->columns,
+                              job->tile_weights ? job->tile_weights : job->codec->tile_weights);
     run.as_f32 = job->codec->input == TSR_INPUT_F32;
     run.only_finite = run.as_f32 || !(job->codec->flags & TSR_CODEC_EXACT);
     tsr_status st = matrix_open(&run.matrix, job, source, err);
+    if (st == TSR_OK && job->stacked && coder_takes_prediction(job->codec)) {
+        run.residual = job->codec->get_extension(TSR_RESIDUAL_ID);
+        st = matrix_open(&run.predicted, job, job->prediction, err);
+    }
     if (st != TSR_OK) goto done;
     if (source_digest) {
         digest = digest_create();

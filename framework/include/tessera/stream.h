@@ -19,7 +19,8 @@ typedef struct tsr_writer {
 } tsr_writer;
 
 /* Reads a block of the matrix view in the codec's input form (tsr_codec.input): F32 values, or source bytes.
- * `dst` holds rows * columns elements. Same block, same bytes, any number of times. [any] */
+ * `dst` holds rows * columns elements. Same block, same bytes, any number of times. Reading may decode on this worker, so
+ * it ends what the worker had from host->scratch. [any] */
 typedef struct tsr_row_source {
     uint64_t struct_size;
     void *ctx;
