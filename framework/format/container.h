@@ -9,8 +9,9 @@
 #include <tessera/tensor.h>
 
 #define CONTAINER_VERSION_MAJOR 0
-#define CONTAINER_VERSION_MINOR 1
-#define CONTAINER_VERSION_TEXT "0.1"
+#define CONTAINER_VERSION_MINOR 2 /* written; 1 is read too */
+#define CONTAINER_VERSION_TEXT "0.2"
+#define CONTAINER_VERSION_OLDER_TEXT "0.1"
 
 /* __metadata__ of every output file. */
 #define CONTAINER_KEY_FORMAT "tessera.format"        /* CONTAINER_VERSION_TEXT */
@@ -21,16 +22,20 @@
 #define CONTAINER_MANIFEST "tessera.manifest" /* in the first output file */
 #define CONTAINER_HEADER_OF "tessera.header/" /* + source file name: that file's safetensors header, verbatim */
 #define CONTAINER_FILE_OF "tessera.file/"     /* + name: a small source file whose copy was changed in the output */
+#define CONTAINER_DICTIONARY "tessera.dictionary/" /* + digest in hex: what the codecs of a group share */
+#define CONTAINER_STAGE "tessera.stage."      /* + N + "/" + tensor: payload of stage N >= 1 of a stack of codecs */
 
 /* A container's header begins with these characters, then 32 digits: their place is the same in every version. */
 #define CONTAINER_HEADER_START "{\"__metadata__\":{\"" CONTAINER_KEY_DIGEST "\":\""
 
 #define PAYLOAD_MAGIC "TSRP"
 #define PAYLOAD_VERSION (CONTAINER_VERSION_MAJOR << 8 | CONTAINER_VERSION_MINOR)
+#define PAYLOAD_VERSION_OLDER (CONTAINER_VERSION_MAJOR << 8 | 1)
 #define PAYLOAD_FIXED_BYTES 52
 #define PAYLOAD_ENTRY_BYTES 20 /* u32 length (bit 31: raw source bytes), 16 bytes digest */
 #define PAYLOAD_RAW_BIT UINT32_C(0x80000000)
 #define PAYLOAD_FLAG_TRANSPOSED 1 /* the matrix view is the transposed source */
+#define PAYLOAD_FLAG_DICTIONARY 2 /* the digest of a dictionary stands behind the codec header */
 #define PAYLOAD_CODEC_HEADER_MAX (UINT64_C(1) << 24)
 #define PAYLOAD_TILE_WEIGHTS_MAX (UINT64_C(1) << 22)
 
@@ -55,6 +60,8 @@ struct payload_head {
     const char *params; /* canonical text */
     const void *codec_header;
     uint64_t codec_header_bytes;
+    bool has_dictionary;
+    struct digest dictionary; /* of the dictionary's bytes */
 };
 
 #endif

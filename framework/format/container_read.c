@@ -50,11 +50,16 @@ tsr_status container_check(const struct safetensors *st, tsr_error *err) {
     if (!digest_equal(&found, &expected)) return header_fail(st, err, "is damaged (checksum)");
     const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
     if (!version) return header_fail(st, err, "has no " CONTAINER_KEY_FORMAT);
-    if (strcmp(version, CONTAINER_VERSION_TEXT) != 0) {
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: format %s, this program reads " CONTAINER_VERSION_TEXT,
-                        st->file.path, version);
-    }
-    return TSR_OK;
+    if (!strcmp(version, CONTAINER_VERSION_TEXT) || !strcmp(version, CONTAINER_VERSION_OLDER_TEXT)) return TSR_OK;
+    return tsr_fail(err, TSR_E_UNSUPPORTED,
+                    "%s: format %s, this program reads " CONTAINER_VERSION_OLDER_TEXT " and " CONTAINER_VERSION_TEXT,
+                    st->file.path, version);
+}
+
+/* The version that payloads and blobs of this file must have; a part file does not say, and is of this one. */
+static uint64_t version_within(const struct safetensors *st) {
+    const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
+    return version && !strcmp(version, CONTAINER_VERSION_OLDER_TEXT) ? PAYLOAD_VERSION_OLDER : PAYLOAD_VERSION;
 }
 
 /* ---- the head of a payload ---- */
@@ -67,6 +72,7 @@ struct lengths {
 /* A payload being opened. */
 struct reading {
     struct payload *payload;
+    uint64_t version; /* of the file */
     const struct safetensors_entry *entry;
     struct lengths lengths;
     tsr_error *err;
@@ -93,7 +99,7 @@ static tsr_status read_fixed(struct reading *reading) {
     if (st != TSR_OK) return st;
     struct cursor cursor = cursor_over(bytes, sizeof bytes);
     if (memcmp(cursor_take(&cursor, 4), PAYLOAD_MAGIC, 4) != 0) return damage(reading, "does not begin with TSRP");
-    if (cursor_u(&cursor, 2) != PAYLOAD_VERSION) return damage(reading, "has another version than its file");
+    if (cursor_u(&cursor, 2) != reading->version) return damage(reading, "has another version than its file");
     head->dtype = (int32_t)cursor_u(&cursor, 1);
     head->rank = cursor_u(&cursor, 1);
     uint64_t flags = cursor_u(&cursor, 1);
@@ -109,9 +115,11 @@ static tsr_status read_fixed(struct reading *reading) {
     head->tile_columns = cursor_u(&cursor, 4);
     head->tile_count = cursor_u(&cursor, 4);
     head->transposed = flags & PAYLOAD_FLAG_TRANSPOSED;
-    if ((flags & ~(uint64_t)PAYLOAD_FLAG_TRANSPOSED) || reserved) return damage(reading, "has an unknown flag");
+    head->has_dictionary = flags & PAYLOAD_FLAG_DICTIONARY;
+    uint64_t known = PAYLOAD_FLAG_TRANSPOSED | (reading->version > PAYLOAD_VERSION_OLDER ? PAYLOAD_FLAG_DICTIONARY : 0);
+    if ((flags & ~known) || reserved) return damage(reading, "has an unknown flag");
     lengths->directory_at = PAYLOAD_FIXED_BYTES + 8 * head->rank + lengths->dtype_name + lengths->codec_id +
-                            lengths->params + lengths->codec_header;
+                            lengths->params + lengths->codec_header + (head->has_dictionary ? DIGEST_BYTES : 0);
     lengths->prefix = lengths->directory_at + head->tile_count * PAYLOAD_ENTRY_BYTES + DIGEST_BYTES;
     if (lengths->prefix > reading->entry->bytes) return damage(reading, "its directory does not fit in it");
     return TSR_OK;
@@ -161,6 +169,7 @@ static tsr_status read_head(struct reading *reading) {
     head->params = take_text(&cursor, lengths->params, &room);
     head->codec_header = cursor_take(&cursor, lengths->codec_header);
     head->codec_header_bytes = lengths->codec_header;
+    if (head->has_dictionary) memcpy(head->dictionary.bytes, cursor_take(&cursor, DIGEST_BYTES), DIGEST_BYTES);
     if (!head->dtype_name || !head->codec_id || !head->params) return damage(reading, "a name in it is not UTF-8 text");
     if (head->dtype != TSR_DTYPE_OPAQUE) head->dtype_name = dtype_name(head->dtype);
     return TSR_OK;
@@ -250,7 +259,7 @@ static tsr_status read_directory(struct reading *reading) {
 
 tsr_status payload_open(const struct safetensors *st, const struct safetensors_entry *entry, struct payload *payload,
                         tsr_error *err) {
-    struct reading reading = {.payload = payload, .entry = entry, .err = err};
+    struct reading reading = {.payload = payload, .version = version_within(st), .entry = entry, .err = err};
     payload->file = &st->file;
     payload->name = entry->name;
     tsr_status status = read_fixed(&reading);
@@ -283,6 +292,7 @@ tsr_status payload_read_tile(const struct payload *payload, uint64_t index, void
 /* A blob being read: its tensor, and the most bytes the caller wants out of it. */
 struct blob {
     const struct fs_file *file;
+    uint64_t version; /* of the file */
     const struct safetensors_entry *entry;
     uint64_t limit;
     uint64_t frame_bytes;
@@ -300,7 +310,7 @@ static tsr_status blob_check(struct blob *blob, const uint8_t *stored) {
     if (memcmp(digest.bytes, stored + BLOB_HEAD_BYTES + blob->frame_bytes, DIGEST_BYTES) != 0) {
         return blob_fail(blob, TSR_E_CORRUPT, "is damaged (checksum)");
     }
-    if (memcmp(stored, BLOB_MAGIC, 4) != 0 || load_le(stored + 4, 4) != PAYLOAD_VERSION) {
+    if (memcmp(stored, BLOB_MAGIC, 4) != 0 || load_le(stored + 4, 4) != blob->version) {
         return blob_fail(blob, TSR_E_CORRUPT, "does not begin with TSRB and the version of its file");
     }
     blob->raw_bytes = load_le(stored + 8, 8);
@@ -326,7 +336,7 @@ static tsr_status blob_unpack(const struct blob *blob, const uint8_t *stored, ch
 
 tsr_status blob_read(const struct safetensors *st, const struct safetensors_entry *entry, uint64_t limit, char **bytes,
                      uint64_t *size, tsr_error *err) {
-    struct blob blob = {.file = &st->file, .entry = entry, .limit = limit, .err = err};
+    struct blob blob = {.file = &st->file, .version = version_within(st), .entry = entry, .limit = limit, .err = err};
     *bytes = NULL;
     if (entry->dtype != TSR_DTYPE_U8 || entry->bytes < BLOB_HEAD_BYTES + DIGEST_BYTES) {
         return blob_fail(&blob, TSR_E_CORRUPT, "is too short or not a U8 tensor");

@@ -36,7 +36,7 @@ static uint64_t dtype_name_bytes(const struct payload_head *head) {
 /* Bytes in front of the directory. */
 static uint64_t head_bytes(const struct payload_head *head) {
     return PAYLOAD_FIXED_BYTES + 8 * head->rank + dtype_name_bytes(head) + text_bytes_of(head->codec_id) +
-           text_bytes_of(head->params) + head->codec_header_bytes;
+           text_bytes_of(head->params) + head->codec_header_bytes + (head->has_dictionary ? DIGEST_BYTES : 0);
 }
 
 uint64_t payload_prefix_bytes(const struct payload_head *head) {
@@ -62,13 +62,17 @@ static uint8_t *put_number(uint8_t *to, uint64_t value, unsigned size) {
     return to + size;
 }
 
+static uint64_t flags_of(const struct payload_head *head) {
+    return (head->transposed ? PAYLOAD_FLAG_TRANSPOSED : 0) | (head->has_dictionary ? PAYLOAD_FLAG_DICTIONARY : 0);
+}
+
 /* Everything in front of the directory, in the order of docs/format.md. */
 static void put_head(uint8_t *to, const struct payload_head *head) {
     to = put(to, PAYLOAD_MAGIC, 4);
     to = put_number(to, PAYLOAD_VERSION, 2);
     to = put_number(to, (uint64_t)head->dtype, 1);
     to = put_number(to, head->rank, 1);
-    to = put_number(to, head->transposed ? PAYLOAD_FLAG_TRANSPOSED : 0, 1);
+    to = put_number(to, flags_of(head), 1);
     to = put_number(to, dtype_name_bytes(head), 1);
     to = put_number(to, text_bytes_of(head->codec_id), 1);
     to = put_number(to, 0, 1);
@@ -84,7 +88,8 @@ static void put_head(uint8_t *to, const struct payload_head *head) {
     to = put(to, head->dtype_name, dtype_name_bytes(head));
     to = put(to, head->codec_id, text_bytes_of(head->codec_id));
     to = put(to, head->params, text_bytes_of(head->params));
-    (void)put(to, head->codec_header, head->codec_header_bytes);
+    to = put(to, head->codec_header, head->codec_header_bytes);
+    if (head->has_dictionary) (void)put(to, head->dictionary.bytes, DIGEST_BYTES);
 }
 
 tsr_status payload_begin(struct payload_writer *writer, struct fs_output *output, const struct payload_head *head,
@@ -232,13 +237,14 @@ static tsr_status append_part(struct fs_output *output, const struct container_p
     if (!part->part_path) {
         return part->bytes ? tsr_fail(err, TSR_E_ARGUMENT, "tensor \"%s\": has no source", part->name) : TSR_OK;
     }
+    uint64_t whole = part->part_bytes ? part->part_bytes : part->bytes;
     struct fs_file file = {0};
     tsr_status st = fs_open(part->part_path, &file, err);
-    if (st == TSR_OK && file.size != part->bytes) {
+    if (st == TSR_OK && file.size != whole) {
         st = tsr_fail(err, TSR_E_CORRUPT, "%s: has %llu bytes, %llu were written for tensor \"%s\"", part->part_path,
-                      U64(file.size), U64(part->bytes), part->name);
+                      U64(file.size), U64(whole), part->name);
     }
-    if (st == TSR_OK) st = fs_append_range(output, &file, 0, part->bytes, err);
+    if (st == TSR_OK) st = fs_append_range(output, &file, part->part_offset, part->bytes, err);
     fs_close(&file);
     return st;
 }

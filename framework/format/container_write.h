@@ -35,7 +35,9 @@ struct container_part {
     const char *name;
     uint64_t bytes;
     const void *memory;    /* or NULL: */
-    const char *part_path; /* a file of exactly `bytes` bytes */
+    const char *part_path; /* a file of exactly `bytes` bytes, or, */
+    uint64_t part_offset;  /* where this tensor is a piece of a file, where it begins in it */
+    uint64_t part_bytes;   /* and how long the whole file is */
 };
 
 /* Bytes that a container file of these parts has in all; header bytes in *header_bytes. [any] */

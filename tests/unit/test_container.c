@@ -178,13 +178,13 @@ struct lie {
 
 static const struct lie LIES[] = {
     {"magic", 0, 4, 0x51525354, "TSRP"},
-    {"version", 4, 2, 2, "version"},
+    {"version", 4, 2, 3, "version"},
     {"dtype beyond the list", 6, 1, 19, "dtype"},
     {"dtype of another width", 6, 1, TSR_DTYPE_F32, "a raw tile has a wrong size"},
     {"opaque without a name", 6, 1, TSR_DTYPE_OPAQUE, "bad dtype name"},
     {"F4 that is no row", 6, 1, TSR_DTYPE_F4, "not one row"},
     {"rank", 7, 1, 9, "directory"},
-    {"unknown flag", 8, 1, 2, "unknown flag"},
+    {"unknown flag", 8, 1, 4, "unknown flag"},
     {"reserved byte", 11, 1, 1, "unknown flag"},
     {"dtype name of a known dtype", 9, 1, 3, "bad dtype name"},
     {"params longer than the payload", 12, 4, 0xFFFFFFFF, "directory does not fit"},
@@ -364,7 +364,7 @@ static void another_format_version_is_unsupported(void) {
     write_container(in_folder("version"));
     CU_ASSERT_EQUAL_FATAL(fs_read_whole(in_folder("version"), 10000, &bytes, &size, NULL), TSR_OK);
     char *text = bytes + 8, *digits = text + strlen(CONTAINER_HEADER_START);
-    strstr(text, "\"0.1\"")[3] = '9';
+    strstr(text, "\"" CONTAINER_VERSION_TEXT "\"")[3] = '9';
     memset(digits, '0', 32);
     struct digest digest = digest_of(bytes, 8 + load_le((uint8_t *)bytes, 8));
     memcpy(digits, digest_to_hex(&digest, hex), 32);
