@@ -116,9 +116,9 @@ static tsr_status copy_extras(const struct assembling *a) {
 
 /* ---- blobs ---- */
 
-/* Appends a blob of these bytes to the first shard. */
-static tsr_status add_blob(struct assembling *a, const char *name, const void *bytes, uint64_t size) {
-    struct shard *shard = &a->shards[0];
+/* Appends a blob of these bytes to a shard. */
+static tsr_status add_blob(struct assembling *a, uint64_t file, const char *name, const void *bytes, uint64_t size) {
+    struct shard *shard = &a->shards[file];
     void **blob = &a->blobs[a->blob_count];
     uint64_t blob_bytes = 0;
     if (!name) return no_memory(a);
@@ -133,9 +133,26 @@ static tsr_status add_original(struct assembling *a, const char *name) {
     char *bytes = NULL, *path = fs_join(a->in->checkpoint->root, name);
     uint64_t size = 0;
     tsr_status st = path ? fs_read_whole(path, EXTRA_BYTES_MAX, &bytes, &size, a->err) : no_memory(a);
-    if (st == TSR_OK) st = add_blob(a, arena_format(a->arena, CONTAINER_FILE_OF "%s", name), bytes, size);
+    if (st == TSR_OK) st = add_blob(a, 0, arena_format(a->arena, CONTAINER_FILE_OF "%s", name), bytes, size);
     mem_free(bytes);
     mem_free(path);
+    return st;
+}
+
+static tsr_status add_dictionaries(struct assembling *a) {
+    const struct plan *plan = a->in->plan;
+    tsr_status st = TSR_OK;
+    for (uint64_t g = 0; g < plan->group_count && st == TSR_OK; g++) {
+        const struct plan_group *group = &plan->groups[g];
+        bool twice = false; /* equal ones are one */
+        char hex[DIGEST_HEX];
+        for (uint64_t i = 0; i < g; i++) {
+            twice = twice || (plan->groups[i].dictionary && digest_equal(&plan->groups[i].digest, &group->digest));
+        }
+        if (!group->dictionary || twice) continue;
+        const char *name = arena_format(a->arena, CONTAINER_DICTIONARY "%s", digest_to_hex(&group->digest, hex));
+        st = add_blob(a, a->in->layout->dictionary_file, name, group->dictionary, group->bytes);
+    }
     return st;
 }
 
@@ -143,46 +160,64 @@ static tsr_status add_blobs(struct assembling *a) {
     const struct checkpoint *checkpoint = a->in->checkpoint;
     char *manifest = NULL;
     tsr_status st = manifest_make(checkpoint, a->in->plan, a->in->layout, a->facts, &manifest, a->err);
-    if (st == TSR_OK) st = add_blob(a, CONTAINER_MANIFEST, manifest, strlen(manifest));
+    if (st == TSR_OK) st = add_blob(a, 0, CONTAINER_MANIFEST, manifest, strlen(manifest));
     mem_free(manifest);
     for (uint64_t i = 0; i < checkpoint->file_count && st == TSR_OK; i++) {
         const struct checkpoint_file *file = &checkpoint->files[i];
-        st = add_blob(a, arena_format(a->arena, CONTAINER_HEADER_OF "%s", file->name), file->st.header,
+        st = add_blob(a, 0, arena_format(a->arena, CONTAINER_HEADER_OF "%s", file->name), file->st.header,
                       file->st.header_bytes);
     }
     for (uint64_t i = 0; i < checkpoint->extra_count && st == TSR_OK; i++) {
         if (a->in->layout->kept[i] == LAYOUT_BLOB) st = add_original(a, checkpoint->extras[i].name);
     }
-    return st;
+    return st == TSR_OK ? add_dictionaries(a) : st;
 }
 
 /* ---- shards ---- */
 
 static tsr_status allocate(struct assembling *a) {
     const struct layout *layout = a->in->layout;
-    uint64_t blobs = 1 + a->in->checkpoint->file_count + a->in->checkpoint->extra_count;
+    uint64_t groups = a->in->plan->group_count;
+    uint64_t blobs = 1 + a->in->checkpoint->file_count + a->in->checkpoint->extra_count + groups;
     a->shards = arena_alloc(a->arena, layout->file_count, sizeof *a->shards);
     a->blobs = arena_alloc(a->arena, blobs, sizeof *a->blobs);
     if (!a->shards || !a->blobs) return no_memory(a);
     for (uint64_t i = 0; i < layout->file_count; i++) {
-        uint64_t room = layout->files[i].count + (i == 0 ? blobs : 0);
+        uint64_t room = layout->files[i].count * CONFIG_STAGES_MAX + (i == 0 ? blobs : groups);
         a->shards[i].parts = arena_alloc(a->arena, room + 1, sizeof *a->shards[i].parts);
         if (!a->shards[i].parts) return no_memory(a);
     }
     return TSR_OK;
 }
 
-static void add_payloads(struct assembling *a) {
+/* The payloads of one tensor, stage after stage. */
+static tsr_status add_payload(struct assembling *a, struct shard *shard, uint64_t index) {
+    const struct plan_entry *entry = &a->in->plan->entries[index];
+    const struct part *part = &a->in->parts->items[index];
+    for (uint64_t s = 0; s <= entry->more_count; s++) {
+        const char *name = layout_local_name(entry);
+        uint64_t begin = s ? part->ends[s - 1] : 0;
+        if (s) name = arena_format(a->arena, CONTAINER_STAGE "%llu/%s", (unsigned long long)s, name);
+        if (!name) return no_memory(a);
+        shard->parts[shard->count++] = (struct container_part){
+            .name = name,
+            .bytes = part->ends[s] - begin,
+            .part_path = part->path,
+            .part_offset = begin,
+            .part_bytes = part->bytes};
+    }
+    return TSR_OK;
+}
+
+static tsr_status add_payloads(struct assembling *a) {
     const struct layout *layout = a->in->layout;
+    tsr_status st = TSR_OK;
     for (uint64_t i = 0; i < layout->file_count; i++) {
-        struct shard *shard = &a->shards[i];
-        for (uint64_t j = 0; j < layout->files[i].count; j++) {
-            uint64_t entry = layout->order[layout->files[i].first + j];
-            const struct part *part = &a->in->parts->items[entry];
-            shard->parts[shard->count++] = (struct container_part){
-                .name = layout_local_name(&a->in->plan->entries[entry]), .bytes = part->bytes, .part_path = part->path};
+        for (uint64_t j = 0; j < layout->files[i].count && st == TSR_OK; j++) {
+            st = add_payload(a, &a->shards[i], layout->order[layout->files[i].first + j]);
         }
     }
+    return st;
 }
 
 static uint64_t shard_bytes(const struct shard *shard) {
@@ -239,9 +274,8 @@ static tsr_status write_index(struct assembling *a, const struct layout_index *i
 static tsr_status write_all(struct assembling *a) {
     tsr_status st = allocate(a);
     if (st == TSR_OK) st = add_blobs(a);
-    if (st != TSR_OK) return st;
-    add_payloads(a);
-    st = write_shards(a);
+    if (st == TSR_OK) st = add_payloads(a);
+    if (st == TSR_OK) st = write_shards(a);
     for (uint64_t i = 0; i < a->in->layout->index_count && st == TSR_OK; i++) {
         st = write_index(a, &a->in->layout->indexes[i]);
     }

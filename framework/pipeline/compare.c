@@ -118,10 +118,11 @@ static tsr_status check_outcome(struct comparing_one *one, const struct outcome 
     const struct plan_entry *entry = one->entry;
     const char *name = entry->source->name;
     const struct metric *metric = &outcome->metric;
-    if (!outcome->identical && (entry->codec->flags & TSR_CODEC_EXACT)) {
+    if (!outcome->identical && plan_entry_is_exact(entry)) {
         return tsr_fail(err, TSR_E_GATE,
                         "%s: row %llu: codec %s is exact, but the decoded bytes differ from the source", name,
-                        (unsigned long long)atomic_load(&one->first_different_row), entry->codec->name);
+                        (unsigned long long)atomic_load(&one->first_different_row),
+                        plan_stage_at(entry, entry->more_count).codec->name);
     }
     if (metric->not_finite) {
         return tsr_fail(err, TSR_E_GATE, "%s: %llu elements that were or became NaN or Inf differ from the source",
@@ -140,13 +141,18 @@ static tsr_status check_head(const struct plan_entry *entry, const struct decode
     const struct safetensors_entry *source = entry->source->entry;
     bool same = head->dtype == source->dtype && head->bytes == source->bytes && head->rank == source->rank &&
                 !memcmp(head->shape, source->shape, source->rank * sizeof source->shape[0]) &&
-                !strcmp(head->codec_id, entry->codec->id) && !strcmp(head->params, entry->params.canonical);
+                !strcmp(head->codec_id, entry->codec->id) && !strcmp(head->params, entry->params.canonical) &&
+                decoder->correction_count == entry->more_count;
+    for (uint64_t i = 0; i < entry->more_count && same; i++) {
+        const struct payload_head *more = &decoder->corrections[i].payload.head;
+        same = !strcmp(more->codec_id, entry->more[i].codec->id) && !strcmp(more->params, entry->more[i].params.canonical);
+    }
     return same ? TSR_OK : tsr_fail(err, TSR_E_GATE, "%s: the stored head is not the planned one", entry->source->name);
 }
 
 static tsr_status compare_decoder(struct comparing_one *one, const struct decoder *decoder, struct outcome *outcome,
                                   tsr_error *err) {
-    bool measured = !(one->entry->codec->flags & TSR_CODEC_EXACT) && dtype_is_float(one->entry->source->entry->dtype);
+    bool measured = !plan_entry_is_exact(one->entry) && dtype_is_float(one->entry->source->entry->dtype);
     tsr_status st = check_head(one->entry, decoder, err);
     if (st != TSR_OK) return st;
     if (measured) {
@@ -192,13 +198,14 @@ static tsr_status compare_one(void *ctx, uint64_t index, uint64_t worker, tsr_er
     tsr_status st = meter_check_cancel(all->env, err);
     if (st != TSR_OK || entry->alias_of >= 0) return st == TSR_OK ? compare_alias(all, entry, err) : st;
     struct comparing_one one = {.all = all, .entry = entry};
+    struct decoder_input input = stored_input(all->stored, tensor);
     struct decoder decoder = {0};
     atomic_init(&one.differs, false);
     atomic_init(&one.first_different_row, UINT64_MAX);
-    st = decoder_open(tensor->st, tensor->entry, all->registry, all->env, &decoder, err);
+    st = decoder_open(&input, all->registry, all->env, &decoder, err);
     if (st == TSR_OK) st = compare_decoder(&one, &decoder, &all->outcomes[index], err);
     decoder_close(&decoder);
-    all->outcomes[index].payload_bytes = tensor->entry->bytes;
+    all->outcomes[index].payload_bytes = stored_payload_bytes(tensor);
     if (st == TSR_OK) meter_add(&all->meter, entry->source->name, 0);
     return st;
 }

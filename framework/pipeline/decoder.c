@@ -50,7 +50,15 @@ static tsr_status check_view(struct decoder *decoder, tsr_error *err) {
     return st == TSR_OK ? st : error_context(err, TSR_E_CORRUPT, "tensor \"%s\"", name);
 }
 
-static tsr_status open_coder(struct decoder *decoder, const struct registry *registry, tsr_error *err) {
+/* What the payload says of its stack: the first stage has no base. */
+struct place_in_stack {
+    const struct decoder *base;
+    const struct dictionary *dictionary;
+    uint64_t level;
+};
+
+static tsr_status open_coder(struct decoder *decoder, const struct registry *registry,
+                             const struct place_in_stack *place, tsr_error *err) {
     const struct payload_head *head = &decoder->payload.head;
     tsr_status st = registry_codec(registry, head->codec_id, &decoder->codec, NULL, err);
     if (st != TSR_OK) return st == TSR_E_CONFIG ? TSR_E_UNSUPPORTED : st;
@@ -69,6 +77,11 @@ static tsr_status open_coder(struct decoder *decoder, const struct registry *reg
                             .host = &decoder->services.host,
                             .codec = decoder->codec,
                             .params = decoder->params.values,
+                            .dictionary = place->dictionary ? place->dictionary->bytes : NULL,
+                            .dictionary_bytes = place->dictionary ? place->dictionary->size : 0,
+                            .level = place->level,
+                            .stacked = place->base != NULL,
+                            .base_dtype = place->base ? place->base->tensor.dtype : head->dtype,
                             .tensor = &decoder->tensor,
                             .transposed = head->transposed,
                             .dtype_bits = decoder->order.bits};
@@ -76,37 +89,91 @@ static tsr_status open_coder(struct decoder *decoder, const struct registry *reg
                       &decoder->coder, err);
 }
 
-tsr_status decoder_open(const struct safetensors *st, const struct safetensors_entry *entry,
-                        const struct registry *registry, const struct env *env, struct decoder *decoder,
-                        tsr_error *err) {
-    decoder->env = env;
-    host_services_init(&decoder->services, env);
-    tsr_status status = payload_open(st, entry, &decoder->payload, err);
+static tsr_status find_dictionary(const struct decoder *decoder, const struct dictionaries *dictionaries,
+                                  const struct dictionary **dictionary, tsr_error *err) {
+    const struct payload_head *head = &decoder->payload.head;
+    char hex[DIGEST_HEX];
+    *dictionary = NULL;
+    if (!head->has_dictionary) return TSR_OK;
+    *dictionary = dictionaries_find(dictionaries, &head->dictionary);
+    if (*dictionary) return TSR_OK;
+    return tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": its dictionary %s is not in this checkpoint",
+                    decoder->payload.name, digest_to_hex(&head->dictionary, hex));
+}
+
+/* A correction is a matrix of the base's rows, columns and tiles, of differences or of the base's own dtype. */
+static tsr_status check_correction(const struct decoder *base, const struct decoder *decoder, tsr_error *err) {
+    const struct tile_grid *a = &base->grid, *b = &decoder->grid;
+    const tsr_codec *codec = decoder->codec;
+    int32_t dtype = decoder->payload.head.dtype, base_dtype = base->payload.head.dtype;
+    bool same = a->rows == b->rows && a->columns == b->columns && a->tile_rows == b->tile_rows &&
+                a->tile_columns == b->tile_columns && !decoder->order.transposed && dtype_is_float(base_dtype);
+    bool fits = coder_takes_prediction(codec) ? dtype == base_dtype
+                                              : dtype == TSR_DTYPE_F32 && codec->input == TSR_INPUT_F32;
+    if (same && fits) return TSR_OK;
+    return tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": does not correct tensor \"%s\": another matrix, grid or dtype",
+                    decoder->payload.name, base->payload.name);
+}
+
+static tsr_status open_one(const struct decoder_place *at, const struct decoder_input *input,
+                           const struct registry *registry, const struct decoder *base, struct decoder *decoder,
+                           tsr_error *err) {
+    struct place_in_stack place = {.base = base, .level = base ? 0 : input->codec_level};
+    host_services_init(&decoder->services, decoder->env);
+    tsr_status status = payload_open(at->st, at->entry, &decoder->payload, err);
     if (status == TSR_OK) status = check_view(decoder, err);
+    if (status == TSR_OK) status = find_dictionary(decoder, input->dictionaries, &place.dictionary, err);
     if (status != TSR_OK) return status;
-    status = open_coder(decoder, registry, err);
-    return status == TSR_OK ? status : error_context(err, status, "tensor \"%s\"", entry->name);
+    status = open_coder(decoder, registry, &place, err);
+    if (status != TSR_OK) return error_context(err, status, "tensor \"%s\"", at->entry->name);
+    return base ? check_correction(base, decoder, err) : TSR_OK;
+}
+
+tsr_status decoder_open(const struct decoder_input *input, const struct registry *registry, const struct env *env,
+                        struct decoder *decoder, tsr_error *err) {
+    decoder->env = env;
+    tsr_status status = open_one(&input->places[0], input, registry, NULL, decoder, err);
+    if (status != TSR_OK || input->count == 1) return status;
+    decoder->corrections = mem_alloc_zero(input->count - 1, sizeof *decoder->corrections);
+    if (!decoder->corrections) return tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", decoder->payload.name);
+    for (uint64_t i = 1; i < input->count && status == TSR_OK; i++) {
+        struct decoder *correction = &decoder->corrections[decoder->correction_count++];
+        correction->env = env;
+        status = open_one(&input->places[i], input, registry, decoder, correction, err);
+    }
+    return status;
 }
 
 void decoder_close(struct decoder *decoder) {
+    for (uint64_t i = 0; i < decoder->correction_count; i++) decoder_close(&decoder->corrections[i]);
+    mem_free(decoder->corrections);
     coder_close(decoder->coder);
     payload_close(&decoder->payload);
     arena_clear(&decoder->arena);
     *decoder = (struct decoder){0};
 }
 
-tsr_status decoder_tile(const struct decoder *decoder, uint64_t index, uint64_t worker, void *dst, tsr_error *err) {
+/* Reads and checks a stored tile, then decodes it into dst, or corrects dst by it. */
+static tsr_status apply_tile(const struct decoder *decoder, bool corrects, uint64_t index, uint64_t worker, void *dst,
+                             tsr_error *err) {
     const struct payload_tile *tile = &decoder->payload.tiles[index];
     void *stored = mem_alloc(tile->bytes);
     if (!stored) return tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", decoder->payload.name);
     tsr_status st = payload_read_tile(&decoder->payload, index, stored, err);
     if (st == TSR_OK) {
-        st = coder_decode_tile(decoder->coder, index, stored, tile->bytes, tile->raw, dst, worker, err);
-        if (st != TSR_OK) {
-            st = error_context(err, st, "tensor \"%s\"", decoder->payload.name);
-        }
+        st = corrects ? coder_correct_tile(decoder->coder, index, stored, tile->bytes, tile->raw, dst, worker, err)
+                      : coder_decode_tile(decoder->coder, index, stored, tile->bytes, tile->raw, dst, worker, err);
+        if (st != TSR_OK) st = error_context(err, st, "tensor \"%s\"", decoder->payload.name);
     }
     mem_free(stored);
+    return st;
+}
+
+tsr_status decoder_tile(const struct decoder *decoder, uint64_t index, uint64_t worker, void *dst, tsr_error *err) {
+    tsr_status st = apply_tile(decoder, false, index, worker, dst, err);
+    for (uint64_t i = 0; i < decoder->correction_count && st == TSR_OK; i++) {
+        st = apply_tile(&decoder->corrections[i], true, index, worker, dst, err);
+    }
     return st;
 }
 

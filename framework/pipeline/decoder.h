@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One stored tensor, ready to give back its tiles: the payload's head believed only as far as shape, grid, codec and
- * parameters agree with each other. */
+ * parameters agree with each other. A tensor that a stack of codecs made has a payload for each; they share one grid. */
 #ifndef PIPELINE_DECODER_H
 #define PIPELINE_DECODER_H
 
+#include "dictionaries.h"
 #include "order.h"
 
 #include <base/arena.h>
@@ -12,6 +13,21 @@
 #include <plugin/coder.h>
 #include <plugin/param_bind.h>
 #include <plugin/registry.h>
+
+#define DECODER_STAGES_MAX 4
+
+/* Where the payload of one stage stands. */
+struct decoder_place {
+    const struct safetensors *st;
+    const struct safetensors_entry *entry;
+};
+
+struct decoder_input {
+    const struct decoder_place *places; /* the stages to use, in order */
+    uint64_t count;                     /* at least 1 */
+    const struct dictionaries *dictionaries;
+    uint64_t codec_level; /* parts that a progressive first codec uses, 0 for all */
+};
 
 /* Zero-initialise. */
 struct decoder {
@@ -25,12 +41,13 @@ struct decoder {
     struct tile_grid grid;
     struct order order;
     struct coder *coder;
+    struct decoder *corrections; /* of the stages behind the first, owned */
+    uint64_t correction_count;
 };
 
 /* Messages name the tensor. Close in any case. */
-tsr_status decoder_open(const struct safetensors *st, const struct safetensors_entry *entry,
-                        const struct registry *registry, const struct env *env, struct decoder *decoder,
-                        tsr_error *err);
+tsr_status decoder_open(const struct decoder_input *input, const struct registry *registry, const struct env *env,
+                        struct decoder *decoder, tsr_error *err);
 void decoder_close(struct decoder *decoder);
 
 /* Reads, checks and decodes one tile into dst, which holds tile_at(...).bytes. [any] */

@@ -7,9 +7,11 @@
 
 #include "facts.h"
 #include "lanes.h"
+#include "leftover.h"
 #include "meter.h"
 
 #include <base/alloc.h>
+#include <base/bytes.h>
 #include <base/error.h>
 #include <base/pool.h>
 #include <base/str.h>
@@ -24,16 +26,23 @@
 
 /* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints (none in this version),
  * and, so that a resumed run equals an uninterrupted one, the program and plugin that wrote it. */
-static tsr_status make_key(const struct plan_entry *entry, char key[DIGEST_HEX], tsr_error *err) {
+static tsr_status make_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX],
+                           tsr_error *err) {
     const struct safetensors_entry *source = entry->source->entry;
+    const struct plan_group *group = entry->group < 0 ? NULL : &plan->groups[entry->group];
     struct str text = {0};
     char hex[DIGEST_HEX];
     str_add_format(&text, "%s\n%s\n%s", TSR_VERSION, source->name, source->dtype_name);
     for (uint64_t i = 0; i < source->rank; i++) str_add_format(&text, " %" PRIu64, source->shape[i]);
     str_add_format(&text, "\n%" PRIu64 " %" PRIu64 " %d %d %.17g\n", entry->rows, entry->columns, entry->transposed,
                    entry->regime, entry->row_error_max);
-    str_add_format(&text, "%s %" PRIu64 " %s\n%s\n", entry->codec->id, entry->codec->bitstream_version,
-                   entry->plugin ? entry->plugin->digest : "", entry->params.canonical);
+    for (uint64_t i = 0; i <= entry->more_count; i++) {
+        struct plan_stage stage = plan_stage_at(entry, i);
+        str_add_format(&text, "%s %" PRIu64 " %s\n%s\n", stage.codec->id, stage.codec->bitstream_version,
+                       stage.plugin ? stage.plugin->digest : "", stage.params.canonical);
+    }
+    str_add_format(&text, "role %s stride %u dictionary %s\n", entry->role.role, (unsigned)entry->role.stride,
+                   group ? digest_to_hex(&group->digest, hex) : "none");
     str_add_format(&text, "hints none\n%s\n", digest_to_hex(&entry->digest, hex));
     tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", source->name) : TSR_OK;
     if (st == TSR_OK) {
@@ -73,7 +82,7 @@ static tsr_status name_parts(const struct plan *plan, const struct work *work, s
     for (uint64_t i = 0; i < plan->count; i++) {
         if (plan->entries[i].alias_of >= 0) continue;
         struct part *part = &parts->items[i];
-        tsr_status st = make_key(&plan->entries[i], part->key, err);
+        tsr_status st = make_key(plan, &plan->entries[i], part->key, err);
         if (st != TSR_OK) return st;
         part->path = arena_format(&parts->arena, "%s/%s.part", work->parts, part->key);
         if (!part->path) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->folder);
@@ -112,6 +121,10 @@ tsr_status parts_open(const struct plan *plan, const struct work *work, const st
                       const struct env *env, struct parts *parts, tsr_error *err) {
     struct taking taking = {journal, parts};
     tsr_status st = name_parts(plan, work, parts, err);
+    for (uint64_t g = 0; g < plan->group_count && st == TSR_OK; g++) {
+        const struct plan_group *group = &plan->groups[g];
+        if (group->dictionary) st = dictionaries_add_bytes(&parts->dictionaries, group->dictionary, group->bytes, err);
+    }
     if (st == TSR_OK && journal->count) st = pool_for(env->pool, plan->count, take_over, &taking, err);
     if (st != TSR_OK) return st;
     for (uint64_t i = 0; i < plan->count; i++) parts->reused += parts->items[i].done;
@@ -126,6 +139,7 @@ tsr_status parts_open(const struct plan *plan, const struct work *work, const st
 
 void parts_close(struct parts *parts) {
     arena_clear(&parts->arena);
+    dictionaries_clear(&parts->dictionaries);
     *parts = (struct parts){0};
 }
 
@@ -148,6 +162,9 @@ struct encoding {
 struct encoding_one {
     struct encoding *encoding;
     const struct plan_entry *entry;
+    struct plan_stage planned;
+    uint64_t stage;
+    uint64_t ends[CONFIG_STAGES_MAX]; /* of the stages that are written */
     struct payload_head head;
     struct tile_grid grid;
     struct fs_output output;
@@ -176,7 +193,7 @@ static tsr_status add_tile(void *ctx, const void *bytes, uint64_t size, bool raw
     struct encoding_one *one = ctx;
     tsr_status st = meter_check_cancel(one->encoding->env, err);
     if (st == TSR_OK) st = payload_add_tile(&one->writer, bytes, size, raw, err);
-    if (st != TSR_OK) return st;
+    if (st != TSR_OK || one->stage) return st;
     const struct safetensors_entry *source = one->entry->source->entry;
     uint64_t weights = max_u64(one->grid.rows * one->grid.columns, 1);
     tsr_tile tile = tile_at(&one->grid, one->tile++, (uint32_t)(source->bytes * 8 / weights));
@@ -184,25 +201,89 @@ static tsr_status add_tile(void *ctx, const void *bytes, uint64_t size, bool raw
     return TSR_OK;
 }
 
-static void fill_head(const struct plan_entry *entry, struct payload_head *head) {
-    const struct safetensors_entry *source = entry->source->entry;
-    *head = (struct payload_head){.dtype = source->dtype,
-                                  .dtype_name = source->dtype_name,
-                                  .rank = source->rank,
-                                  .rows = entry->rows,
-                                  .columns = entry->columns,
-                                  .bytes = source->bytes,
-                                  .transposed = entry->transposed,
-                                  .codec_id = entry->codec->id,
-                                  .bitstream_version = entry->codec->bitstream_version,
-                                  .params = entry->params.canonical};
-    memcpy(head->shape, source->shape, source->rank * sizeof source->shape[0]);
+/* A correction is stored as a matrix: the tensor's own shape is the base's business. */
+static void fill_head(struct encoding_one *one, const struct coder_job *job) {
+    const struct plan_entry *entry = one->entry;
+    const struct plan_group *group =
+        one->stage || entry->group < 0 ? NULL : &one->encoding->plan->groups[entry->group];
+    const tsr_tensor *tensor = job->tensor;
+    one->tile = 0;
+    one->head = (struct payload_head){.dtype = tensor->dtype,
+                                      .dtype_name = entry->source->entry->dtype_name,
+                                      .rank = tensor->rank,
+                                      .rows = tensor->rows,
+                                      .columns = tensor->columns,
+                                      .bytes = tensor->bytes,
+                                      .transposed = job->transposed,
+                                      .codec_id = one->planned.codec->id,
+                                      .bitstream_version = one->planned.codec->bitstream_version,
+                                      .params = one->planned.params.canonical,
+                                      .has_dictionary = group != NULL};
+    if (group) one->head.dictionary = group->digest;
+    memcpy(one->head.shape, tensor->shape, tensor->rank * sizeof tensor->shape[0]);
 }
 
-/* The tensor goes through the codec into one->output. */
-static tsr_status encode_payload(struct encoding_one *one, tsr_error *err) {
+/* Encodes one stage from `source` to the end of the output. */
+static tsr_status encode_stage(struct encoding_one *one, const struct coder_job *job, const struct coder_source *source,
+                               struct digest *digest, tsr_error *err) {
+    struct coder_sink sink = {one, begin_payload, add_tile};
+    fill_head(one, job);
+    tsr_status st = coder_encode(job, source, &sink, digest, err);
+    if (st == TSR_OK) st = payload_end(&one->writer, err);
+    payload_abandon(&one->writer);
+    one->writer = (struct payload_writer){0};
+    one->ends[one->stage] = one->output.size;
+    return st;
+}
+
+/* The stage behind the first `one->stage` ones, which are written. */
+static tsr_status encode_leftover(struct encoding_one *one, const struct coder_job *base,
+                                  const struct coder_source *source, tsr_error *err) {
+    struct encoding *encoding = one->encoding;
+    bool predicted = coder_takes_prediction(one->planned.codec);
+    uint64_t shape[2] = {base->tensor->rows, base->tensor->columns};
+    struct leftover leftover = {0};
+    struct coder_job job = *base;
+    tsr_tensor tensor = *base->tensor;
+    tensor.shape = shape;
+    tensor.rank = 2;
+    if (!predicted) {
+        tensor.dtype = TSR_DTYPE_F32;
+        tensor.bytes = tensor.rows * tensor.columns * sizeof(float);
+        job.dtype_bits = 32;
+    }
+    job.tensor = &tensor;
+    job.transposed = false;
+    job.codec = one->planned.codec;
+    job.params = one->planned.params.values;
+    job.dictionary = NULL;
+    job.dictionary_bytes = 0;
+    job.tile_weights = base->codec->tile_weights;
+    job.stacked = true;
+    job.base_dtype = base->tensor->dtype;
+    job.prediction = &leftover.prediction;
+    tsr_status st = leftover_open(one->output.path, one->ends, one->stage, base, source, encoding->parts->registry,
+                                  &encoding->parts->dictionaries, &leftover, err);
+    if (st == TSR_OK) {
+        st = encode_stage(one, &job, predicted ? &leftover.source : &leftover.difference, NULL, err);
+    }
+    leftover_close(&leftover);
+    return st;
+}
+
+static tsr_status write_ends(struct encoding_one *one, tsr_error *err) {
+    uint8_t bytes[8 * CONFIG_STAGES_MAX];
+    uint64_t count = one->entry->more_count + 1;
+    if (count == 1) return TSR_OK;
+    for (uint64_t i = 0; i < count; i++) store_le(bytes + 8 * i, one->ends[i], 8);
+    return fs_write(&one->output, bytes, 8 * count, err);
+}
+
+/* The tensor goes through its codecs into one->output. */
+static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
     const struct plan_entry *entry = one->entry;
     const struct safetensors_entry *source = entry->source->entry;
+    const struct plan_group *group = entry->group < 0 ? NULL : &one->encoding->plan->groups[entry->group];
     uint64_t rows = entry->rows, columns = entry->columns;
     tsr_tensor tensor = {.struct_size = sizeof tensor,
                          .name = source->name,
@@ -218,18 +299,24 @@ static tsr_status encode_payload(struct encoding_one *one, tsr_error *err) {
                             .codec = entry->codec,
                             .params = entry->params.values,
                             .tensor = &tensor,
+                            .dictionary = group ? group->dictionary : NULL,
+                            .dictionary_bytes = group ? group->bytes : 0,
+                            .stride = entry->role.stride,
+                            .role = entry->role.role,
                             .transposed = entry->transposed,
                             .dtype_bits = tile_matrix_of(source->dtype, source->bytes, &rows, &columns)};
     struct coder_source from = {one, read_source};
-    struct coder_sink sink = {one, begin_payload, add_tile};
     struct digest digest;
-    fill_head(entry, &one->head);
-    tsr_status st = coder_encode(&job, &from, &sink, &digest, err);
-    if (st == TSR_OK) st = payload_end(&one->writer, err);
+    one->planned = plan_stage_at(entry, 0);
+    tsr_status st = encode_stage(one, &job, &from, &digest, err);
     if (st == TSR_OK && !digest_equal(&digest, &entry->digest)) {
         st = tsr_fail(err, TSR_E_INPUT, "the file changed while it was read");
     }
-    return st;
+    for (one->stage = 1; one->stage <= entry->more_count && st == TSR_OK; one->stage++) {
+        one->planned = plan_stage_at(entry, one->stage);
+        st = encode_leftover(one, &job, &from, err);
+    }
+    return st == TSR_OK ? write_ends(one, err) : st;
 }
 
 static tsr_status record_part(struct encoding *encoding, const struct plan_entry *entry, struct part *part,
@@ -254,7 +341,7 @@ static tsr_status encode_part(struct encoding *encoding, const struct plan_entry
     tsr_status st = fs_remove(part->path, err);
     if (st == TSR_OK) st = fs_create(part->path, &one.output, err);
     if (st == TSR_OK) {
-        st = encode_payload(&one, err);
+        st = encode_payloads(&one, err);
         if (st != TSR_OK && st != TSR_E_CANCELLED) st = error_context(err, st, "%s", entry->source->name);
     }
     if (st == TSR_OK) st = fs_sync(&one.output, err);
@@ -310,6 +397,33 @@ static tsr_status wait_one(void *ctx, uint64_t index, uint64_t worker, tsr_error
     return st;
 }
 
+/* Where the stages of a finished part end: the file says so. */
+static tsr_status find_ends(const struct plan_entry *entry, struct part *part, tsr_error *err) {
+    uint64_t count = entry->more_count + 1, tail = count > 1 ? 8 * count : 0;
+    uint8_t bytes[8 * CONFIG_STAGES_MAX];
+    struct fs_file file = {0};
+    part->ends[0] = part->bytes;
+    if (!tail) return TSR_OK;
+    tsr_status st = fs_open(part->path, &file, err);
+    bool fits = st == TSR_OK && file.size == part->bytes && file.size >= tail;
+    if (fits) st = fs_read_at(&file, file.size - tail, bytes, tail, err);
+    for (uint64_t i = 0; i < count && fits && st == TSR_OK; i++) {
+        part->ends[i] = load_le(bytes + 8 * i, 8);
+        fits = part->ends[i] > (i ? part->ends[i - 1] : 0) && part->ends[i] <= file.size - tail;
+    }
+    if (st == TSR_OK && !fits) st = tsr_fail(err, TSR_E_CORRUPT, "%s: the ends of its stages do not fit", part->path);
+    fs_close(&file);
+    return st;
+}
+
+static tsr_status find_all_ends(const struct plan *plan, struct parts *parts, tsr_error *err) {
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < plan->count && st == TSR_OK; i++) {
+        if (parts->items[i].path && parts->items[i].done) st = find_ends(&plan->entries[i], &parts->items[i], err);
+    }
+    return st;
+}
+
 static tsr_status list_missing(struct encoding *encoding, uint64_t **missing, uint64_t *bytes, uint64_t *items,
                                tsr_error *err) {
     const struct plan *plan = encoding->plan;
@@ -346,6 +460,7 @@ tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *
     pthread_mutex_destroy(&encoding.journal_lock);
     mem_free(encoding.put_off);
     mem_free(missing);
+    if (st == TSR_OK) st = find_all_ends(plan, parts, err);
     for (uint64_t i = 0; st == TSR_OK && i < checkpoint->file_count; i++) {
         st = fs_unchanged(&checkpoint->files[i].st.file, err);
     }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The encode stage: every tensor of the plan that is not an alias becomes one part file in the work folder, named by
- * its key, or is taken over from an unfinished run. Knows nothing of how parts become an output. */
+ * its key, or is taken over from an unfinished run. Knows nothing of how parts become an output.
+ *
+ * A part holds the payloads of all stages of a stack one after the other; where there are several, the end of each stands
+ * behind them as a little-endian u64. */
 #ifndef PIPELINE_ENCODE_H
 #define PIPELINE_ENCODE_H
 
+#include "dictionaries.h"
 #include "journal.h"
 #include "store.h"
 #include "work.h"
@@ -18,6 +22,7 @@ struct part {
     uint64_t bytes;
     struct digest payload; /* of the file, once it is done */
     bool done;
+    uint64_t ends[CONFIG_STAGES_MAX]; /* of the stages in the file, once it is done */
 };
 
 struct parts {
@@ -25,6 +30,8 @@ struct parts {
     struct part *items; /* [plan->count]; aliases have no path */
     uint64_t reused;    /* taken over from an unfinished run */
     const struct store *store; /* of encoded tensors, or NULL */
+    const struct registry *registry; /* of the codecs whose stages are read back while a stack is encoded */
+    struct dictionaries dictionaries; /* of the plan's groups */
     uint64_t encoded_bytes, stored_bytes; /* source bytes that were encoded, and that the store had */
 };
 

@@ -12,6 +12,7 @@
 #include "receipt.h"
 #include "record.h"
 #include "seal.h"
+#include "trained.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
@@ -44,6 +45,7 @@ struct compressing {
     struct outcome *outcomes;
     struct run_facts run;
     struct store store;
+    struct trained trained; /* dictionaries, once the work folder is open */
     char mark[DIGEST_HEX]; /* of what was published */
     json_t *gates;
     json_t *receipt;
@@ -79,7 +81,8 @@ static tsr_status open_input(struct compressing *job) {
 }
 
 static tsr_status make_plan(struct compressing *job, bool predict) {
-    struct plan_options options = {job->paths->role_folders, job->paths->role_folder_count, predict};
+    struct plan_options options = {job->paths->role_folders, job->paths->role_folder_count, predict,
+                                   job->work.folder ? &job->trained.operations : NULL};
     plan_close(&job->plan);
     return plan_make(&job->checkpoint, &job->config, job->registry, &options, job->env, &job->plan, job->err);
 }
@@ -152,6 +155,7 @@ static tsr_status open_work(struct compressing *job) {
     if (st == TSR_OK && job->options->restart) st = work_clear_all(&job->work, job->err);
     if (st == TSR_OK) st = journal_open(job->work.journal, &job->journal, job->err);
     if (st == TSR_OK) st = fs_sync_folder(job->work.folder, job->err);
+    trained_init(&job->trained, &job->work, &job->journal);
     return st;
 }
 
@@ -203,6 +207,7 @@ static tsr_status write_plan(struct compressing *job) {
 }
 
 static tsr_status encode(struct compressing *job) {
+    job->parts.registry = job->registry;
     tsr_status st = parts_open(&job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
     if (st == TSR_OK) st = write_plan(job);
     if (st == TSR_OK) st = journal_add_run(&job->journal, job->err);
@@ -338,9 +343,24 @@ static tsr_status timed(struct compressing *job, tsr_status (*stage)(struct comp
     return st;
 }
 
+static bool has_groups(const struct config *config) {
+    for (uint64_t i = 0; i < config->rule_count; i++) {
+        if (config->rules[i].group) return true;
+    }
+    return false;
+}
+
+/* Training is long, so where there is any the work folder is opened first, to keep what it gives. A plan that fails
+ * leaves no folder behind unless there is something in it. */
 static tsr_status plan_and_check(struct compressing *job) {
-    tsr_status st = make_plan(job, false);
-    return st == TSR_OK ? check_disk(job) : st;
+    tsr_status st = has_groups(&job->config) && !job->work.folder ? open_work(job) : TSR_OK;
+    if (st == TSR_OK) st = make_plan(job, false);
+    if (st == TSR_OK) st = check_disk(job);
+    const struct journal *journal = &job->journal;
+    if (st == TSR_OK || !job->work.folder || journal->runs || journal->dictionary_count) return st;
+    journal_close(&job->journal);
+    (void)work_remove(&job->work, NULL);
+    return st;
 }
 
 static tsr_status finish_output(struct compressing *job) {

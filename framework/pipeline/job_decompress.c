@@ -69,10 +69,11 @@ static tsr_status restore_tensor(void *ctx, uint64_t index, uint64_t worker, tsr
     struct restoring *r = ctx;
     const struct stored_tensor *tensor = &r->stored.tensors[index];
     struct restoring_one one = {r, tensor};
+    struct decoder_input input = stored_input(&r->stored, tensor);
     struct decoder decoder = {0};
     (void)worker;
     tsr_status st = meter_check_cancel(r->env, err);
-    if (st == TSR_OK) st = decoder_open(tensor->st, tensor->entry, r->registry, r->env, &decoder, err);
+    if (st == TSR_OK) st = decoder_open(&input, r->registry, r->env, &decoder, err);
     if (st == TSR_OK && decoder.payload.head.bytes != tensor->bytes) {
         st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": its payload holds %llu bytes, the manifest says %llu",
                       tensor->name, (unsigned long long)decoder.payload.head.bytes, (unsigned long long)tensor->bytes);

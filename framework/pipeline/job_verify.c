@@ -57,6 +57,7 @@ struct verifying {
     uint64_t damage_count;
     char first[TSR_ERROR_TEXT]; /* the first damage, as a message */
     tsr_error *err;
+    struct dictionaries dictionaries;
 };
 
 static tsr_status no_memory(const struct verifying *v) {
@@ -226,19 +227,43 @@ static tsr_status check_blob(const struct safetensors *st, const struct safetens
     return status;
 }
 
+/* A correction means something behind its base only; alone, its checksums are what can be checked. */
+static tsr_status check_correction(const struct verified_file *file, struct verified_item *item) {
+    struct payload payload = {0};
+    tsr_status st = payload_open(&file->st, item->entry, &payload, &item->error);
+    for (uint64_t i = 0; st == TSR_OK && i < payload.head.tile_count; i++) {
+        void *bytes = mem_alloc(payload.tiles[i].bytes);
+        st = bytes ? payload_read_tile(&payload, i, bytes, &item->error)
+                   : tsr_fail(&item->error, TSR_E_NOMEM, "tensor \"%s\": out of memory", item->entry->name);
+        mem_free(bytes);
+    }
+    item->tiles = payload.head.tile_count;
+    payload_close(&payload);
+    return st;
+}
+
+static tsr_status check_payload(struct verifying *v, const struct verified_file *file, struct verified_item *item) {
+    struct decoder_place place = {&file->st, item->entry};
+    struct decoder_input input = {&place, 1, &v->dictionaries, 0};
+    struct decoder decoder = {0};
+    tsr_status st = decoder_open(&input, v->registry, v->env, &decoder, &item->error);
+    if (st == TSR_OK) st = decoder_each(&decoder, ignore_tile, v, &item->error);
+    item->tiles = decoder.grid.count;
+    decoder_close(&decoder);
+    return st;
+}
+
 static tsr_status check_item(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     struct verifying *v = ctx;
     struct verified_item *item = &v->items[index];
     struct verified_file *file = &v->files[item->file];
-    struct decoder decoder = {0};
     (void)worker;
-    if (text_starts_with(item->entry->name, CONTAINER_PREFIX)) {
+    if (text_starts_with(item->entry->name, CONTAINER_STAGE)) {
+        item->status = check_correction(file, item);
+    } else if (text_starts_with(item->entry->name, CONTAINER_PREFIX)) {
         item->status = check_blob(&file->st, item->entry, &item->error);
     } else {
-        item->status = decoder_open(&file->st, item->entry, v->registry, v->env, &decoder, &item->error);
-        if (item->status == TSR_OK) item->status = decoder_each(&decoder, ignore_tile, v, &item->error);
-        item->tiles = decoder.grid.count;
-        decoder_close(&decoder);
+        item->status = check_payload(v, file, item);
     }
     if (!is_trouble(file, item->status)) return TSR_OK;
     if (err) *err = item->error;
@@ -263,10 +288,21 @@ static tsr_status list_items(struct verifying *v, uint64_t **bytes) {
     return TSR_OK;
 }
 
+/* One that is damaged is blamed by its own item, and by those that need it. */
+static void read_dictionaries(struct verifying *v) {
+    tsr_error ignored;
+    for (uint64_t i = 0; i < v->item_count; i++) {
+        const struct verified_item *item = &v->items[i];
+        if (!dictionaries_is(item->entry->name)) continue;
+        (void)dictionaries_add(&v->dictionaries, &v->files[item->file].st, item->entry, &ignored);
+    }
+}
+
 static tsr_status check_items(struct verifying *v) {
     uint64_t *bytes = NULL;
     tsr_status st = list_items(v, &bytes);
     if (st != TSR_OK) return st;
+    read_dictionaries(v);
     meter_begin(&v->meter, v->env, "verify", 0, v->item_count);
     st = lanes_run(v->env, bytes, v->item_count, check_item, v, v->err);
     meter_end(&v->meter);
@@ -326,6 +362,7 @@ tsr_status job_verify(const char *output, const struct registry *registry, const
     if (st == TSR_OK) st = check_whole(&v);
     if (st == TSR_OK) st = make_result(&v, result);
     json_decref(v.damage.value);
+    dictionaries_clear(&v.dictionaries);
     for (uint64_t i = 0; i < v.file_count; i++) safetensors_close(&v.files[i].st);
     fs_list_clear(&v.found);
     json_decref(v.receipt);

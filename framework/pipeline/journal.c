@@ -23,14 +23,36 @@ static struct digest line_digest(const struct digest *before, const char *text, 
     return digest_of(scratch->text, scratch->length);
 }
 
-static bool keep_part(struct journal *journal, const struct journal_part *part) {
-    if ((journal->count & (journal->count - 1)) == 0) {
-        void *parts = mem_resize(journal->parts, journal->count ? journal->count * 2 : 1, sizeof *part);
-        if (!parts) return false;
-        journal->parts = parts;
+static bool keep_in(struct journal_part **list, uint64_t *count, const struct journal_part *part) {
+    if ((*count & (*count - 1)) == 0) {
+        void *longer = mem_resize(*list, *count ? *count * 2 : 1, sizeof *part);
+        if (!longer) return false;
+        *list = longer;
     }
-    journal->parts[journal->count++] = *part;
+    (*list)[(*count)++] = *part;
     return true;
+}
+
+static bool keep_part(struct journal *journal, const struct journal_part *part) {
+    return keep_in(&journal->parts, &journal->count, part);
+}
+
+static bool keep_dictionary(struct journal *journal, const struct journal_part *dictionary) {
+    return keep_in(&journal->dictionaries, &journal->dictionary_count, dictionary);
+}
+
+/* "dictionary KEY BYTES DIGEST". */
+static bool take_dictionary(struct journal *journal, const char *text, bool *memory) {
+    struct journal_part dictionary = {0};
+    char payload[DIGEST_HEX] = "";
+    int used = 0;
+    if (sscanf(text, "dictionary %32[0-9a-f] %" SCNu64 " %32[0-9a-f]%n", dictionary.key, &dictionary.bytes, payload,
+               &used) != 3 ||
+        text[used] != '\0' || strlen(dictionary.key) != DIGITS || !digest_from_hex(payload, &dictionary.payload)) {
+        return false;
+    }
+    *memory = keep_dictionary(journal, &dictionary);
+    return *memory;
 }
 
 /* True when the whole of `text` was understood. *memory says false when it was, but memory was short. */
@@ -47,6 +69,7 @@ static bool take_text(struct journal *journal, const char *text, bool *memory) {
         memcpy(journal->published, part.key, DIGEST_HEX);
         return true;
     }
+    if (text_starts_with(text, "dictionary ")) return take_dictionary(journal, text, memory);
     if (sscanf(text, "part %32[0-9a-f] %" SCNu64 " %32[0-9a-f] %32[0-9a-f]%n", part.key, &part.bytes, payload, source,
                &used) != 4 ||
         text[used] != '\0' || strlen(part.key) != DIGITS) {
@@ -125,6 +148,7 @@ tsr_status journal_open(const char *path, struct journal *journal, tsr_error *er
 void journal_close(struct journal *journal) {
     fs_abandon(&journal->output);
     mem_free(journal->parts);
+    mem_free(journal->dictionaries);
     *journal = (struct journal){0};
 }
 
@@ -156,6 +180,24 @@ tsr_status journal_add_published(struct journal *journal, const char mark[DIGEST
 const struct journal_part *journal_find(const struct journal *journal, const char *key) {
     for (uint64_t i = journal->count; i-- > 0;) {
         if (!strcmp(journal->parts[i].key, key)) return &journal->parts[i];
+    }
+    return NULL;
+}
+
+tsr_status journal_add_dictionary(struct journal *journal, const struct journal_part *dictionary, tsr_error *err) {
+    char text[160], payload[DIGEST_HEX];
+    (void)snprintf(text, sizeof text, "dictionary %s %" PRIu64 " %s", dictionary->key, dictionary->bytes,
+                   digest_to_hex(&dictionary->payload, payload));
+    tsr_status st = append_line(journal, text, err);
+    if (st == TSR_OK && !keep_dictionary(journal, dictionary)) {
+        st = tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", journal->output.path);
+    }
+    return st;
+}
+
+const struct journal_part *journal_find_dictionary(const struct journal *journal, const char *key) {
+    for (uint64_t i = journal->dictionary_count; i > 0; i--) {
+        if (!strcmp(journal->dictionaries[i - 1].key, key)) return &journal->dictionaries[i - 1];
     }
     return NULL;
 }

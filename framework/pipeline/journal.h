@@ -9,7 +9,7 @@
 #include <base/fs.h>
 
 /* A finished part. The key names everything its bytes depend on. */
-struct journal_part {
+struct journal_part { /* also a trained dictionary: `source` is zero then */
     char key[DIGEST_HEX];
     uint64_t bytes;
     struct digest payload; /* of the part file */
@@ -22,6 +22,8 @@ struct journal {
     struct digest last; /* of the newest line: each line's checksum covers the one before it */
     struct journal_part *parts;
     uint64_t count;
+    struct journal_part *dictionaries;
+    uint64_t dictionary_count;
     uint64_t runs;              /* how often a run began */
     char published[DIGEST_HEX]; /* mark of what was about to be published, or "" */
 };
@@ -34,9 +36,11 @@ void journal_close(struct journal *journal);
 /* Each appends one line and syncs it. [instance] */
 tsr_status journal_add_run(struct journal *journal, tsr_error *err);
 tsr_status journal_add_part(struct journal *journal, const struct journal_part *part, tsr_error *err);
+tsr_status journal_add_dictionary(struct journal *journal, const struct journal_part *dictionary, tsr_error *err);
 tsr_status journal_add_published(struct journal *journal, const char mark[DIGEST_HEX], tsr_error *err);
 
 /* The newest part of that key, or NULL. Borrowed until the next append. */
 const struct journal_part *journal_find(const struct journal *journal, const char *key);
+const struct journal_part *journal_find_dictionary(const struct journal *journal, const char *key);
 
 #endif

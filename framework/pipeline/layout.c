@@ -124,6 +124,27 @@ static tsr_status lay_folder(struct laying *laying, uint64_t first_file, uint64_
     return st == TSR_OK ? lay_index(laying, first_output, laying->checkpoint->files[first_file].prefix) : st;
 }
 
+/* ---- dictionaries ---- */
+
+static bool has_dictionaries(const struct plan *plan) {
+    for (uint64_t g = 0; g < plan->group_count; g++) {
+        if (plan->groups[g].dictionary) return true;
+    }
+    return false;
+}
+
+/* Without an index nobody would look for another file in the root folder. */
+static void lay_dictionaries(struct laying *laying) {
+    struct layout *layout = laying->layout;
+    bool indexed = layout->index_count && !*layout->indexes[0].prefix;
+    if (!has_dictionaries(laying->plan) || !indexed) return;
+    for (uint64_t i = 0; i < layout->file_count; i++) {
+        if (!strcmp(layout->files[i].name, DICTIONARY_NAME)) return;
+    }
+    layout->dictionary_file = layout->file_count;
+    add_file(laying, DICTIONARY_NAME, "");
+}
+
 /* ---- extras ---- */
 
 bool layout_is_config(const struct checkpoint *checkpoint, const char *name) {
@@ -185,7 +206,7 @@ static tsr_status check_names(const struct laying *laying) {
 
 static tsr_status allocate(struct laying *laying) {
     struct layout *layout = laying->layout;
-    uint64_t most = laying->plan->count + laying->checkpoint->file_count;
+    uint64_t most = laying->plan->count + laying->checkpoint->file_count + 1;
     layout->files = arena_alloc(&layout->arena, most, sizeof *layout->files);
     layout->order = arena_alloc(&layout->arena, most, sizeof *layout->order);
     layout->indexes = arena_alloc(&layout->arena, laying->checkpoint->file_count, sizeof *layout->indexes);
@@ -206,6 +227,7 @@ tsr_status layout_make(const struct checkpoint *checkpoint, const struct plan *p
         }
         st = lay_folder(&laying, first, end);
     }
+    if (st == TSR_OK) lay_dictionaries(&laying);
     for (uint64_t i = 0; st == TSR_OK && i < checkpoint->extra_count; i++) {
         layout->kept[i] = keep_extra(&laying, &checkpoint->extras[i], env);
     }

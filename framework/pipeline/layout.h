@@ -7,7 +7,8 @@
  *   as the source     every source file keeps its name; a folder with an index gets one of the same name
  *   by size           model.safetensors, or model-00001-of-0000N.safetensors and model.safetensors.index.json
  *
- * The first file carries the manifest, the source headers and the originals of changed small files as blobs. */
+ * The first file carries the manifest, the source headers and the originals of changed small files as blobs, and the
+ * dictionaries unless they have a file of their own, DICTIONARY_NAME. */
 #ifndef PIPELINE_LAYOUT_H
 #define PIPELINE_LAYOUT_H
 
@@ -15,6 +16,7 @@
 
 #define EXTRA_BYTES_MAX (UINT64_C(16) << 20) /* larger files beside the shards are named, not copied */
 
+#define DICTIONARY_NAME "model-dictionaries.safetensors"
 #define RECEIPT_NAME "tessera.json"
 #define RUN_NAME "tessera.run.json"
 #define CONFIG_NAME "config.json"
@@ -41,6 +43,7 @@ struct layout {
     struct layout_file *files;
     uint64_t file_count;
     uint64_t *order; /* plan entries that are no aliases, file by file */
+    uint64_t dictionary_file; /* which file holds the dictionaries: one of its own where the root folder has an index */
     struct layout_index *indexes;
     uint64_t index_count;
     enum layout_kept *kept; /* [checkpoint->extra_count] */

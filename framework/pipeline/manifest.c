@@ -68,8 +68,7 @@ tsr_status source_facts_make(const struct checkpoint *checkpoint, const struct l
 /* ---- the text ---- */
 
 static bool decodes_exactly(const struct plan *plan, const struct plan_entry *entry) {
-    if (entry->alias_of >= 0) entry = &plan->entries[entry->alias_of];
-    return entry->codec->flags & TSR_CODEC_EXACT;
+    return plan_entry_is_exact(entry->alias_of >= 0 ? &plan->entries[entry->alias_of] : entry);
 }
 
 static void add_tensor(struct members *list, const struct plan *plan, const struct plan_entry *entry) {
@@ -83,6 +82,7 @@ static void add_tensor(struct members *list, const struct plan *plan, const stru
     members_text(&tensor, "role", entry->role.role);
     members_text(&tensor, "regime", regime_name(entry->regime));
     members_bool(&tensor, "exact", decodes_exactly(plan, entry));
+    if (entry->alias_of < 0 && entry->more_count) members_count(&tensor, "stages", 1 + entry->more_count);
     members_text(&tensor, "alias_of", entry->alias_of < 0 ? NULL : plan->entries[entry->alias_of].source->name);
     members_append(list, &tensor);
 }

@@ -55,7 +55,8 @@ tsr_status reader_begin(const struct reader *reader, uint64_t index, struct read
     stream->index = index;
     if (!reader->compressed) return TSR_OK;
     const struct stored_tensor *tensor = &reader->stored.tensors[index];
-    tsr_status st = decoder_open(tensor->st, tensor->entry, reader->registry, reader->env, &stream->decoder, err);
+    struct decoder_input input = stored_input(&reader->stored, tensor);
+    tsr_status st = decoder_open(&input, reader->registry, reader->env, &stream->decoder, err);
     if (st != TSR_OK) return st;
     const struct tile_grid *grid = &stream->decoder.grid;
     bool whole = stream->decoder.order.transposed;

@@ -12,6 +12,7 @@
 #include <base/str.h>
 #include <format/container_read.h>
 #include <format/json.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,12 @@ static tsr_status read_tensor(struct opening *opening, const json_t *member, con
     bool bad = false;
     tensor->name = arena_format(&opening->stored->arena, "%s%s", prefix, member_text(member, "name", &bad));
     if (!tensor->name) return no_memory(opening);
+    tensor->local_name = tensor->name + strlen(prefix);
+    tensor->stage_count = 1;
+    if (json_object_get(member, "stages")) tensor->stage_count = member_count(member, "stages", &bad);
+    if (tensor->stage_count < 1 || tensor->stage_count > DECODER_STAGES_MAX) {
+        return corrupt(opening, tensor->name, "has an impossible number of stages");
+    }
     tensor->dtype_name = member_text(member, "dtype", &bad);
     tensor->role = member_text(member, "role", &bad);
     tensor->regime = member_text(member, "regime", &bad);
@@ -124,11 +131,25 @@ static int compare_names(const void *a, const void *b) {
 
 static tsr_status find_payload(struct opening *opening, struct stored_tensor *tensor) {
     const struct stored *stored = opening->stored;
-    const struct checkpoint_tensor *found = checkpoint_find(&stored->checkpoint, tensor->name);
-    if (!found) return corrupt(opening, tensor->name, "has no payload");
-    tensor->st = &stored->checkpoint.files[found->file].st;
-    tensor->entry = found->entry;
-    return TSR_OK;
+    struct str name = {0};
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < tensor->stage_count && st == TSR_OK; i++) {
+        str_truncate(&name, 0);
+        str_add(&name, tensor->name, (size_t)(tensor->local_name - tensor->name));
+        if (i) str_add_format(&name, CONTAINER_STAGE "%" PRIu64 "/", i);
+        str_add_format(&name, "%s", tensor->local_name);
+        const struct checkpoint_tensor *found =
+            name.failed ? NULL : checkpoint_find(&stored->checkpoint, name.text);
+        if (name.failed) {
+            st = no_memory(opening);
+        } else if (!found) {
+            st = corrupt(opening, tensor->name, i ? "a stage of it has no payload" : "has no payload");
+        } else {
+            tensor->places[i] = (struct decoder_place){&stored->checkpoint.files[found->file].st, found->entry};
+        }
+    }
+    str_clear(&name);
+    return st;
 }
 
 /* An alias takes the payload of its target, which must hold as many bytes and be no alias itself. */
@@ -141,8 +162,8 @@ static tsr_status resolve_alias(struct opening *opening, struct stored_tensor *t
         return corrupt(opening, tensor->name, "differs from the tensor it is an alias of");
     }
     tensor->alias_of = *found - stored->tensors;
-    tensor->st = (*found)->st;
-    tensor->entry = (*found)->entry;
+    tensor->stage_count = (*found)->stage_count;
+    memcpy(tensor->places, (*found)->places, sizeof tensor->places);
     return TSR_OK;
 }
 
@@ -159,6 +180,18 @@ static tsr_status find_payloads(struct opening *opening) {
         if (stored->tensors[i].alias_name) st = resolve_alias(opening, &stored->tensors[i], by_name);
     }
     mem_free(by_name);
+    return st;
+}
+
+static tsr_status read_dictionaries(struct opening *opening) {
+    struct stored *stored = opening->stored;
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < stored->checkpoint.tensor_count && st == TSR_OK; i++) {
+        const struct checkpoint_tensor *tensor = &stored->checkpoint.tensors[i];
+        if (!dictionaries_is(tensor->entry->name)) continue;
+        st = dictionaries_add(&stored->dictionaries, &stored->checkpoint.files[tensor->file].st, tensor->entry,
+                              opening->err);
+    }
     return st;
 }
 
@@ -230,11 +263,25 @@ tsr_status stored_open(const char *path, struct stored *stored, tsr_error *err) 
     if (st == TSR_OK) st = read_manifest(&opening);
     if (st == TSR_OK) st = read_sources(&opening);
     if (st == TSR_OK) st = find_payloads(&opening);
+    if (st == TSR_OK) st = read_dictionaries(&opening);
     return st == TSR_OK ? read_extras(&opening) : st;
+}
+
+struct decoder_input stored_input(const struct stored *stored, const struct stored_tensor *tensor) {
+    uint64_t count = tensor->stage_count;
+    if (stored->stage_limit && stored->stage_limit < count) count = stored->stage_limit;
+    return (struct decoder_input){tensor->places, count, &stored->dictionaries, stored->codec_level};
+}
+
+uint64_t stored_payload_bytes(const struct stored_tensor *tensor) {
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < tensor->stage_count; i++) bytes += tensor->places[i].entry->bytes;
+    return bytes;
 }
 
 void stored_close(struct stored *stored) {
     json_decref(stored->manifest);
+    dictionaries_clear(&stored->dictionaries);
     checkpoint_close(&stored->checkpoint);
     arena_clear(&stored->arena);
     *stored = (struct stored){0};

@@ -5,6 +5,8 @@
 #ifndef PIPELINE_STORED_H
 #define PIPELINE_STORED_H
 
+#include "decoder.h"
+
 #include <base/digest.h>
 #include <base/env.h>
 #include <format/checkpoint.h>
@@ -22,8 +24,9 @@ struct stored_tensor {
     bool exact;                   /* decoding gives these */
     const char *alias_name;       /* or NULL */
     int64_t alias_of;             /* into stored.tensors, or -1 */
-    const struct safetensors *st; /* where the payload is, aliases: their target's */
-    const struct safetensors_entry *entry;
+    const char *local_name;       /* the name without its folder */
+    struct decoder_place places[DECODER_STAGES_MAX]; /* where the payloads are; aliases: their target's */
+    uint64_t stage_count;
 };
 
 struct stored_source {
@@ -49,6 +52,9 @@ struct stored {
     uint64_t tensor_count;
     struct stored_extra *extras;
     uint64_t extra_count;
+    struct dictionaries dictionaries;
+    uint64_t stage_limit; /* set by who opened it: stages of a stack to use, 0 for all */
+    uint64_t codec_level; /* ... and parts that progressive codecs use, 0 for all */
 };
 
 /* True when the opened checkpoint is an output of ours. */
@@ -57,6 +63,11 @@ bool stored_is(const struct checkpoint *checkpoint);
  * it contradicts itself. */
 tsr_status stored_open(const char *path, struct stored *stored, tsr_error *err);
 void stored_close(struct stored *stored);
+
+/* What decoder_open takes for this tensor. Borrowed from `stored`. [any] */
+struct decoder_input stored_input(const struct stored *stored, const struct stored_tensor *tensor);
+/* Bytes of its payloads, all stages. [any] */
+uint64_t stored_payload_bytes(const struct stored_tensor *tensor);
 
 /* Bytes of the blob `prefix``name`, at most `limit`. mem_free. */
 tsr_status stored_blob(const struct stored *stored, const char *prefix, const char *name, uint64_t limit, char **bytes,

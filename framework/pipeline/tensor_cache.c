@@ -107,7 +107,8 @@ static tsr_status put_tile(void *ctx, const struct decoder *decoder, const tsr_t
 
 static tsr_status open_decoder(struct tensor_cache *cache, uint64_t index, struct decoder *decoder, tsr_error *err) {
     const struct stored_tensor *tensor = &cache->reader->stored.tensors[index];
-    tsr_status st = decoder_open(tensor->st, tensor->entry, cache->reader->registry, cache->env, decoder, err);
+    struct decoder_input input = stored_input(&cache->reader->stored, tensor);
+    tsr_status st = decoder_open(&input, cache->reader->registry, cache->env, decoder, err);
     if (st == TSR_OK && decoder->payload.head.bytes != tensor->bytes) {
         st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": payload and manifest differ in size", tensor->name);
     }

@@ -25,6 +25,17 @@ struct config_request {
     double max_error; /* relative squared error D */
 };
 
+/* A codec of a stack behind the first: it encodes what those before it left over. */
+struct config_stage {
+    const tsr_codec *codec;
+    const struct registry_plugin *plugin;
+    const struct param_given *given;
+    uint64_t given_count;
+    struct param_set params;
+};
+
+#define CONFIG_STAGES_MAX 4
+
 struct config_rule {
     const char *const *roles;               /* NULL-terminated, or NULL for any */
     const struct pattern *const *patterns;  /* NULL-terminated, or NULL for any */
@@ -35,12 +46,19 @@ struct config_rule {
     const struct param_given *given;        /* parameters as written */
     uint64_t given_count;
     struct param_set params;
+    const struct config_stage *more; /* the rest of a stack of codecs */
+    uint64_t more_count;
+    const char *group;      /* which tensors share a dictionary: GROUP_ROLE, GROUP_ROLE_SHAPE or a name; NULL: none do */
     uint32_t stride;        /* 0: the role's */
     double row_error_max;   /* index regime: relative RMS bound of each row, 0 for none; -1: not given */
     bool optional;          /* may match nothing */
     struct config_request request;
     uint32_t line, column;
 };
+
+/* Groups that follow from what a tensor is; any other text is the name of one group. */
+#define GROUP_ROLE "role"
+#define GROUP_ROLE_SHAPE "role+shape"
 
 struct config {
     const char *path; /* as in messages; "(built in)" for the default */
@@ -52,8 +70,8 @@ struct config {
     struct gate_config gates;
 };
 
-/* Parses and binds against the registry. Keys of later versions (budget, group, lists of codecs) parse and are
- * refused as "not in this version". All memory is the arena's. */
+/* Parses and binds against the registry. Keys of later versions (budget) parse and are refused
+ * as "not in this version". All memory is the arena's. */
 tsr_status config_parse(const char *text, size_t size, const char *path, const struct registry *registry,
                         struct arena *arena, struct config *config, tsr_error *err);
 /* The config of `compress` without -c: everything lossless. */

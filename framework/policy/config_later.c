@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * budget, group and stacks of codecs: what they may hold is settled (docs/config.md, "Keys of later versions"),
- * so a slip in them is reported as such, and a right one as what this version cannot do. */
+ * budget: what it may hold is settled (docs/config.md, "Keys of later versions"), so a slip in it is reported as such, and
+ * a right one as what this version cannot do. */
 #include <string.h>
 
 #include "config_read.h"
@@ -31,16 +31,4 @@ tsr_status config_refuse_later(const struct config_reader *reader, const struct 
     const struct yaml_node *budget = yaml_get(root, "budget");
     tsr_status st = budget ? check_budget(reader, budget, err) : TSR_OK;
     return st ? st : refuse(reader, root, "budget", err);
-}
-
-tsr_status config_refuse_later_of_rule(const struct config_reader *reader, const struct yaml_node *rule,
-                                       tsr_error *err) {
-    const struct yaml_node *group = yaml_get(rule, "group"), *codec = yaml_get(rule, "codec");
-    const char *text;
-    struct config_items items;
-    tsr_status st = group ? config_text(reader, group, "group", &text, err) : TSR_OK;
-    if (!st && group) st = refuse(reader, rule, "group", err);
-    if (st || !codec || codec->kind != YAML_LIST) return st;
-    st = config_one_or_more(reader, codec, "codec", &items, err);
-    return st ? st : yaml_fail(err, reader->path, codec, "codec: a stack of codecs is not in this version");
 }

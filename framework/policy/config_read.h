@@ -14,6 +14,10 @@ struct config_reader {
     struct arena *arena;
 };
 
+/* `codec` and `params` of a rule: one codec or a stack of them (config_codec.c). rule->regime is read before. */
+tsr_status config_read_codecs(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
+                              tsr_error *err);
+
 /* One item of `rules`. */
 tsr_status config_read_rule(const struct config_reader *reader, const struct yaml_node *node, struct config_rule *rule,
                             tsr_error *err);
@@ -24,8 +28,6 @@ tsr_status config_read_gates(const struct config_reader *reader, const struct ya
 
 /* Keys whose structure is known but that this version cannot obey: checks them, then refuses. TSR_OK when absent. */
 tsr_status config_refuse_later(const struct config_reader *reader, const struct yaml_node *root, tsr_error *err);
-tsr_status config_refuse_later_of_rule(const struct config_reader *reader, const struct yaml_node *rule,
-                                       tsr_error *err);
 
 /* A value that must be text: single and not empty. */
 tsr_status config_text(const struct config_reader *reader, const struct yaml_node *node, const char *what,

@@ -5,6 +5,7 @@
 
 #include <base/str.h>
 #include <format/dtype.h>
+#include <tessera/ext/dictionary.h>
 
 #include "config_read.h"
 #include "role.h"
@@ -92,105 +93,6 @@ static tsr_status read_regime(const struct config_reader *reader, const struct y
     return fail_unknown(reader, node, "regime", names, err);
 }
 
-/* ---- what is done ---- */
-
-static tsr_status check_codec_kind(const struct config_reader *reader, const struct yaml_node *node,
-                                   const struct config_rule *rule, tsr_error *err) {
-    uint64_t flags = rule->codec->flags;
-    if (flags & TSR_CODEC_EXACT) return TSR_OK;
-    if (flags & TSR_CODEC_SIGNATURE) {
-        return yaml_fail(err, reader->path, node, "codec %s makes signatures: an address is not a reconstruction",
-                         rule->codec->name);
-    }
-    if (rule->regime != TSR_REGIME_EXACT) return TSR_OK;
-    return yaml_fail(err, reader->path, node, "codec %s is lossy: the exact regime demands an exact codec",
-                     rule->codec->name);
-}
-
-static tsr_status read_codec(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
-                             tsr_error *err) {
-    const struct yaml_node *node = yaml_get(map, "codec");
-    const char *name;
-    tsr_error inner = {0};
-    if (!node) return yaml_fail(err, reader->path, map, "the rule has no codec");
-    tsr_status st = config_text(reader, node, "codec", &name, err);
-    if (st) return st;
-    st = registry_codec(reader->registry, name, &rule->codec, &rule->plugin, &inner);
-    if (st && st != TSR_E_CONFIG) {
-        if (err) *err = inner;
-        return st;
-    }
-    if (st) return yaml_fail(err, reader->path, node, "%s", inner.message);
-    return check_codec_kind(reader, node, rule, err);
-}
-
-static bool has_param(const tsr_codec *codec, const char *name, int32_t *type) {
-    for (uint64_t i = 0; i < codec->param_count; i++) {
-        const tsr_param *param = param_at(codec, i);
-        if (strcmp(param->name, name)) continue;
-        *type = param->type;
-        return true;
-    }
-    return false;
-}
-
-/* Text of a parameter as param_bind wants it: a scalar as it stands, a list as "[a, b]". */
-static tsr_status param_text_of(const struct config_reader *reader, const struct yaml_node *node, const char *name,
-                                const char **text, tsr_error *err) {
-    struct str joined = {0};
-    tsr_status st = TSR_OK;
-    if (node->kind == YAML_MAP) return yaml_fail(err, reader->path, node, "parameter \"%s\": found a map", name);
-    if (node->kind == YAML_SCALAR) return config_text(reader, node, name, text, err);
-    for (uint64_t i = 0; i < node->count && !st; i++) {
-        const char *item;
-        st = config_text(reader, &node->items[i], name, &item, err);
-        if (!st) str_add_format(&joined, "%s%s", i ? ", " : "", item);
-    }
-    if (!st) *text = arena_format(reader->arena, "[%s]", joined.length ? joined.text : "");
-    if (!st && (joined.failed || !*text)) st = config_no_memory(reader, err);
-    str_clear(&joined);
-    return st;
-}
-
-static tsr_status read_param(const struct config_reader *reader, const struct yaml_node *key,
-                             const struct yaml_node *value, const tsr_codec *codec, struct param_given *given,
-                             tsr_error *err) {
-    int32_t type = 0;
-    bool known = has_param(codec, key->text, &type);
-    given->name = key->text;
-    given->text = "";
-    tsr_status st = known ? param_text_of(reader, value, key->text, &given->text, err) : TSR_OK;
-    if (st) return st;
-    if (known && value->quoted && type != TSR_PARAM_CHOICE) {
-        return yaml_fail(err, reader->path, value, "parameter \"%s\": found quoted text \"%s\", expected it unquoted",
-                         key->text, value->text);
-    }
-    tsr_error inner = {0};
-    st = param_check_given(codec, given, &inner);
-    return st ? yaml_fail(err, reader->path, known ? value : key, "%s", inner.message) : TSR_OK;
-}
-
-static tsr_status read_params(const struct config_reader *reader, const struct yaml_node *map,
-                              struct config_rule *rule, tsr_error *err) {
-    const struct yaml_node *node = yaml_get(map, "params");
-    struct param_given *given = NULL;
-    tsr_status st = node ? yaml_expect(node, YAML_MAP, "params", reader->path, err) : TSR_OK;
-    if (!st && node) {
-        given = arena_alloc(reader->arena, node->count, sizeof *given);
-        if (!given) return config_no_memory(reader, err);
-        rule->given = given;
-        rule->given_count = node->count;
-    }
-    for (uint64_t i = 0; i < rule->given_count && !st; i++) {
-        st = read_param(reader, &node->keys[i], &node->items[i], rule->codec, &given[i], err);
-    }
-    if (st) return st;
-    tsr_error inner = {0};
-    st = param_bind(rule->codec, rule->given, rule->given_count, reader->arena, &rule->params, &inner);
-    if (st == TSR_E_NOMEM) return config_no_memory(reader, err);
-    return st ? yaml_fail(err, reader->path, node ? node : map, "%s", inner.message) : TSR_OK;
-}
-
 /* ---- numbers and demands ---- */
 
 static tsr_status read_number(const struct config_reader *reader, const struct yaml_node *map, const char *key,
@@ -234,6 +136,18 @@ static tsr_status read_optional(const struct config_reader *reader, const struct
     return yaml_fail(err, reader->path, node, "optional: expected true or false, found \"%s\"", text);
 }
 
+/* Dictionaries belong to the first codec of a stack: it sees the weights themselves. */
+static tsr_status read_group(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
+                             tsr_error *err) {
+    const struct yaml_node *node = yaml_get(map, "group");
+    tsr_status st = node ? config_text(reader, node, "group", &rule->group, err) : TSR_OK;
+    if (st || !node) return st;
+    const tsr_codec *codec = rule->codec;
+    if (codec->get_extension && codec->get_extension(TSR_DICTIONARY_ID)) return TSR_OK;
+    return yaml_fail(err, reader->path, node, "codec %s shares nothing between tensors, group has no meaning for it",
+                     codec->name);
+}
+
 static tsr_status read_stride(const struct config_reader *reader, const struct yaml_node *map,
                               struct config_rule *rule, tsr_error *err) {
     const struct yaml_node *node = yaml_get(map, "stride");
@@ -263,9 +177,8 @@ tsr_status config_read_rule(const struct config_reader *reader, const struct yam
     tsr_status st = yaml_expect(node, YAML_MAP, "a rule", reader->path, err);
     if (!st) st = yaml_known_keys(node, keys, reader->path, err);
     if (!st) st = read_filters(reader, node, rule, err);
-    if (!st) st = config_refuse_later_of_rule(reader, node, err);
-    if (!st) st = read_codec(reader, node, rule, err);
-    if (!st) st = read_params(reader, node, rule, err);
+    if (!st) st = config_read_codecs(reader, node, rule, err);
+    if (!st) st = read_group(reader, node, rule, err);
     if (!st) st = read_stride(reader, node, rule, err);
     if (!st) st = read_row_error(reader, node, rule, err);
     if (!st) st = read_optional(reader, node, rule, err);

@@ -69,7 +69,7 @@ static tsr_status check_name(const struct checkpoint_tensor *tensor, tsr_error *
 static tsr_status assign_role(struct planner *planner, struct role_set *set, uint64_t index, tsr_error *err) {
     struct plan *plan = planner->plan;
     struct plan_entry *entry = &plan->entries[index];
-    *entry = (struct plan_entry){.source = &planner->checkpoint->tensors[index], .alias_of = -1};
+    *entry = (struct plan_entry){.source = &planner->checkpoint->tensors[index], .alias_of = -1, .group = -1};
     planner->facts[index] = (struct plan_facts){.owner = index, .governor = index};
     const struct safetensors_entry *source = entry->source->entry;
     tsr_status st = check_name(entry->source, err);
@@ -124,6 +124,7 @@ tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *c
     if (!st) st = assign_roles(&planner, err);
     if (!st) st = plan_find_aliases(&planner, err);
     if (!st) st = plan_apply_rules(&planner, err);
+    if (!st) st = plan_make_groups(&planner, err);
     if (!st) st = plan_run_trials(&planner, err);
     if (!st) st = plan_decide(&planner, err);
     if (!st) add_up(plan);
@@ -132,6 +133,7 @@ tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *c
 }
 
 void plan_close(struct plan *plan) {
+    for (uint64_t i = 0; i < plan->group_count; i++) mem_free(plan->groups[i].dictionary);
     arena_clear(&plan->arena);
     *plan = (struct plan){0};
 }

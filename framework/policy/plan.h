@@ -11,6 +11,23 @@
 #include <base/digest.h>
 #include <format/checkpoint.h>
 
+/* One codec of the stack by which a tensor is stored; most stacks have one. */
+struct plan_stage {
+    const tsr_codec *codec;
+    const struct registry_plugin *plugin; /* where it came from */
+    struct param_set params;
+};
+
+/* Tensors that share a dictionary of their first codec. */
+struct plan_group {
+    const char *name;  /* for people: what the config's `group` made of it */
+    uint64_t *members; /* entries in checkpoint order, no aliases */
+    uint64_t count;
+    void *dictionary; /* [bytes], owned; NULL when no member uses it any more */
+    uint64_t bytes;
+    struct digest digest; /* of these bytes */
+};
+
 struct plan_entry {
     const struct checkpoint_tensor *source;
     struct role_assignment role;
@@ -18,9 +35,12 @@ struct plan_entry {
     uint64_t rows, columns;       /* matrix view */
     bool transposed;              /* the codec sees the transposed source */
     const struct config_rule *rule; /* NULL: the built-in rule "unknown tensor -> exact" */
-    const tsr_codec *codec;
+    const tsr_codec *codec;       /* the first of the stack, mostly the only one */
     const struct registry_plugin *plugin; /* where codec came from */
     struct param_set params;
+    const struct plan_stage *more; /* the rest of the stack */
+    uint64_t more_count;
+    int64_t group;                /* into plan.groups: whose dictionary the first codec uses, or -1 */
     double row_error_max;         /* index regime; 0: no bound */
     int64_t alias_of;             /* entry whose bytes equal ours, or -1 */
     struct digest digest;         /* of the source bytes */
@@ -37,17 +57,39 @@ struct plan {
     struct arena arena;
     struct plan_entry *entries; /* in checkpoint order */
     uint64_t count;
+    struct plan_group *groups;
+    uint64_t group_count;
     const char *role_set;
     uint64_t source_bytes; /* tensors, aliases included */
     uint64_t unique_bytes; /* without aliases */
-    uint64_t predicted_bytes; /* payloads; container overhead excluded */
+    uint64_t predicted_bytes; /* payloads and dictionaries; container overhead excluded */
     uint64_t unknown_count;
+};
+
+/* Stage `index` of the entry's stack, 0..more_count. */
+static inline struct plan_stage plan_stage_at(const struct plan_entry *entry, uint64_t index) {
+    return index ? entry->more[index - 1] : (struct plan_stage){entry->codec, entry->plugin, entry->params};
+}
+
+/* True when decoding all stages gives the source bytes. */
+static inline bool plan_entry_is_exact(const struct plan_entry *entry) {
+    return plan_stage_at(entry, entry->more_count).codec->flags & TSR_CODEC_EXACT;
+}
+
+/* Where trained dictionaries are kept between runs; all members may be NULL. A key names everything that training
+ * depends on. */
+struct plan_dictionaries {
+    void *ctx;
+    /* *bytes (mem_free) and *size, or TSR_OK with *bytes NULL when there is none of that key. */
+    tsr_status (*load)(void *ctx, const char *key, void **bytes, uint64_t *size, tsr_error *err);
+    tsr_status (*save)(void *ctx, const char *key, const void *bytes, uint64_t size, tsr_error *err);
 };
 
 struct plan_options {
     const char *const *role_folders;
     uint64_t role_folder_count;
     bool predict; /* run trial encodings; without it predicted_* stay 0, fallbacks are decided all the same */
+    const struct plan_dictionaries *dictionaries; /* or NULL */
 };
 
 /* TSR_E_CONFIG names rule or tensor. Zero-initialise `plan`; plan_close in any case. The checkpoint and config must

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the steps of planning share. Private to plan*.c. The steps, in order: roles, duplicates (plan_alias.c), rules
- * (plan_rule.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
+ * (plan_rule.c), groups (plan_group.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
 #ifndef POLICY_PLAN_PARTS_H
 #define POLICY_PLAN_PARTS_H
 
@@ -27,7 +27,7 @@ struct plan_facts {
     const struct config_rule *own_rule;  /* the first that matches this tensor */
     uint64_t weights;
     struct trial lossless; /* of an exact codec: the rule's, or passthrough to compare with */
-    struct trial lossy;    /* of the rule's codec, when that is lossy */
+    struct trial lossy;    /* of the rule's stack, when its first codec is lossy */
     char *refusal;         /* why the rule's codec does not want this tensor, or NULL; mem_free */
 };
 
@@ -61,6 +61,13 @@ double plan_allowed_error(const struct plan_entry *entry);
 static inline bool plan_is_lossy(const tsr_codec *codec) {
     return !(codec->flags & TSR_CODEC_EXACT);
 }
+
+/* Groups of the entries whose rule names one, and their dictionaries, trained or found (plan_group.c). */
+tsr_status plan_make_groups(struct planner *planner, tsr_error *err);
+/* Groups whose members gave them up, or whose dictionary costs more than it saves, are dissolved. */
+tsr_status plan_settle_groups(struct planner *planner, tsr_error *err);
+/* What the entry stores becomes passthrough. `note` says why, in arena memory. */
+void plan_fall_back(const struct planner *planner, struct plan_entry *entry, const char *note);
 
 tsr_status plan_no_memory(tsr_error *err);
 

@@ -127,7 +127,7 @@ static void use_passthrough(const struct planner *planner, struct plan_entry *en
 static tsr_status check_codec(const struct planner *planner, const struct plan_entry *entry, tsr_error *err) {
     const tsr_codec *codec = entry->codec;
     const struct safetensors_entry *source = entry->source->entry;
-    if (entry->regime == TSR_REGIME_EXACT && plan_is_lossy(codec)) {
+    if (entry->regime == TSR_REGIME_EXACT && !plan_entry_is_exact(entry)) {
         return config_rule_fail(err, planner->config, entry->rule,
                                 "codec %s is lossy, but tensor \"%s\" (role %s) is of the exact regime", codec->name,
                                 entry->source->name, entry->role.role);
@@ -182,9 +182,10 @@ static tsr_status bind_with_row_error(const struct planner *planner, struct plan
 
 /* Rows of the index regime have a bound: the rule's, the codec parameter's, or the default. */
 static tsr_status apply_row_error(const struct planner *planner, struct plan_entry *entry, tsr_error *err) {
-    if (entry->regime != TSR_REGIME_INDEX || !plan_is_lossy(entry->codec)) return TSR_OK;
+    if (entry->regime != TSR_REGIME_INDEX || plan_entry_is_exact(entry)) return TSR_OK;
     uint64_t at = row_error_param(entry->codec);
     bool declared = at < entry->codec->param_count && param_at(entry->codec, at)->type == TSR_PARAM_REAL;
+    declared = declared && entry->more_count == 0; /* in a stack only the result has to keep to it */
     if (declared && gives_row_error(entry->rule)) {
         entry->row_error_max = entry->params.values[at].real;
         return TSR_OK;
@@ -214,6 +215,18 @@ static tsr_status set_matrix(struct planner *planner, uint64_t index, enum role_
     return TSR_OK;
 }
 
+static tsr_status set_stack(const struct planner *planner, struct plan_entry *entry, tsr_error *err) {
+    const struct config_rule *rule = entry->rule;
+    struct plan_stage *more = arena_alloc(&planner->plan->arena, rule->more_count + 1, sizeof *more);
+    if (!more) return plan_no_memory(err);
+    for (uint64_t i = 0; i < rule->more_count; i++) {
+        more[i] = (struct plan_stage){rule->more[i].codec, rule->more[i].plugin, rule->more[i].params};
+    }
+    entry->more = more;
+    entry->more_count = rule->more_count;
+    return TSR_OK;
+}
+
 static tsr_status settle_entry(struct planner *planner, uint64_t index, tsr_error *err) {
     struct plan_entry *entry = &planner->plan->entries[index];
     const struct plan_entry *governor = &planner->plan->entries[planner->facts[index].governor];
@@ -228,7 +241,8 @@ static tsr_status settle_entry(struct planner *planner, uint64_t index, tsr_erro
     entry->codec = entry->rule->codec;
     entry->plugin = entry->rule->plugin;
     entry->params = entry->rule->params;
-    st = check_codec(planner, entry, err);
+    st = set_stack(planner, entry, err);
+    if (!st) st = check_codec(planner, entry, err);
     if (!st) st = apply_stride(planner, entry, err);
     if (!st) st = apply_row_error(planner, entry, err);
     return st;

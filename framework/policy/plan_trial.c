@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Encodes samples and measures what comes back. Tile bytes grow with the weights, the codec's header with the
- * rows if it does so within the sample; the payload's own head is known. */
+ * rows if it does so within the sample; the payload's own head is known. The codecs of a stack go one after the other over
+ * the same sample, each on what those before it left over. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -62,18 +63,22 @@ static tsr_status read_sample(void *ctx, uint64_t offset, void *dst, uint64_t si
     return TSR_OK;
 }
 
-/* One codec on one entry. */
+/* One stack of codecs on one entry. */
 struct attempt {
     const struct planner *planner;
     const struct plan_entry *entry;
-    const tsr_codec *codec;
-    const struct param_set *params;
+    struct plan_stage stages[CONFIG_STAGES_MAX];
+    uint64_t stage_count;
+    const struct plan_group *group; /* whose dictionary the first codec uses, or NULL */
     uint64_t weights;
     uint64_t worker;
     struct host_services services;
     struct sample sample;
-    struct stored stored;
-    uint64_t half_header_bytes; /* of the codec's header for half of the rows; 0: not worth a look */
+    struct stored stored;                     /* of the stage at work */
+    uint64_t half_header_bytes;               /* of its header for half of the rows; 0: not worth a look */
+    uint64_t header_bytes[CONFIG_STAGES_MAX]; /* predicted */
+    uint8_t *decoded;                         /* the sample as the stages so far give it, in the source dtype */
+    float *difference;                        /* what the next codec encodes, unless it takes the prediction */
 };
 
 static uint64_t scale(uint64_t bytes, uint64_t part, uint64_t whole) {
@@ -90,32 +95,39 @@ static uint64_t predict_header(const struct attempt *attempt) {
     return min_u64(full + grown, PAYLOAD_CODEC_HEADER_MAX);
 }
 
-/* Payload bytes of the whole tensor. */
+/* Payload bytes of the whole tensor, all stages. */
 static uint64_t predict_bytes(const struct attempt *attempt, uint64_t tile_bytes) {
     const struct plan_entry *entry = attempt->entry;
     const struct safetensors_entry *source = entry->source->entry;
-    struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, attempt->codec->tile_weights);
-    struct payload_head head = {.dtype = source->dtype,
-                                .dtype_name = source->dtype_name,
-                                .rank = source->rank,
-                                .tile_count = grid.count,
-                                .codec_id = attempt->codec->id,
-                                .params = attempt->params->canonical,
-                                .codec_header_bytes = predict_header(attempt)};
-    return payload_prefix_bytes(&head) + tile_bytes;
+    struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, attempt->stages[0].codec->tile_weights);
+    uint64_t bytes = tile_bytes;
+    for (uint64_t s = 0; s < attempt->stage_count; s++) {
+        struct payload_head head = {.dtype = source->dtype,
+                                    .dtype_name = source->dtype_name,
+                                    .rank = s ? 2 : source->rank,
+                                    .tile_count = grid.count,
+                                    .codec_id = attempt->stages[s].codec->id,
+                                    .params = attempt->stages[s].params.canonical,
+                                    .has_dictionary = s == 0 && attempt->group,
+                                    .codec_header_bytes = attempt->header_bytes[s]};
+        bytes += payload_prefix_bytes(&head);
+    }
+    return bytes;
 }
 
-static tsr_status decode_all(const struct attempt *attempt, const struct coder_job *job, uint8_t *decoded,
-                             tsr_error *err) {
+/* What the stage at work stored, applied to the sample as far as it is decoded. */
+static tsr_status decode_stage(const struct attempt *attempt, const struct coder_job *job, tsr_error *err) {
     const struct stored *stored = &attempt->stored;
     struct coder *coder = NULL;
+    uint8_t *to = attempt->decoded;
     tsr_status st = coder_open(job, &stored->grid, stored->header.text, stored->header.length,
-                               attempt->codec->bitstream_version, &coder, err);
+                               job->codec->bitstream_version, &coder, err);
     for (uint64_t t = 0; t < stored->count && !st; t++) {
         const struct stored_tile *tile = &stored->tiles[t];
         const char *bytes = tile->size ? stored->bytes.text + tile->offset : "";
-        st = coder_decode_tile(coder, t, bytes, tile->size, tile->raw, decoded, attempt->worker, err);
-        decoded += tile_at(&stored->grid, t, job->dtype_bits).bytes;
+        st = job->stacked ? coder_correct_tile(coder, t, bytes, tile->size, tile->raw, to, attempt->worker, err)
+                          : coder_decode_tile(coder, t, bytes, tile->size, tile->raw, to, attempt->worker, err);
+        to += tile_at(&stored->grid, t, attempt->sample.bits).bytes;
     }
     coder_close(coder);
     return st;
@@ -137,28 +149,19 @@ static void metric_merge(struct metric *sum, const struct metric *part, double t
     sum->not_finite += part->not_finite;
 }
 
-static void compare(const struct attempt *attempt, const uint8_t *decoded, float *rows, struct metric *metric) {
+static tsr_status compare(const struct attempt *attempt, struct metric *metric, tsr_error *err) {
     const struct sample *sample = &attempt->sample;
     struct metric part = {0};
+    float *rows = mem_alloc_array(max_u64(sample->columns, 1), 2 * sizeof *rows);
+    if (!rows) return plan_no_memory(err);
     for (uint64_t r = 0; r < sample->rows; r++) {
         sample_row(sample, sample->bytes, r, rows);
-        sample_row(sample, decoded, r, rows + sample->columns);
+        sample_row(sample, attempt->decoded, r, rows + sample->columns);
         metric_add_row(&part, r, rows, rows + sample->columns, sample->columns);
     }
     metric_merge(metric, &part, part.weights ? (double)sample->stands_for / (double)part.weights : 1);
-}
-
-static tsr_status measure(const struct attempt *attempt, const struct coder_job *job, struct metric *metric,
-                          tsr_error *err) {
-    const struct sample *sample = &attempt->sample;
-    float *rows = mem_alloc_array(max_u64(sample->columns, 1), 2 * sizeof *rows);
-    uint8_t *decoded = mem_alloc_aligned(max_u64(sample->tensor.bytes, 1));
-    tsr_status st = rows && decoded ? TSR_OK : plan_no_memory(err);
-    if (!st) st = decode_all(attempt, job, decoded, err);
-    if (!st) compare(attempt, decoded, rows, metric);
     mem_free(rows);
-    mem_free(decoded);
-    return st;
+    return TSR_OK;
 }
 
 /* Bounds at the rate that was reached, and at the one that the rule allows. */
@@ -196,37 +199,111 @@ static tsr_status probe_header(struct attempt *attempt, const struct coder_job *
     return attempt->half_header_bytes ? TSR_OK : st;
 }
 
-/* Adds what one part of the sample says to the trial. */
-static tsr_status encode_part(struct attempt *attempt, struct trial *trial, tsr_error *err) {
+static tsr_status read_decoded(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
+    const struct attempt *attempt = ctx;
+    (void)err;
+    memcpy(dst, attempt->decoded + offset, size);
+    return TSR_OK;
+}
+
+static tsr_status read_difference(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
+    const struct attempt *attempt = ctx;
+    (void)err;
+    memcpy(dst, (const uint8_t *)attempt->difference + offset, size);
+    return TSR_OK;
+}
+
+/* The sample as a stacked codec sees it. */
+struct leftover {
+    tsr_tensor tensor;
+    uint64_t shape[2];
+    struct coder_source source, prediction;
+};
+
+static void leave_over(struct attempt *attempt, const tsr_codec *codec, struct leftover *left, struct coder_job *job) {
+    struct sample *sample = &attempt->sample;
+    bool predicted = coder_takes_prediction(codec);
+    uint64_t count = sample->rows * sample->columns;
+    left->shape[0] = sample->rows;
+    left->shape[1] = sample->columns;
+    left->tensor = sample->tensor;
+    left->tensor.shape = left->shape;
+    left->tensor.rank = 2;
+    left->prediction = (struct coder_source){attempt, read_decoded};
+    left->source = predicted ? (struct coder_source){sample, read_sample}
+                             : (struct coder_source){attempt, read_difference};
+    job->tensor = &left->tensor;
+    job->stacked = true;
+    job->base_dtype = sample->tensor.dtype;
+    job->prediction = &left->prediction;
+    if (predicted) return;
+    left->tensor.dtype = TSR_DTYPE_F32;
+    left->tensor.bytes = count * sizeof(float);
+    job->dtype_bits = 32;
+    coder_difference(sample->tensor.dtype, sample->bytes, attempt->decoded, count, attempt->difference);
+}
+
+static tsr_status encode_stage(struct attempt *attempt, uint64_t stage, struct trial *trial, tsr_error *err) {
     const struct sample *sample = &attempt->sample;
+    const struct plan_stage *planned = &attempt->stages[stage];
     struct stored *stored = &attempt->stored;
-    host_services_init(&attempt->services, attempt->planner->env);
+    struct leftover left;
     struct coder_job job = {.env = attempt->planner->env,
                             .host = &attempt->services.host,
-                            .codec = attempt->codec,
-                            .params = attempt->params->values,
+                            .codec = planned->codec,
+                            .params = planned->params.values,
                             .tensor = &sample->tensor,
+                            .dictionary = stage == 0 && attempt->group ? attempt->group->dictionary : NULL,
+                            .dictionary_bytes = stage == 0 && attempt->group ? attempt->group->bytes : 0,
+                            .stride = attempt->entry->role.stride,
+                            .role = attempt->entry->role.role,
+                            .tile_weights = attempt->stages[0].codec->tile_weights,
                             .dtype_bits = sample->bits};
     struct coder_source source = {&attempt->sample, read_sample};
     struct coder_sink sink = {stored, store_begin, store_tile};
-    stored->keep = plan_is_lossy(attempt->codec);
+    if (stage) {
+        leave_over(attempt, planned->codec, &left, &job);
+        source = left.source;
+    }
+    stored->keep = attempt->decoded != NULL;
+    attempt->half_header_bytes = 0;
     tsr_status st = coder_encode(&job, &source, &sink, NULL, err);
-    if (!st) st = probe_header(attempt, &job, &source, err);
-    if (!st && stored->keep) st = measure(attempt, &job, &trial->metric, err);
+    if (!st && stage == 0) st = probe_header(attempt, &job, &source, err);
+    if (!st && stored->keep) st = decode_stage(attempt, &job, err);
     trial->tile_bytes += scale(stored->tile_bytes, sample->rows * sample->columns, sample->stands_for);
-    trial->all_raw = trial->all_raw && stored->raw_count == stored->count;
+    if (stage == 0) trial->all_raw = trial->all_raw && stored->raw_count == stored->count;
+    attempt->header_bytes[stage] = predict_header(attempt);
+    store_clear(stored);
+    *stored = (struct stored){0};
     return st;
+}
+
+/* Adds what one part of the sample says to the trial. */
+static tsr_status encode_part(struct attempt *attempt, struct trial *trial, tsr_error *err) {
+    bool lossy = plan_is_lossy(attempt->stages[0].codec);
+    uint64_t count = max_u64(attempt->sample.rows * attempt->sample.columns, 1);
+    tsr_status st = TSR_OK;
+    host_services_init(&attempt->services, attempt->planner->env);
+    if (lossy) attempt->decoded = mem_alloc_aligned(count * (attempt->sample.bits / 8));
+    if (attempt->stage_count > 1) attempt->difference = mem_alloc_aligned(count * sizeof *attempt->difference);
+    if ((lossy && !attempt->decoded) || (attempt->stage_count > 1 && !attempt->difference)) st = plan_no_memory(err);
+    for (uint64_t s = 0; s < attempt->stage_count && !st; s++) st = encode_stage(attempt, s, trial, err);
+    return !st && lossy ? compare(attempt, &trial->metric, err) : st;
 }
 
 static void attempt_clear(struct attempt *attempt) {
     store_clear(&attempt->stored);
+    mem_free(attempt->decoded);
+    mem_free(attempt->difference);
+    attempt->decoded = NULL;
+    attempt->difference = NULL;
     sample_clear(&attempt->sample);
     attempt->stored = (struct stored){0};
 }
 
 /* Edges first, so that the inner part is at hand when the rate is known and bounds are taken. */
 static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, struct trial *trial, tsr_error *err) {
-    const tsr_codec *codec = attempt->codec;
+    const tsr_codec *codec = attempt->stages[0].codec;
     trial->all_raw = true;
     tsr_status st = sample_read(attempt->planner, attempt->entry, codec, SAMPLE_EDGES, &attempt->sample, err);
     if (!st && attempt->sample.rows) st = encode_part(attempt, trial, err);
@@ -260,6 +337,10 @@ static tsr_status ask_codec(struct planner *planner, uint64_t index, tsr_error *
                             .codec = entry->codec,
                             .params = entry->params.values,
                             .tensor = &tensor,
+                            .dictionary = entry->group < 0 ? NULL : planner->plan->groups[entry->group].dictionary,
+                            .dictionary_bytes = entry->group < 0 ? 0 : planner->plan->groups[entry->group].bytes,
+                            .stride = entry->role.stride,
+                            .role = entry->role.role,
                             .transposed = entry->transposed,
                             .dtype_bits = tile_matrix_of(tensor.dtype, tensor.bytes, &rows, &columns)};
     tsr_error reason = {0};
@@ -282,13 +363,16 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     if (st || !wants_trial(planner, entry)) return st;
     struct attempt attempt = {.planner = planner,
                               .entry = entry,
-                              .codec = entry->codec,
-                              .params = &entry->params,
+                              .stage_count = 1 + entry->more_count,
+                              .group = entry->group < 0 ? NULL : &planner->plan->groups[entry->group],
                               .weights = facts->weights,
                               .worker = worker};
     struct attempt fallback = attempt;
-    fallback.codec = planner->passthrough;
-    fallback.params = &planner->passthrough_params;
+    for (uint64_t s = 0; s < attempt.stage_count; s++) attempt.stages[s] = plan_stage_at(entry, s);
+    fallback.stages[0] =
+        (struct plan_stage){planner->passthrough, planner->passthrough_plugin, planner->passthrough_params};
+    fallback.stage_count = 1;
+    fallback.group = NULL;
     if (facts->refusal) return attempt_run(&fallback, INFINITY, &facts->lossless, err);
     if (!plan_is_lossy(entry->codec)) return attempt_run(&attempt, INFINITY, &facts->lossless, err);
     st = attempt_run(&attempt, plan_allowed_bytes(planner, index), &facts->lossy, err);

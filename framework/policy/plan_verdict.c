@@ -67,11 +67,12 @@ static bool is_impossible(const struct verdict *verdict) {
            verdict->allowed_error < facts->lossy.floor_error * BOUND_MARGIN;
 }
 
-static void fall_back(const struct verdict *verdict, const char *note) {
-    struct plan_entry *entry = verdict->entry;
-    entry->codec = verdict->planner->passthrough;
-    entry->plugin = verdict->planner->passthrough_plugin;
-    entry->params = verdict->planner->passthrough_params;
+void plan_fall_back(const struct planner *planner, struct plan_entry *entry, const char *note) {
+    entry->codec = planner->passthrough;
+    entry->plugin = planner->passthrough_plugin;
+    entry->params = planner->passthrough_params;
+    entry->more_count = 0;
+    entry->group = -1;
     entry->row_error_max = 0;
     entry->note = note;
 }
@@ -125,7 +126,9 @@ static tsr_status judge_lossy(const struct verdict *verdict, tsr_error *err) {
     const struct plan_entry *entry = verdict->entry;
     const char *note = NULL;
     bool exact_would_do = fits(verdict, lossless->bytes);
-    if (lossy->all_raw || lossy->bytes >= lossless->bytes) {
+    if (plan_entry_is_exact(entry)) {
+        return TSR_OK; /* whoever stacks to the source bytes wants the levels, not the fewest bytes */
+    } else if (lossy->all_raw || lossy->bytes >= lossless->bytes) {
         note_fallback(verdict, "is not smaller than lossless", &note);
     } else if (is_impossible(verdict)) {
         return refuse_impossible(verdict, err);
@@ -138,7 +141,7 @@ static tsr_status judge_lossy(const struct verdict *verdict, tsr_error *err) {
         return TSR_OK;
     }
     if (!note) return plan_no_memory(err);
-    fall_back(verdict, note);
+    plan_fall_back(verdict->planner, verdict->entry, note);
     return TSR_OK;
 }
 
@@ -146,7 +149,7 @@ static tsr_status obey_refusal(const struct verdict *verdict, tsr_error *err) {
     const char *note = arena_format(&verdict->planner->plan->arena, "falls back to passthrough: %s",
                                     verdict->facts->refusal);
     if (!note) return plan_no_memory(err);
-    fall_back(verdict, note);
+    plan_fall_back(verdict->planner, verdict->entry, note);
     return TSR_OK;
 }
 
@@ -157,13 +160,14 @@ static tsr_status decide_entry(struct verdict *verdict, tsr_error *err) {
     if (!st && facts->refusal) st = obey_refusal(verdict, err);
     if (st) return st;
     const struct trial *trial = plan_is_lossy(entry->codec) ? &facts->lossy : &facts->lossless;
+    bool exact = plan_entry_is_exact(entry);
     if (!trial->ran) return TSR_OK;
     if (!fits(verdict, trial->bytes)) return fail_bytes(verdict, trial->bytes, err);
-    entry->predicted_cosine = plan_is_lossy(entry->codec) ? metric_cosine(&trial->metric) : 1;
+    entry->predicted_cosine = exact ? 1 : metric_cosine(&trial->metric);
     if (!verdict->planner->options->predict) return TSR_OK;
     entry->predicted_bytes = trial->bytes;
-    entry->predicted_error = metric_relative_error(&trial->metric);
-    entry->bound_error = trial->bound_error;
+    entry->predicted_error = exact ? 0 : metric_relative_error(&trial->metric);
+    entry->bound_error = exact ? 0 : trial->bound_error;
     entry->trial_is_whole = trial->whole;
     return TSR_OK;
 }
@@ -177,6 +181,9 @@ static void copy_to_aliases(struct plan *plan) {
         entry->codec = owner->codec;
         entry->plugin = owner->plugin;
         entry->params = owner->params;
+        entry->more = owner->more;
+        entry->more_count = owner->more_count;
+        entry->group = owner->group;
         entry->row_error_max = owner->row_error_max;
         entry->note = owner->note;
     }
@@ -192,8 +199,12 @@ tsr_status plan_decide(struct planner *planner, tsr_error *err) {
                                   .allowed_error = plan_allowed_error(&plan->entries[i])};
         tsr_status st = decide_entry(&verdict, err);
         if (st) return st;
-        plan->predicted_bytes += plan->entries[i].predicted_bytes;
+    }
+    tsr_status st = plan_settle_groups(planner, err);
+    for (uint64_t i = 0; i < plan->count; i++) plan->predicted_bytes += plan->entries[i].predicted_bytes;
+    for (uint64_t g = 0; g < plan->group_count; g++) {
+        if (planner->options->predict) plan->predicted_bytes += plan->groups[g].bytes;
     }
     copy_to_aliases(plan);
-    return TSR_OK;
+    return st;
 }

@@ -154,7 +154,14 @@ static const tsr_codec FAKE_ADDRESS = {.struct_size = sizeof(tsr_codec), .id = "
     .dtypes = TSR_DTYPES_ALL, .input = TSR_INPUT_SOURCE, .create = fake_create, .destroy = fake_destroy,
     .encode_bound = fake_bound, .encode = copy_encode, .decode = copy_decode};
 
-static const tsr_codec *const FAKE_CODECS[] = {&FAKE_COPY, &FAKE_QUANT, &FAKE_BLOAT, &FAKE_PICKY, &FAKE_ADDRESS, NULL};
+/* A second lossy codec, to stand behind the first in a stack. */
+static const tsr_codec FAKE_ROUGH = {.struct_size = sizeof(tsr_codec), .id = "org.example.rough", .name = "rough",
+    .description = "uniform", .bitstream_version = 1, .bitstream_oldest = 1,
+    .flags = TSR_CODEC_RECONSTRUCT | TSR_CODEC_ENCODE_PORTABLE, .dtypes = TSR_DTYPES_FLOAT, .params = QUANT_PARAMS,
+    .param_count = 4, .input = TSR_INPUT_F32, .create = fake_create, .destroy = fake_destroy,
+    .encode_bound = fake_bound, .encode = quant_encode, .decode = quant_decode};
+
+static const tsr_codec *const FAKE_CODECS[] = {&FAKE_COPY, &FAKE_QUANT, &FAKE_BLOAT, &FAKE_PICKY, &FAKE_ADDRESS, &FAKE_ROUGH, NULL};
 
 static const tsr_plugin FAKE_PLUGIN = {.struct_size = sizeof(tsr_plugin), .name = "fakes", .version = "1",
     .license = "Apache-2.0", .abi_minor = TSR_ABI_MINOR, .codecs = FAKE_CODECS};

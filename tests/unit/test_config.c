@@ -87,7 +87,7 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: passthru}\n", "3:13", "unknown codec \"passthru\"; did you mean \"passthrough\"?"},
     {HEAD "{codec: zzz}\n", "3:13", "unknown codec \"zzz\""},
     {HEAD "{codec: }\n", "3:13", "codec: the value is missing"},
-    {HEAD "{codec: {name: quant}}\n", "3:13", "codec: expected a single value, found a map"},
+    {HEAD "{codec: {name: quant}}\n", "3:13", "codec: expected names, found a map"},
     {HEAD "{codec: address}\n", "3:13", "makes signatures: an address is not a reconstruction"},
     {HEAD "{regime: exact, codec: quant}\n", "3:28", "the exact regime demands an exact codec"},
     /* parameters */
@@ -118,11 +118,20 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: quant, min_cos: \"0.9\"}\n", "3:29", "min_cos: expected a number, found \"0.9\""},
     {HEAD "{codec: quant, max_error: 0}\n", "3:31", "max_error: 0 is outside 1e-12..1"},
     {HEAD "{codec: quant, optional: maybe}\n", "3:30", "optional: expected true or false, found \"maybe\""},
-    /* keys of later versions: slips in them, and then themselves */
-    {HEAD "{codec: quant, group: role}\n", "3:20", "group is not in this version"},
+    /* groups and stacks */
+    {HEAD "{codec: quant, group: role}\n", "3:27", "codec quant shares nothing between tensors"},
     {HEAD "{codec: quant, group: [role]}\n", "3:27", "group: expected a single value"},
-    {HEAD "{codec: [quant, passthrough]}\n", "3:13", "a stack of codecs is not in this version"},
+    {HEAD "{codec: [quant, passthrough]}\n", "3:21", "codec passthrough cannot encode what quant leaves over"},
+    {HEAD "{codec: [passthrough, quant]}\n", "3:27", "codec passthrough leaves nothing over for quant"},
+    {HEAD "{codec: [quant, quant]}\n", "3:21", "codec quant stands twice in the stack"},
+    {HEAD "{codec: [quant, quart]}\n", "3:21", "did you mean \"quant\"?"},
+    {HEAD "{codec: [quant, bloat, quant, bloat, quant]}\n", "3:13", "a stack of 5 codecs, at most 4 are possible"},
+    {HEAD "{codec: [quant, address]}\n", "3:21", "codec address makes signatures"},
+    {HEAD "{codec: [quant, rough], params: {bits: 4}}\n", "3:38", "unknown key \"bits\""},
+    {HEAD "{codec: [quant, rough], params: {quant: {bits: 9}}}\n", "3:52", "9 is outside"},
+    {HEAD "{regime: exact, codec: [quant, rough]}\n", "3:28", "the exact regime demands an exact codec"},
     {HEAD "{codec: []}\n", "3:13", "codec: the list is empty"},
+    /* keys of later versions: slips in them, and then themselves */
     {HEAD "{codec: quant}\nbudget: {bits_per_weight: 4.0}\n", "4:1", "budget is not in this version"},
     {HEAD "{codec: quant}\nbudget: 4.0\n", "4:9", "budget: expected a map"},
     {HEAD "{codec: quant}\nbudget: {bits_per_wait: 4.0}\n", "4:10", "did you mean \"bits_per_weight\"?"},
