@@ -5,11 +5,13 @@
 
 #include "entropy.h"
 #include "hadamard.h"
+#include "products.h"
 
 #include <string.h>
 
 const void *numeric_lent(const char *id) {
     if (!strcmp(id, TSR_ENTROPY_ID)) return entropy_services();
     if (!strcmp(id, TSR_HADAMARD_ID)) return hadamard_services();
+    if (!strcmp(id, TSR_PRODUCTS_ID)) return products_services();
     return NULL;
 }

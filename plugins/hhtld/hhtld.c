@@ -70,6 +70,13 @@ static struct hhtld_settings settings_of(const tsr_param_value *params) {
                                    .table = params[PARAM_TABLE].integer != 0};
 }
 
+static const tsr_products *find_products(const tsr_host *host, tsr_error *err) {
+    const tsr_products *products = host->get_extension(host, TSR_PRODUCTS_ID);
+    if (products && TSR_HAS(products, tsr_products, dot_codes)) return products;
+    (void)tsr_fail(err, TSR_E_UNSUPPORTED, "hhtld: the host does not lend %s", TSR_PRODUCTS_ID);
+    return NULL;
+}
+
 static tsr_status can_encode(const tsr_codec_setup *setup, tsr_error *err) {
     const struct hhtld_settings settings = settings_of(setup->params);
     struct hhtld_shape shape;
@@ -77,6 +84,7 @@ static tsr_status can_encode(const tsr_codec_setup *setup, tsr_error *err) {
         return tsr_fail(err, TSR_E_UNSUPPORTED, "hhtld: rows of %llu columns, expected at most %d",
                         (unsigned long long)setup->tensor->columns, TILE_WEIGHTS);
     }
+    if (!find_products(setup->host, err)) return TSR_E_UNSUPPORTED;
     return hhtld_train_plan(&settings, setup->tensor->rows, setup->tensor->columns,
                             TSR_CODEC_HEADER_MAX - HHTLD_HEADER_FIXED, &shape, err);
 }
@@ -111,7 +119,9 @@ static tsr_status open_header(struct hhtld *hhtld, const tsr_codec_setup *setup,
 
 static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *err) {
     const tsr_host *host = setup->host;
+    const tsr_products *products = find_products(host, err);
     *self = NULL;
+    if (!products) return TSR_E_UNSUPPORTED;
     struct hhtld *hhtld = host->alloc(host, sizeof *hhtld);
     if (!hhtld) return tsr_fail(err, TSR_E_NOMEM, "hhtld: no memory for an instance");
     memset(hhtld, 0, sizeof *hhtld);
@@ -120,7 +130,7 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
     hhtld->decoding = setup->decoding;
     hhtld->settings = settings_of(setup->params);
     hhtld->encoder.host = hhtld->decoder.host = host;
-    hhtld->encoder.kernels = hhtld_kernels_get();
+    hhtld->encoder.products = hhtld->decoder.products = products;
     if (TSR_HAS(setup, tsr_codec_setup, dictionary)) {
         hhtld->dictionary = setup->dictionary;
         hhtld->dictionary_bytes = setup->dictionary_bytes;
@@ -138,7 +148,7 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
 static tsr_status make_palette(struct hhtld *hhtld, const tsr_row_source *source, uint64_t *size, tsr_error *err) {
     const struct hhtld_member member = {source, hhtld->tensor->rows};
     const struct hhtld_training training = {.host = hhtld->host,
-                                            .kernels = hhtld->encoder.kernels,
+                                            .products = hhtld->encoder.products,
                                             .settings = hhtld->settings,
                                             .members = &member,
                                             .member_count = 1,
@@ -230,12 +240,14 @@ static tsr_status can_train(const tsr_dictionary_member *members, uint64_t count
 
 static tsr_status train(const tsr_dictionary_member *members, uint64_t count, const tsr_writer *dictionary,
                         tsr_error *err) {
-    struct hhtld_training training = {.kernels = hhtld_kernels_get(), .member_count = count};
+    struct hhtld_training training = {.member_count = count};
     struct hhtld_shape plan;
     uint8_t *bytes = NULL;
     uint64_t size = 0;
     if (count == 0) return tsr_fail(err, TSR_E_UNSUPPORTED, "hhtld: a group without tensors");
     const tsr_host *host = training.host = members[0].setup->host;
+    training.products = find_products(host, err);
+    if (!training.products) return TSR_E_UNSUPPORTED;
     struct hhtld_member *list = host->alloc(host, count * sizeof *list);
     if (!list) return tsr_fail(err, TSR_E_NOMEM, "hhtld: no memory to train");
     for (uint64_t i = 0; i < count; i++) {

@@ -31,7 +31,7 @@ static tsr_status assign_block(void *ctx, uint64_t index, uint64_t worker, tsr_e
         const float *x = vector_at(cluster, i);
         float best = -1;
         for (uint32_t k = 0; k < state->centres; k++) {
-            float dot = cluster->kernels->dot(x, cluster->centres + k * cluster->columns, cluster->columns);
+            float dot = cluster->products->dot(x, cluster->centres + k * cluster->columns, cluster->columns);
             if (fabsf(dot) <= best) continue;
             best = fabsf(dot);
             state->fits[i] = dot;

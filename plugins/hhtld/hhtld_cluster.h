@@ -4,13 +4,13 @@
 #ifndef HHTLD_CLUSTER_H
 #define HHTLD_CLUSTER_H
 
-#include "hhtld_kernel.h"
 
 #include <tessera/codec.h>
+#include <tessera/ext/products.h>
 
 struct hhtld_cluster {
     const tsr_host *host;
-    const struct hhtld_kernels *kernels;
+    const tsr_products *products;
     const float *x;          /* unit vectors (or zeros); vector i begins at rows[i] * columns */
     const uint32_t *rows;    /* [count] */
     uint64_t count, columns;

@@ -6,8 +6,11 @@
 
 #include "hhtld_palette.h"
 
+#include <tessera/ext/products.h>
+
 struct hhtld_decoder {
     const tsr_host *host;
+    const tsr_products *products; /* for searches */
     struct hhtld_palette palette;
     uint32_t heel;
 };

@@ -91,7 +91,7 @@ static double cost_of(const struct row *row, uint32_t leaf, double dot) {
 static void look_at_family(struct row *row, uint32_t family, double *best) {
     const struct hhtld_palette *palette = &row->encoder->palette;
     for (uint32_t i = palette->first[family]; i < palette->first[family + 1]; i++) {
-        float sum = row->encoder->kernels->dot_codes(palette->codes + i * palette->columns, row->unit, palette->columns);
+        float sum = row->encoder->products->dot_codes(palette->codes + i * palette->columns, row->unit, palette->columns);
         double dot = (double)sum * (double)palette->scale[i], cost = cost_of(row, i, dot);
         if (cost >= *best) continue;
         *best = cost;
@@ -108,7 +108,7 @@ static void find_leaf(struct row *row) {
     row->dot = 0;
     for (uint32_t f = 0; f < palette->families; f++) {
         const float *direction = row->encoder->directions + f * palette->columns;
-        fits[f] = fabs((double)row->encoder->kernels->dot(row->unit, direction, palette->columns));
+        fits[f] = fabs((double)row->encoder->products->dot(row->unit, direction, palette->columns));
     }
     for (uint32_t i = 0; i < looks; i++) {
         uint32_t nearest = 0;

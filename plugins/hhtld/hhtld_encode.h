@@ -4,12 +4,13 @@
 #ifndef HHTLD_ENCODE_H
 #define HHTLD_ENCODE_H
 
-#include "hhtld_kernel.h"
 #include "hhtld_palette.h"
+
+#include <tessera/ext/products.h>
 
 struct hhtld_encoder {
     const tsr_host *host;
-    const struct hhtld_kernels *kernels;
+    const tsr_products *products;
     struct hhtld_palette palette;
     float *directions; /* [families][columns], of length 1 */
     uint32_t heel;

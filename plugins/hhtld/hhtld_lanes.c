@@ -52,7 +52,7 @@ static void find_rests(struct lanes *lanes) {
         uint64_t row = i * job->count / lanes->count, leaf = job->leaf[row];
         const float *x = job->units + row * job->columns;
         const int8_t *code = codes + leaf * job->columns;
-        double sign = job->kernels->dot_codes(code, x, job->columns) < 0 ? -1 : 1;
+        double sign = job->products->dot_codes(code, x, job->columns) < 0 ? -1 : 1;
         double gain = sign * (double)hhtld_get_f32(job->leaf_bytes + 8 * leaf) *
                       (double)hhtld_get_f32(job->leaf_bytes + 8 * leaf + 4);
         for (uint64_t c = 0; c < job->columns; c++) {
@@ -90,7 +90,7 @@ static tsr_status multiply_slice(void *ctx, uint64_t index, uint64_t worker, tsr
     for (uint64_t i = index * lanes->count / SLICES; i < (index + 1) * lanes->count / SLICES; i++) {
         const float *x = lanes->rests + i * job->columns;
         for (uint64_t k = 0; k < job->lane_count; k++) {
-            double dot = (double)job->kernels->dot(x, lanes->basis + k * job->columns, job->columns);
+            double dot = (double)job->products->dot(x, lanes->basis + k * job->columns, job->columns);
             double *sum = sums + k * job->columns;
             for (uint64_t c = 0; c < job->columns; c++) sum[c] += dot * (double)x[c];
         }
@@ -137,7 +137,7 @@ static void write_lanes(const struct lanes *lanes, uint8_t *bytes) {
         }
         if (!(scale > 0)) memset(codes, 0, job->columns);
         for (uint64_t i = 0; i < lanes->count; i++) {
-            largest = fmax(largest, fabs((double)job->kernels->dot(lanes->rests + i * job->columns, v, job->columns)));
+            largest = fmax(largest, fabs((double)job->products->dot(lanes->rests + i * job->columns, v, job->columns)));
         }
         double step = largest * lanes->largest * RANGE_MARGIN / 127;
         step = scale > 0 ? (double)bounded(step, (double)HHTLD_LANE_PRODUCT_MAX / 2 / scale) : 0;

@@ -4,12 +4,13 @@
 #ifndef HHTLD_LANES_H
 #define HHTLD_LANES_H
 
-#include "hhtld_kernel.h"
 #include "hhtld_palette.h"
+
+#include <tessera/ext/products.h>
 
 struct hhtld_lanes_job {
     const tsr_host *host;
-    const struct hhtld_kernels *kernels;
+    const tsr_products *products;
     const float *units;      /* [count][columns] of the sample */
     const double *norms;     /* [count] */
     const uint32_t *leaf;    /* [count] */

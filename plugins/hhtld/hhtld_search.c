@@ -24,7 +24,6 @@ enum {
 
 struct search {
     tsr_signature_source source;
-    const struct hhtld_kernels *kernels;
     uint64_t rows;
     uint16_t *leaf;    /* [rows] leaf * 2 + polarity */
     float *bound;      /* [rows]; Inf: the row must be read */
@@ -104,7 +103,7 @@ tsr_status hhtld_search_open(const struct hhtld_decoder *decoder, uint64_t rows,
     struct search *search = host->alloc(host, sizeof *search);
     *self = NULL;
     if (!search) return tsr_fail(err, TSR_E_NOMEM, "hhtld: no memory for a search");
-    *search = (struct search){.source = *source, .kernels = hhtld_kernels_get(), .rows = rows};
+    *search = (struct search){.source = *source, .rows = rows};
     tsr_status st = allocate(decoder, search, err);
     for (uint64_t r = 0; r < rows && st == TSR_OK; r++) set_open(decoder, search, r);
     for (uint64_t i = 0; i < source->tile_count && st == TSR_OK; i++) st = load_tile(decoder, search, i, err);
@@ -187,7 +186,7 @@ static void measure_query(struct query *query) {
         query->unit[c] = (float)(value * inverse);
     }
     for (uint64_t i = 0; i < palette->leaf_count; i++) {
-        float dot = query->search->kernels->dot_codes(palette->codes + i * palette->columns, query->unit,
+        float dot = query->decoder->products->dot_codes(palette->codes + i * palette->columns, query->unit,
                                                       palette->columns);
         query->dots[i] = (double)dot * (double)palette->scale[i];
     }
@@ -267,7 +266,7 @@ static struct interval lane_interval(const struct query *query, uint64_t row) {
     struct place place = place_of(query, row);
     double bound = (double)query->search->lane_bound[row];
     if (!(bound < HUGE_VAL) || !(place.bound < HUGE_VAL)) return (struct interval){-HUGE_VAL, HUGE_VAL};
-    float dot = query->search->kernels->dot_codes(query->search->lanes + row * lanes, query->lane_dots, lanes);
+    float dot = query->decoder->products->dot_codes(query->search->lanes + row * lanes, query->lane_dots, lanes);
     return around(query, &place, place.product + (double)dot * query->lane_unit,
                   query->lane_error + query->lane_rest * bound);
 }

@@ -6,7 +6,6 @@
 #define HHTLD_SEARCH_H
 
 #include "hhtld_decode.h"
-#include "hhtld_kernel.h"
 
 #include <tessera/ext/signature.h>
 

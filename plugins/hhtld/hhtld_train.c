@@ -168,7 +168,7 @@ static tsr_status find_families(struct sample *sample, tsr_error *err) {
     const struct hhtld_training *training = sample->training;
     for (uint64_t i = 0; i < sample->count; i++) sample->rows[i] = (uint32_t)i;
     struct hhtld_cluster cluster = {.host = training->host,
-                                    .kernels = training->kernels,
+                                    .products = training->products,
                                     .x = sample->units,
                                     .rows = sample->rows,
                                     .count = sample->count,
@@ -204,7 +204,7 @@ static tsr_status split_family(void *ctx, uint64_t index, uint64_t worker, tsr_e
     const struct hhtld_training *training = sample->training;
     (void)worker;
     struct hhtld_cluster cluster = {.host = training->host,
-                                    .kernels = training->kernels,
+                                    .products = training->products,
                                     .x = sample->units,
                                     .rows = sample->rows + sample->begin[index],
                                     .count = sample->begin[index + 1] - sample->begin[index],
@@ -237,7 +237,7 @@ static void turn_leaves(struct sample *sample) {
     float *leaf = sample->leaves;
     for (uint32_t f = 0; f < sample->shape.families; f++) {
         for (uint32_t i = 0; i < sample->found[f]; i++, leaf += columns) {
-            bool turned = sample->training->kernels->dot(leaf, sample->families + f * columns, columns) < 0;
+            bool turned = sample->training->products->dot(leaf, sample->families + f * columns, columns) < 0;
             for (uint64_t c = 0; turned && c < columns; c++) leaf[c] = -leaf[c];
         }
     }
@@ -300,7 +300,7 @@ static tsr_status write_leaves(const struct sample *sample, uint8_t *bytes, tsr_
         for (uint64_t c = 0; c < columns; c++) {
             energy += (double)codes[leaf * columns + c] * (double)codes[leaf * columns + c];
         }
-        double dot = (double)training->kernels->dot_codes(codes + leaf * columns, sample->units + i * columns, columns);
+        double dot = (double)training->products->dot_codes(codes + leaf * columns, sample->units + i * columns, columns);
         double divisor = scale * energy;
         sums[leaf].gain += divisor > 0 ? sample->norms[i] * fabs(dot) / divisor : 0;
         sums[leaf].count++;
@@ -326,7 +326,7 @@ static tsr_status write_table(const struct sample *sample, uint8_t *bytes, tsr_e
     for (uint64_t a = 0; a < size; a++) {
         for (uint64_t b = 0; b < size; b++) {
             cosines[a * size + b] =
-                (double)training->kernels->dot(vectors + a * columns, vectors + b * columns, columns);
+                (double)training->products->dot(vectors + a * columns, vectors + b * columns, columns);
         }
     }
     hhtld_fisher_make(cosines, size, cosines + (uint64_t)size * size, (int8_t *)(bytes + 12), &table);
@@ -357,7 +357,7 @@ static tsr_status write_palette(const struct sample *sample, uint8_t *bytes, tsr
     write_head(sample, bytes);
     tsr_status st = write_leaves(sample, leaves, err);
     const struct hhtld_lanes_job job = {.host = sample->training->host,
-                                        .kernels = sample->training->kernels,
+                                        .products = sample->training->products,
                                         .units = sample->units,
                                         .norms = sample->norms,
                                         .leaf = sample->leaf,

@@ -4,10 +4,10 @@
 #ifndef HHTLD_TRAIN_H
 #define HHTLD_TRAIN_H
 
-#include "hhtld_kernel.h"
 #include "hhtld_palette.h"
 
 #include <stdbool.h>
+#include <tessera/ext/products.h>
 
 struct hhtld_settings {
     uint32_t families, leaves; /* 0: chosen by the number of rows */
@@ -22,7 +22,7 @@ struct hhtld_member {
 
 struct hhtld_training {
     const tsr_host *host;
-    const struct hhtld_kernels *kernels;
+    const tsr_products *products;
     struct hhtld_settings settings;
     const struct hhtld_member *members;
     uint64_t member_count, rows, columns; /* rows of all members */

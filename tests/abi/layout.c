@@ -7,6 +7,7 @@
 #include <tessera/ext/entropy.h>
 #include <tessera/ext/hadamard.h>
 #include <tessera/ext/matvec.h>
+#include <tessera/ext/products.h>
 #include <tessera/ext/residual.h>
 #include <tessera/ext/rows.h>
 #include <tessera/ext/signature.h>
@@ -38,6 +39,7 @@ LAST_MEMBER(tsr_entropy_shape, reserved);
 LAST_MEMBER(tsr_entropy_split, symbol_bits);
 LAST_MEMBER(tsr_entropy, split_count);
 LAST_MEMBER(tsr_hadamard, inverse);
+LAST_MEMBER(tsr_products, dot_codes);
 LAST_MEMBER(tsr_dictionary_member, rows);
 LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);

@@ -6,7 +6,6 @@
 
 #include "../../plugins/hhtld/hhtld_decode.h"
 #include "../../plugins/hhtld/hhtld_fisher.h"
-#include "../../plugins/hhtld/hhtld_kernel.h"
 #include "../search_harness.h"
 
 #include <tessera/ext/dictionary.h>
@@ -449,24 +448,6 @@ static void addresses_outside_the_tree_are_refused(void) {
     trial_end(&trial);
 }
 
-static void kernels_agree(void) {
-#if defined(__x86_64__)
-    struct rng rng = {9};
-    float a[300], b[300];
-    int8_t codes[300];
-    if (!__builtin_cpu_supports("avx2")) return;
-    for (uint64_t count = 0; count < 300; count++) {
-        for (uint64_t i = 0; i < count; i++) {
-            a[i] = harness_normal(&rng);
-            b[i] = harness_normal(&rng);
-            codes[i] = (int8_t)(rng_below(&rng, 255) - 127);
-        }
-        CU_ASSERT_EQUAL(hhtld_kernels_avx2.dot(a, b, count), hhtld_kernels_portable.dot(a, b, count));
-        CU_ASSERT_EQUAL(hhtld_kernels_avx2.dot_codes(codes, a, count), hhtld_kernels_portable.dot_codes(codes, a, count));
-    }
-#endif
-}
-
 static void the_search_frees_what_it_took(void) {
     for (int64_t at = 1; at < 400; at++) {
         struct trial trial;
@@ -508,7 +489,6 @@ static const struct unit_test TESTS[] = {
     {"a_table_is_stored_and_read", a_table_is_stored_and_read},
     {"four_bytes_a_row", four_bytes_a_row},
     {"addresses_outside_the_tree_are_refused", addresses_outside_the_tree_are_refused},
-    {"kernels_agree", kernels_agree},
     {"the_search_frees_what_it_took", the_search_frees_what_it_took},
 };
 UNIT_MAIN(TESTS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inner products for AVX2: the 32 lanes of hhtld_kernel.c are four registers, and there is no fused multiply-add. */
-#include "hhtld_kernel.h"
+ * Inner products for AVX2: the 32 lanes of products.c are four registers, and there is no fused multiply-add. */
+#include "products.h"
 
 #if defined(__x86_64__)
 
@@ -10,7 +10,7 @@
 /* Without -mavx2 too, as the tests compile it. */
 #define AVX2 __attribute__((target("avx2")))
 
-AVX2 static void store(float lanes[HHTLD_KERNEL_LANES], __m256 s0, __m256 s1, __m256 s2, __m256 s3) {
+AVX2 static void store(float lanes[PRODUCTS_LANES], __m256 s0, __m256 s1, __m256 s2, __m256 s3) {
     _mm256_storeu_ps(lanes, s0);
     _mm256_storeu_ps(lanes + 8, s1);
     _mm256_storeu_ps(lanes + 16, s2);
@@ -23,9 +23,9 @@ AVX2 static __m256 product(const float *a, const float *b) {
 
 AVX2 static float dot(const float *a, const float *b, uint64_t count) {
     __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-    float lanes[HHTLD_KERNEL_LANES];
+    float lanes[PRODUCTS_LANES];
     uint64_t i = 0;
-    for (; i + HHTLD_KERNEL_LANES <= count; i += HHTLD_KERNEL_LANES) {
+    for (; i + PRODUCTS_LANES <= count; i += PRODUCTS_LANES) {
         s0 = _mm256_add_ps(s0, product(a + i, b + i));
         s1 = _mm256_add_ps(s1, product(a + i + 8, b + i + 8));
         s2 = _mm256_add_ps(s2, product(a + i + 16, b + i + 16));
@@ -33,7 +33,7 @@ AVX2 static float dot(const float *a, const float *b, uint64_t count) {
     }
     store(lanes, s0, s1, s2, s3);
     for (uint64_t j = 0; i < count; i++, j++) lanes[j] += a[i] * b[i];
-    return hhtld_kernel_sum(lanes);
+    return products_sum(lanes);
 }
 
 AVX2 static __m256 product_codes(const int8_t *codes, const float *x) {
@@ -43,9 +43,9 @@ AVX2 static __m256 product_codes(const int8_t *codes, const float *x) {
 
 AVX2 static float dot_codes(const int8_t *codes, const float *x, uint64_t count) {
     __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-    float lanes[HHTLD_KERNEL_LANES];
+    float lanes[PRODUCTS_LANES];
     uint64_t i = 0;
-    for (; i + HHTLD_KERNEL_LANES <= count; i += HHTLD_KERNEL_LANES) {
+    for (; i + PRODUCTS_LANES <= count; i += PRODUCTS_LANES) {
         s0 = _mm256_add_ps(s0, product_codes(codes + i, x + i));
         s1 = _mm256_add_ps(s1, product_codes(codes + i + 8, x + i + 8));
         s2 = _mm256_add_ps(s2, product_codes(codes + i + 16, x + i + 16));
@@ -53,11 +53,11 @@ AVX2 static float dot_codes(const int8_t *codes, const float *x, uint64_t count)
     }
     store(lanes, s0, s1, s2, s3);
     for (uint64_t j = 0; i < count; i++, j++) lanes[j] += (float)codes[i] * x[i];
-    return hhtld_kernel_sum(lanes);
+    return products_sum(lanes);
 }
 
-const struct hhtld_kernels hhtld_kernels_avx2 = {dot, dot_codes};
+const tsr_products products_avx2 = {sizeof(tsr_products), dot, dot_codes};
 
 #else
-typedef int hhtld_kernel_avx2_is_empty;
+typedef int products_avx2_is_empty;
 #endif
