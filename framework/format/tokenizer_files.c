@@ -39,10 +39,21 @@ static const struct token_class GPT2 = {GPT2_PARTS, GPT2_DEFAULTS, true}, QWEN2 
 static const struct {
     const char *name; /* tokenizer_class without "Fast", or model_type of config.json */
     const struct token_class *class;
-} CLASSES[] = {{"GPT2Tokenizer", &GPT2},   {"CodeGenTokenizer", &GPT2}, {"Qwen2Tokenizer", &QWEN2}, {"gpt2", &GPT2},
-               {"gpt_neo", &GPT2},         {"gptj", &GPT2},             {"opt", &GPT2},             {"phi", &GPT2},
-               {"starcoder2", &GPT2},      {"gpt_bigcode", &GPT2},      {"codegen", &GPT2},         {"qwen2", &QWEN2},
-               {"qwen2_moe", &QWEN2},      {"qwen3", &QWEN2},           {"qwen3_moe", &QWEN2}};
+} CLASSES[] = {{"GPT2Tokenizer", &GPT2},
+               {"CodeGenTokenizer", &GPT2},
+               {"Qwen2Tokenizer", &QWEN2},
+               {"gpt2", &GPT2},
+               {"gpt_neo", &GPT2},
+               {"gptj", &GPT2},
+               {"opt", &GPT2},
+               {"phi", &GPT2},
+               {"starcoder2", &GPT2},
+               {"gpt_bigcode", &GPT2},
+               {"codegen", &GPT2},
+               {"qwen2", &QWEN2},
+               {"qwen2_moe", &QWEN2},
+               {"qwen3", &QWEN2},
+               {"qwen3_moe", &QWEN2}};
 
 static tsr_status read_file(const char *folder, const char *name, char **text, uint64_t *size, tsr_error *err) {
     char *path = fs_join(folder, name);
@@ -69,24 +80,16 @@ static tsr_status read_json_if_there(const char *folder, const char *name, json_
     return is_there ? read_json(folder, name, value, err) : TSR_OK;
 }
 
-/* merges.txt: a line a merge, in order of rank. */
-static tsr_status read_merges(const char *folder, json_t *merges, tsr_error *err) {
-    char *text = NULL;
-    uint64_t size;
-    tsr_status st = read_file(folder, "merges.txt", &text, &size, err);
-    if (st != TSR_OK) return st;
-    for (char *at = text, *end = text + size; at < end && st == TSR_OK;) {
-        char *line_end = memchr(at, '\n', (size_t)(end - at));
-        char *next = line_end ? line_end + 1 : end;
-        size_t length = (size_t)((line_end ? line_end : end) - at);
-        if (length && at[length - 1] == '\r') length--;
-        if (length && json_array_append_new(merges, json_stringn(at, length)) != 0) {
-            st = tsr_fail(err, TSR_E_INPUT, "merges.txt: merge %zu: not UTF-8, or out of memory",
-                          json_array_size(merges));
-        }
-        at = next;
-    }
-    mem_free(text);
+/* The model's two files. */
+static tsr_status load_tables(const char *folder, const struct loader *loader) {
+    char *vocabulary = NULL, *merges = NULL;
+    uint64_t size = 0, merges_size = 0;
+    tsr_status st = read_file(folder, "vocab.json", &vocabulary, &size, loader->err);
+    if (st == TSR_OK) st = read_file(folder, "merges.txt", &merges, &merges_size, loader->err);
+    if (st == TSR_OK) st = load_vocabulary(loader, vocabulary, (struct json_span){0, (size_t)size}, "vocab.json");
+    if (st == TSR_OK) st = load_merge_lines(loader, merges, (size_t)merges_size, "merges.txt");
+    mem_free(vocabulary);
+    mem_free(merges);
     return st;
 }
 
@@ -108,8 +111,7 @@ static tsr_status read_files(const char *folder, struct token_files *files, tsr_
     tsr_status st = read_json_if_there(folder, "tokenizer_config.json", &files->tokenizer_config, err);
     if (st == TSR_OK) st = read_json_if_there(folder, "config.json", &files->config, err);
     if (st == TSR_OK) st = read_json_if_there(folder, "special_tokens_map.json", &files->special_map, err);
-    if (st == TSR_OK) st = read_json_if_there(folder, "added_tokens.json", &files->added, err);
-    return st == TSR_OK ? read_json(folder, "vocab.json", &files->vocabulary, err) : st;
+    return st == TSR_OK ? read_json_if_there(folder, "added_tokens.json", &files->added, err) : st;
 }
 
 /* The members that are not the model. */
@@ -127,37 +129,30 @@ static tsr_status put_together(const struct token_files *files, const struct tok
     return failed ? tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory") : TSR_OK;
 }
 
-static tsr_status add_model(const struct token_files *files, json_t *document, json_t *merges, tsr_error *err) {
-    json_t *model = json_pack("{s:s,s:O,s:O}", "type", "BPE", "vocab", files->vocabulary, "merges", merges);
-    if (model && json_object_set_new(document, "model", model) == 0) return TSR_OK;
-    return tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory");
-}
-
 static tsr_status load_class(const char *folder, struct token_files *files, const struct token_class *class,
-                             struct tokenizer *tokenizer, tsr_error *err) {
-    struct loader loader = {tokenizer, "vocab.json", err};
-    json_t *document = NULL, *added = json_array(), *merges = json_array();
-    tsr_status st = json_parse(class->parts, strlen(class->parts), "built-in tokenizer", &document, err);
+                             const struct loader *loader) {
+    json_t *document = NULL, *added = json_array();
+    tsr_status st = json_parse(class->parts, strlen(class->parts), "built-in tokenizer", &document, loader->err);
     if (st == TSR_OK) {
-        st = json_parse(class->defaults, strlen(class->defaults), "built-in tokens", &files->defaults, err);
+        st = json_parse(class->defaults, strlen(class->defaults), "built-in tokens", &files->defaults, loader->err);
     }
-    if (st == TSR_OK) st = read_merges(folder, merges, err);
-    if (st == TSR_OK) st = put_together(files, class, document, added, err);
-    if (st == TSR_OK) st = add_model(files, document, merges, err);
-    if (st == TSR_OK) st = load_document(&loader, document);
+    if (st == TSR_OK) st = load_tables(folder, loader);
+    if (st == TSR_OK) st = put_together(files, class, document, added, loader->err);
+    if (st == TSR_OK) st = load_parts(loader, document);
     json_decref(document);
     json_decref(added);
-    json_decref(merges);
     return st;
 }
 
 static tsr_status load_from_files(const char *folder, struct token_files *files, struct tokenizer *tokenizer,
                                   tsr_error *err) {
     const char *name;
+    struct loader loader = {tokenizer, fs_base_name(folder), err};
     tsr_status st = read_files(folder, files, err);
     if (st != TSR_OK) return st;
+    files->tokenizer = tokenizer;
     const struct token_class *class = find_class(files, &name);
-    if (class) return load_class(folder, files, class, tokenizer, err);
+    if (class) return load_class(folder, files, class, &loader);
     return tsr_fail(err, TSR_E_UNSUPPORTED,
                     "%s: vocab.json without tokenizer.json: tokenizer_class %.60s is not supported (GPT2Tokenizer, "
                     "CodeGenTokenizer and Qwen2Tokenizer are)",
@@ -174,8 +169,7 @@ tsr_status load_vocabulary_files(const char *folder, struct tokenizer **tokenize
         st = tsr_fail(err, TSR_E_INPUT, "%s: no tokenizer.json, and no vocab.json with merges.txt", folder);
     }
     if (st == TSR_OK) st = load_from_files(folder, &files, created, err);
-    json_t *values[] = {files.config, files.tokenizer_config, files.special_map,
-                        files.added,  files.vocabulary,       files.defaults};
+    json_t *values[] = {files.config, files.tokenizer_config, files.special_map, files.added, files.defaults};
     for (unsigned i = 0; i < sizeof values / sizeof *values; i++) json_decref(values[i]);
     mem_free(vocabulary);
     if (st != TSR_OK)

@@ -7,14 +7,16 @@
 #include <jansson.h>
 #include <tessera/status.h>
 
+#include "tokenizer.h"
+
 /* NULL where a file is not there. Owned by tokenizer_files.c. */
 struct token_files {
-    json_t *config;           /* config.json */
-    json_t *tokenizer_config; /* tokenizer_config.json */
-    json_t *special_map;      /* special_tokens_map.json */
-    json_t *added;            /* added_tokens.json */
-    json_t *vocabulary;       /* vocab.json */
-    json_t *defaults;         /* special tokens that the class has built in, by role */
+    json_t *config;                    /* config.json */
+    json_t *tokenizer_config;          /* tokenizer_config.json */
+    json_t *special_map;               /* special_tokens_map.json */
+    json_t *added;                     /* added_tokens.json */
+    json_t *defaults;                  /* special tokens that the class has built in, by role */
+    const struct tokenizer *tokenizer; /* with its vocabulary, without added tokens */
 };
 
 /* Appends the added tokens as a tokenizer.json lists them. TSR_E_INPUT names file and member. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Added tokens of a folder without tokenizer.json, from the files that transformers reads them from: those with ids
- * (added_tokens_decoder of tokenizer_config.json, or else added_tokens.json), then the special tokens that have no id yet
- * (special_tokens_map.json over tokenizer_config.json over what the class has built in), in the order of their roles. */
+ * (added_tokens_decoder of tokenizer_config.json, or else added_tokens.json), then the special tokens that have no id
+ * yet (special_tokens_map.json over tokenizer_config.json over what the class has built in), in the order of their
+ * roles. */
 #include "tokenizer_files.h"
 
 #include <base/alloc.h>
@@ -114,10 +115,10 @@ static tsr_status add_ids(const struct token_files *files, json_t *list, tsr_err
 /* ---- special tokens without ids ---- */
 
 /* The id a token has in the vocabulary, or else the next free one behind vocabulary and list. */
-static json_int_t id_for(const json_t *vocabulary, const json_t *list, const char *content) {
-    const json_t *known = json_object_get(vocabulary, content);
-    if (known) return json_integer_value(known);
-    json_int_t next = (json_int_t)json_object_size(vocabulary);
+static json_int_t id_for(const struct tokenizer *tokenizer, const json_t *list, const char *content) {
+    uint32_t known;
+    if (tokenizer_find(tokenizer, content, strlen(content), &known)) return known;
+    json_int_t next = tokenizer_size(tokenizer);
     size_t i;
     json_t *token;
     json_array_foreach(list, i, token) {
@@ -133,8 +134,9 @@ static tsr_status add_special(const struct token_files *files, const json_t *tok
     if (!token || json_is_null(token)) return TSR_OK;
     if (!content) return tsr_fail(err, TSR_E_INPUT, "tokenizer_config.json: %s: expected a token", role);
     if (!content[0] || lists(list, content)) return TSR_OK;
-    json_t *made = json_is_object(token) ? json_copy((json_t *)(uintptr_t)token) : json_pack("{s:s}", "content", content);
-    json_t *id = json_integer(id_for(files->vocabulary, list, content));
+    json_t *made =
+        json_is_object(token) ? json_copy((json_t *)(uintptr_t)token) : json_pack("{s:s}", "content", content);
+    json_t *id = json_integer(id_for(files->tokenizer, list, content));
     if (json_object_set_new(made, "id", id) != 0 || json_object_set_new(made, "special", json_true()) != 0 ||
         json_array_append(list, made) != 0) {
         json_decref(made);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading tokenizer.json: the model with its vocabulary and merges, added tokens, the template around a text. Every
- * member that changes results is either understood or refused. */
+ * Reading tokenizer.json: its parts but for the model (tokenizer_load_model.c), and opening. Every member that changes
+ * results is either understood or refused. */
 #include "tokenizer_parts.h"
 
 #include <base/alloc.h>
@@ -11,7 +11,6 @@
 
 #define FILE_BYTES_MAX (512u << 20)
 #define SPARSE_ROOM (1u << 18) /* ids a small vocabulary may leave unused */
-#define MERGES_MAX (1u << 26)
 
 /* ---- members ---- */
 
@@ -58,171 +57,6 @@ tsr_status load_count(const struct loader *loader, const json_t *object, const c
     }
     *value = (uint64_t)json_integer_value(member);
     return TSR_OK;
-}
-
-/* ---- vocabulary ---- */
-
-static tsr_status highest_id(const struct loader *loader, const json_t *vocabulary, const char *where, uint64_t *size) {
-    const char *text;
-    json_t *value;
-    uint64_t limit = 16 * (uint64_t)json_object_size(vocabulary) + SPARSE_ROOM;
-    *size = 0;
-    json_object_foreach((json_t *)(uintptr_t)vocabulary, text, value) {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (id < 0 || (uint64_t)id >= limit) {
-            return load_fail(loader, TSR_E_INPUT, where, "token \"%.40s\": expected an id below %llu", text,
-                             (unsigned long long)limit);
-        }
-        if ((uint64_t)id + 1 > *size) *size = (uint64_t)id + 1;
-    }
-    return *size < NO_TOKEN ? TSR_OK : load_fail(loader, TSR_E_LIMIT, where, "too many tokens");
-}
-
-static tsr_status add_model_token(const struct loader *loader, const char *text, size_t length, uint32_t id,
-                                  const char *where) {
-    struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
-    struct token *token = &vocabulary->tokens[id];
-    if (token->text) {
-        return load_fail(loader, TSR_E_INPUT, where, "tokens \"%.30s\" and \"%.30s\" have the same id %u", token->text,
-                         text, (unsigned)id);
-    }
-    char *copy = arena_dup(&loader->tokenizer->arena, text, length);
-    if (!copy) return load_no_memory(loader);
-    *token = (struct token){copy, (uint32_t)length, TOKEN_OF_MODEL};
-    vocabulary_insert(vocabulary, id);
-    vocabulary->model_count++;
-    return TSR_OK;
-}
-
-tsr_status load_vocabulary(const struct loader *loader, const json_t *object, const char *where) {
-    struct vocabulary *vocabulary = &loader->tokenizer->vocabulary;
-    const char *text;
-    json_t *value;
-    uint64_t size;
-    if (!json_is_object(object)) return load_fail(loader, TSR_E_INPUT, where, "expected an object of tokens and ids");
-    tsr_status st = highest_id(loader, object, where, &size);
-    if (st != TSR_OK) return st;
-    if (!vocabulary_reserve(vocabulary, (uint32_t)size) || !vocabulary_index(vocabulary, json_object_size(object))) {
-        return load_no_memory(loader);
-    }
-    json_object_foreach((json_t *)(uintptr_t)object, text, value) {
-        st = add_model_token(loader, text, strlen(text), (uint32_t)json_integer_value(value), where);
-        if (st != TSR_OK) break;
-    }
-    return st;
-}
-
-/* ---- merges ---- */
-
-/* U+2581 may only begin what a merge adds when what stands before ends in it too. */
-static bool merge_keeps_cuts(struct piece_text left, struct piece_text right) {
-    static const char MARK[] = "\xE2\x96\x81";
-    bool begins = right.length >= 3 && !memcmp(right.text, MARK, 3);
-    bool ends = left.length >= 3 && !memcmp(left.text + left.length - 3, MARK, 3);
-    return !begins || ends;
-}
-
-tsr_status load_merge(const struct loader *loader, struct piece_text left, struct piece_text right, uint64_t index,
-                      const char *where) {
-    struct tokenizer *tokenizer = loader->tokenizer;
-    uint32_t left_id = vocabulary_find(&tokenizer->vocabulary, left.text, left.length);
-    uint32_t right_id = vocabulary_find(&tokenizer->vocabulary, right.text, right.length);
-    size_t cut = tokenizer->prefix.length;
-    struct str both = {0};
-    if (right.length < cut)
-        return load_fail(loader, TSR_E_INPUT, where, "merge %llu: right side without the prefix",
-                         (unsigned long long)index);
-    str_add(&both, left.text, left.length);
-    str_add(&both, right.text + cut, right.length - cut);
-    uint32_t id =
-        both.failed ? NO_TOKEN : vocabulary_find(&tokenizer->vocabulary, both.length ? both.text : "", both.length);
-    bool failed = both.failed;
-    str_clear(&both);
-    if (failed) return load_no_memory(loader);
-    if (left_id == NO_TOKEN || right_id == NO_TOKEN || id == NO_TOKEN) {
-        return load_fail(loader, TSR_E_INPUT, where,
-                         "merge %llu: \"%.30s\" and \"%.30s\" or what they become is not in the vocabulary",
-                         (unsigned long long)index, left.text, right.text);
-    }
-    merges_insert(&tokenizer->merges, (struct merge){(uint64_t)left_id << 32 | right_id, (uint32_t)index, id});
-    if (!merge_keeps_cuts(left, right)) tokenizer->cut_at_metaspace = false;
-    return TSR_OK;
-}
-
-static struct piece_text text_of(const json_t *value) {
-    return (struct piece_text){json_string_value(value), json_string_length(value)};
-}
-
-/* "a b", or ["a", "b"]. */
-static tsr_status load_merge_item(const struct loader *loader, const json_t *item, uint64_t index) {
-    if (json_is_array(item) && json_array_size(item) == 2 && json_is_string(json_array_get(item, 0)) &&
-        json_is_string(json_array_get(item, 1))) {
-        return load_merge(loader, text_of(json_array_get(item, 0)), text_of(json_array_get(item, 1)), index,
-                          "model.merges");
-    }
-    const char *space = json_is_string(item) ? strchr(json_string_value(item), ' ') : NULL;
-    if (!space || strchr(space + 1, ' ')) {
-        return load_fail(loader, TSR_E_INPUT, "model.merges", "merge %llu: expected \"a b\" or [\"a\", \"b\"]",
-                         (unsigned long long)index);
-    }
-    struct piece_text whole = text_of(item), left = {whole.text, (size_t)(space - whole.text)};
-    struct piece_text right = {space + 1, whole.length - left.length - 1};
-    return load_merge(loader, left, right, index, "model.merges");
-}
-
-static tsr_status load_merges(const struct loader *loader, const json_t *list) {
-    tsr_status st = TSR_OK;
-    uint64_t rank = 0;
-    size_t i;
-    json_t *item;
-    if (!json_is_array(list)) return load_fail(loader, TSR_E_INPUT, "model.merges", "expected a list");
-    if (json_array_size(list) > MERGES_MAX) return load_fail(loader, TSR_E_LIMIT, "model.merges", "too many merges");
-    if (!merges_reserve(&loader->tokenizer->merges, json_array_size(list))) return load_no_memory(loader);
-    json_array_foreach(list, i, item) {
-        if (json_is_string(item) && text_starts_with(json_string_value(item), "#version")) continue;
-        st = load_merge_item(loader, item, rank++);
-        if (st != TSR_OK) break;
-    }
-    return st;
-}
-
-/* ---- the model ---- */
-
-static tsr_status load_unknown(const struct loader *loader, const json_t *model) {
-    struct tokenizer *tokenizer = loader->tokenizer;
-    struct piece_text unknown = {0};
-    tsr_status st = load_text(loader, model, "model", "unk_token", false, &unknown);
-    if (st != TSR_OK || !unknown.text) return st;
-    tokenizer->unknown = vocabulary_find(&tokenizer->vocabulary, unknown.text, unknown.length);
-    tokenizer->unknown_is_missing = tokenizer->unknown == NO_TOKEN;
-    return TSR_OK;
-}
-
-static tsr_status load_model_options(const struct loader *loader, const json_t *model) {
-    struct tokenizer *tokenizer = loader->tokenizer;
-    const struct {
-        const char *name;
-        bool *value;
-    } options[] = {{"fuse_unk", &tokenizer->fuse_unknown},
-                   {"byte_fallback", &tokenizer->byte_fallback},
-                   {"ignore_merges", &tokenizer->ignore_merges}};
-    tsr_status st = TSR_OK;
-    for (unsigned i = 0; i < 3 && st == TSR_OK; i++)
-        st = load_bool(loader, model, "model", options[i].name, options[i].value);
-    if (st == TSR_OK) st = load_text(loader, model, "model", "continuing_subword_prefix", false, &tokenizer->prefix);
-    return st == TSR_OK ? load_text(loader, model, "model", "end_of_word_suffix", false, &tokenizer->suffix) : st;
-}
-
-tsr_status load_model(const struct loader *loader, const json_t *model) {
-    const char *type = json_string_value(json_object_get(model, "type"));
-    if (!json_is_object(model)) return load_fail(loader, TSR_E_INPUT, "model", "expected an object");
-    /* Old files have no type; a vocabulary that is an object and merges are BPE's alone. */
-    if (type && strcmp(type, "BPE") != 0) return load_fail(loader, TSR_E_UNSUPPORTED, "model", "type \"%.60s\"", type);
-    loader->tokenizer->cut_at_metaspace = true;
-    tsr_status st = load_model_options(loader, model);
-    if (st == TSR_OK) st = load_vocabulary(loader, json_object_get(model, "vocab"), "model.vocab");
-    if (st == TSR_OK) st = load_unknown(loader, model);
-    return st == TSR_OK ? load_merges(loader, json_object_get(model, "merges")) : st;
 }
 
 /* ---- added tokens ---- */
@@ -332,13 +166,8 @@ tsr_status load_finish(const struct loader *loader) {
     return added_build(loader);
 }
 
-tsr_status load_document(const struct loader *loader, const json_t *document) {
-    if (!json_is_object(document)) return load_fail(loader, TSR_E_INPUT, "top level", "expected an object");
-    const char *version = json_string_value(json_object_get(document, "version"));
-    if (version && strcmp(version, "1.0") != 0)
-        return load_fail(loader, TSR_E_UNSUPPORTED, "version", "\"%.20s\"", version);
-    tsr_status st = load_model(loader, json_object_get(document, "model"));
-    if (st == TSR_OK) st = load_normalisers(loader, json_object_get(document, "normalizer"));
+tsr_status load_parts(const struct loader *loader, const json_t *document) {
+    tsr_status st = load_normalisers(loader, json_object_get(document, "normalizer"));
     if (st == TSR_OK) st = load_splitters(loader, json_object_get(document, "pre_tokenizer"));
     if (st == TSR_OK) st = load_added(loader, json_object_get(document, "added_tokens"));
     if (st == TSR_OK) st = load_post(loader, json_object_get(document, "post_processor"));
@@ -346,24 +175,75 @@ tsr_status load_document(const struct loader *loader, const json_t *document) {
     return st == TSR_OK ? load_finish(loader) : st;
 }
 
+static tsr_status load_document(const struct loader *loader, const json_t *document,
+                                const struct model_tables *tables) {
+    if (!json_is_object(document)) return load_fail(loader, TSR_E_INPUT, "top level", "expected an object");
+    const char *version = json_string_value(json_object_get(document, "version"));
+    if (version && strcmp(version, "1.0") != 0)
+        return load_fail(loader, TSR_E_UNSUPPORTED, "version", "\"%.20s\"", version);
+    tsr_status st = load_model(loader, json_object_get(document, "model"), tables);
+    return st == TSR_OK ? load_parts(loader, document) : st;
+}
+
 /* ---- opening ---- */
 
 struct tokenizer *tokenizer_create(void) {
     struct tokenizer *tokenizer = mem_alloc_zero(1, sizeof *tokenizer);
-    if (tokenizer) tokenizer->unknown = NO_TOKEN;
+    if (!tokenizer) return NULL;
+    tokenizer->unknown = NO_TOKEN;
+    tokenizer->cut_at_metaspace = true; /* until a merge forbids it */
     return tokenizer;
+}
+
+static void add_newlines(struct str *out, const char *text, struct json_span span) {
+    for (size_t at = span.start; at < span.end; at++) {
+        if (text[at] == '\n') str_add(out, "\n", 1);
+    }
+}
+
+/* The document with null where the tables of its model stand, on the same lines: a tree of the tables would be the most of
+ * the time. */
+static void without_tables(const char *text, size_t size, const struct model_tables *tables, struct str *out) {
+    const struct json_span *first = &tables->vocabulary, *second = &tables->merges;
+    size_t at = 0;
+    if (first->start > second->start) {
+        first = &tables->merges;
+        second = &tables->vocabulary;
+    }
+    for (const struct json_span *span = first; span; span = span == first ? second : NULL) {
+        if (!span->end) continue;
+        str_add(out, text + at, span->start - at);
+        add_newlines(out, text, *span);
+        str_add_text(out, " null");
+        at = span->end;
+    }
+    str_add(out, text + at, size - at);
+}
+
+static tsr_status parse_document(const struct loader *loader, const char *json, size_t size) {
+    static const char *const VOCABULARY[] = {"model", "vocab", NULL}, *const MERGES[] = {"model", "merges", NULL};
+    struct model_tables tables = {.text = json};
+    struct str rest = {0};
+    json_t *document = NULL;
+    if (!json_find(json, size, VOCABULARY, &tables.vocabulary)) tables.vocabulary = (struct json_span){0};
+    if (!json_find(json, size, MERGES, &tables.merges)) tables.merges = (struct json_span){0};
+    without_tables(json, size, &tables, &rest);
+    tsr_status st = rest.failed ? load_no_memory(loader)
+                                : json_parse(rest.text ? rest.text : "", rest.length, loader->subject, &document,
+                                             loader->err);
+    str_clear(&rest);
+    if (st == TSR_OK) st = load_document(loader, document, &tables);
+    json_decref(document);
+    return st;
 }
 
 tsr_status tokenizer_parse(const char *json, size_t size, const char *subject, struct tokenizer **tokenizer,
                            tsr_error *err) {
-    json_t *document = NULL;
     struct tokenizer *created = tokenizer_create();
     struct loader loader = {created, subject, err};
     *tokenizer = NULL;
     if (!created) return load_no_memory(&loader);
-    tsr_status st = json_parse(json, size, subject, &document, err);
-    if (st == TSR_OK) st = load_document(&loader, document);
-    json_decref(document);
+    tsr_status st = parse_document(&loader, json, size);
     if (st != TSR_OK)
         tokenizer_close(created);
     else

@@ -318,6 +318,8 @@ void utf8_add_lossy(struct str *out, const char *bytes, size_t length);
 
 #include <jansson.h>
 
+#include "json_reader.h"
+
 struct loader {
     struct tokenizer *tokenizer;
     const char *subject; /* the file */
@@ -336,10 +338,16 @@ tsr_status load_text(const struct loader *loader, const json_t *object, const ch
                      bool required, struct piece_text *text);
 tsr_status load_count(const struct loader *loader, const json_t *object, const char *where, const char *name,
                       uint64_t *value);
-tsr_status load_model(const struct loader *loader, const json_t *model);
-tsr_status load_vocabulary(const struct loader *loader, const json_t *vocabulary, const char *where);
-tsr_status load_merge(const struct loader *loader, struct piece_text left, struct piece_text right, uint64_t index,
-                      const char *where);
+/* Where a text holds the tables of a model; spans of nothing where it does not. */
+struct model_tables {
+    const char *text;
+    struct json_span vocabulary, merges;
+};
+tsr_status load_model(const struct loader *loader, const json_t *model, const struct model_tables *tables);
+/* {"token": id, ...} and ["a b", ["a", "b"], ...], or a merge a line. */
+tsr_status load_vocabulary(const struct loader *loader, const char *text, struct json_span span, const char *where);
+tsr_status load_merges(const struct loader *loader, const char *text, struct json_span span, const char *where);
+tsr_status load_merge_lines(const struct loader *loader, const char *text, size_t size, const char *where);
 /* "normalizer", "pre_tokenizer", "decoder": absent or null is no step at all. */
 tsr_status load_normalisers(const struct loader *loader, const json_t *value);
 tsr_status load_splitters(const struct loader *loader, const json_t *value);
@@ -348,8 +356,8 @@ tsr_status load_post(const struct loader *loader, const json_t *value);
 tsr_status load_added(const struct loader *loader, const json_t *list);
 tsr_status load_added_token(const struct loader *loader, const json_t *item, const char *where, uint64_t id);
 struct tokenizer *tokenizer_create(void);
-/* All from one document with the members of tokenizer.json. */
-tsr_status load_document(const struct loader *loader, const json_t *document);
+/* Everything but the model, which must be there, from a document with the members of tokenizer.json. */
+tsr_status load_parts(const struct loader *loader, const json_t *document);
 tsr_status load_finish(const struct loader *loader);
 tsr_status load_vocabulary_files(const char *folder, struct tokenizer **tokenizer, tsr_error *err);
 

@@ -4,7 +4,9 @@
 #include "unit.h"
 
 #include <base/alloc.h>
+#include <base/rng.h>
 #include <format/json.h>
+#include <format/json_reader.h>
 #include <string.h>
 
 static const struct {
@@ -62,9 +64,82 @@ static void text_comes_out_in_the_order_of_insertion(void) {
     json_decref(value);
 }
 
+/* ---- piece by piece ---- */
+
+static bool reads_as_the_tree(const char *text, size_t size) {
+    struct json_reader reader = {.text = text, .size = size};
+    json_t *value = NULL;
+    bool is_text = json_next(&reader) == JSON_TEXT && json_next(&reader) == JSON_END;
+    bool same = is_text == (json_parse(text, size, "x.json", &value, NULL) == TSR_OK);
+    if (is_text && same) {
+        same = reader.length == json_string_length(value) &&
+               !memcmp(reader.value, json_string_value(value), reader.length);
+    }
+    if (!same) printf("  %.*s\n", (int)size, text);
+    json_reader_clear(&reader);
+    json_decref(value);
+    return same;
+}
+
+static void texts_are_read_as_the_tree_has_them(void) {
+    static const char *const PARTS[] = {
+        "a",  "\\n", "\\u0041", "\\u00e9", "\\ud83d\\ude00", "\\ud83d", "\\u0000", "\\\\", "\xC3\xA9", "\xC3",
+        "\t", "\\x", "\\\"",    "\\/",     "\\u12",          "\"",      "\\udE00", "\x7F", " ",        "\xE2\x96\x81"};
+    struct rng rng = {11};
+    for (int i = 0; i < 20000; i++) {
+        char text[128] = "\"";
+        for (uint64_t parts = rng_next(&rng) % 6; parts; parts--) strcat(text, PARTS[rng_next(&rng) % 20]);
+        strcat(text, "\"");
+        CU_ASSERT_FATAL(reads_as_the_tree(text, strlen(text)));
+    }
+}
+
+static void a_value_is_found_behind_others(void) {
+    static const char TEXT[] = "{\"x\":{\"b\":1},\"\\u0061\":{\"c\":[\"}\",{}],\"b\": [1,\"]\"] },\"b\":2}";
+    static const char *const PATH[] = {"a", "b", NULL}, *const ABSENT[] = {"a", "d", NULL},
+                             *const DEEP[] = {"b", "b", NULL};
+    struct json_span span;
+    CU_ASSERT_FATAL(json_find(TEXT, strlen(TEXT), PATH, &span));
+    CU_ASSERT_EQUAL(span.end - span.start, strlen(" [1,\"]\"]"));
+    CU_ASSERT(!memcmp(TEXT + span.start, " [1,\"]\"]", span.end - span.start));
+    CU_ASSERT_FALSE(json_find(TEXT, strlen(TEXT), ABSENT, &span));
+    CU_ASSERT_FALSE(json_find(TEXT, strlen(TEXT), DEEP, &span));
+    for (size_t size = 0; size < strlen("{\"x\":{\"b\":1},\"\\u0061\":{\"c\":[\"}\",{}],\"b\": [1,\"]\"]"); size++) {
+        CU_ASSERT_FALSE(json_find(TEXT, size, PATH, &span));
+    }
+}
+
+static void whole_numbers_are_told_from_others(void) {
+    static const struct {
+        const char *text;
+        int piece;
+        int64_t number;
+    } WORDS[] = {{"0", JSON_WHOLE, 0},
+                 {"-7", JSON_WHOLE, -7},
+                 {"123456789012345678", JSON_WHOLE, 123456789012345678},
+                 {"1234567890123456789", JSON_OTHER, 0},
+                 {"01", JSON_OTHER, 0},
+                 {"1.0", JSON_OTHER, 0},
+                 {"1e3", JSON_OTHER, 0},
+                 {"-", JSON_OTHER, 0},
+                 {"true", JSON_OTHER, 0},
+                 {"'", JSON_BAD, 0},
+                 {"  ", JSON_END, 0},
+                 {"}", '}', 0}};
+    for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
+        struct json_reader reader = {.text = WORDS[i].text, .size = strlen(WORDS[i].text)};
+        CU_ASSERT_EQUAL(json_next(&reader), WORDS[i].piece);
+        if (WORDS[i].piece == JSON_WHOLE) CU_ASSERT_EQUAL(reader.number, WORDS[i].number);
+        json_reader_clear(&reader);
+    }
+}
+
 static const struct unit_test TESTS[] = {
     {"what_is_not_strict_is_refused_with_its_place", what_is_not_strict_is_refused_with_its_place},
     {"a_nul_behind_the_text_is_refused", a_nul_behind_the_text_is_refused},
     {"text_comes_out_in_the_order_of_insertion", text_comes_out_in_the_order_of_insertion},
+    {"texts_are_read_as_the_tree_has_them", texts_are_read_as_the_tree_has_them},
+    {"a_value_is_found_behind_others", a_value_is_found_behind_others},
+    {"whole_numbers_are_told_from_others", whole_numbers_are_told_from_others},
 };
 UNIT_MAIN(TESTS)
