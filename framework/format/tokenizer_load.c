@@ -201,8 +201,8 @@ static void add_newlines(struct str *out, const char *text, struct json_span spa
     }
 }
 
-/* The document with null where the tables of its model stand, on the same lines: a tree of the tables would be the most of
- * the time. */
+/* The document with null where the tables of its model stand, on the same lines: a tree of the tables would be the most
+ * of the time. */
 static void without_tables(const char *text, size_t size, const struct model_tables *tables, struct str *out) {
     const struct json_span *first = &tables->vocabulary, *second = &tables->merges;
     size_t at = 0;
@@ -228,9 +228,9 @@ static tsr_status parse_document(const struct loader *loader, const char *json, 
     if (!json_find(json, size, VOCABULARY, &tables.vocabulary)) tables.vocabulary = (struct json_span){0};
     if (!json_find(json, size, MERGES, &tables.merges)) tables.merges = (struct json_span){0};
     without_tables(json, size, &tables, &rest);
-    tsr_status st = rest.failed ? load_no_memory(loader)
-                                : json_parse(rest.text ? rest.text : "", rest.length, loader->subject, &document,
-                                             loader->err);
+    tsr_status st = rest.failed
+                        ? load_no_memory(loader)
+                        : json_parse(rest.text ? rest.text : "", rest.length, loader->subject, &document, loader->err);
     str_clear(&rest);
     if (st == TSR_OK) st = load_document(loader, document, &tables);
     json_decref(document);
