@@ -38,16 +38,19 @@ static tsr_status add_token(struct token_ids *ids, uint32_t token, tsr_error *er
 
 /* ---- stop texts ---- */
 
-/* Offset of the first stop text in `text`, the earliest end among those that begin together; `length` when none. */
+/* Offset of the stop text that ends first, of several the longest; `length` when there is none. Whoever sees the text
+ * piece by piece sees that one first too. */
 static size_t find_stop(const struct stop_filter *filter, const char *text, size_t length) {
-    size_t first = length;
+    size_t found = length, first_end = SIZE_MAX;
     for (uint64_t s = 0; s < filter->stop_count; s++) {
         size_t size = strlen(filter->stops[s]);
-        for (size_t at = 0; at + size <= length && at < first; at++) {
-            if (!memcmp(text + at, filter->stops[s], size)) first = at;
+        for (size_t at = 0; at + size <= length && at + size <= first_end; at++) {
+            if (memcmp(text + at, filter->stops[s], size)) continue;
+            if (at + size < first_end || at < found) found = at;
+            first_end = at + size;
         }
     }
-    return first;
+    return found;
 }
 
 /* Longest end of `text` that begins a stop text. */
