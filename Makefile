@@ -17,6 +17,8 @@ PACKAGE_libzstd := libzstd-dev
 PACKAGE_libpcre2-8 := libpcre2-dev
 PACKAGE_libutf8proc := libutf8proc-dev
 PACKAGE_openblas := libopenblas-dev
+# Sound files are left out where the library is missing, or with SNDFILE=
+SNDFILE ?= $(shell pkg-config --exists sndfile 2>/dev/null && echo sndfile)
 
 # Targets that build nothing themselves, or install what is missing first.
 UNCHECKED := help clean bootstrap demo check check-asan check-tsan check-fault fuzz soak bench stats uninstall
@@ -29,8 +31,9 @@ $(foreach library,$(LIBRARIES),$(if $(shell pkg-config --exists $(library) && ec
 endif
 
 # Headers of libraries are not ours to warn about.
-LIBRARY_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null))
-LIBRARY_LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+LIBRARY_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(LIBRARIES) $(SNDFILE) 2>/dev/null)) \
+  $(if $(SNDFILE),-DTSR_SNDFILE)
+LIBRARY_LIBS := $(shell pkg-config --libs $(LIBRARIES) $(SNDFILE) 2>/dev/null)
 
 # Warnings, sorted by what each buys: conversions lose bits of sizes, shadows and missing prototypes hide mistakes.
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes \
