@@ -3,6 +3,7 @@
  * tessera run: text from a model, as it is made. */
 #include "chat_input.h"
 #include "commands.h"
+#include "run_speech.h"
 #include "session.h"
 #include "view.h"
 
@@ -101,7 +102,7 @@ static tsr_status check_text(const char *text, const char *name, tsr_error *err)
 static tsr_status check_options(const struct session *session, tsr_error *err) {
     bool chat = session_has(session, OPT_CHAT), raw = session_has(session, OPT_RAW);
     if (!chat && !session_has(session, OPT_PROMPT)) {
-        return tsr_fail(err, TSR_E_CONFIG, "run needs --prompt TEXT or --chat");
+        return tsr_fail(err, TSR_E_CONFIG, "run needs --prompt TEXT, --chat, or --text TEXT");
     }
     if (chat && session_has(session, OPT_JSON)) return tsr_fail(err, TSR_E_CONFIG, "--chat goes without --json");
     if (raw && (chat || session_has(session, OPT_SYSTEM))) {
@@ -124,7 +125,7 @@ static tsr_status read_options(struct session *session, struct job_run_options *
     return st == TSR_OK ? read_numbers(session, options, err) : st;
 }
 
-static tsr_status run_run(struct session *session, tsr_error *err) {
+static tsr_status run_text(struct session *session, tsr_error *err) {
     json_t *result = NULL;
     struct job_run_options options;
     bool json = session_has(session, OPT_JSON);
@@ -140,23 +141,32 @@ static tsr_status run_run(struct session *session, tsr_error *err) {
     return st;
 }
 
+static tsr_status run_run(struct session *session, tsr_error *err) {
+    return run_speech_wanted(session) ? run_speech(session, err) : run_text(session, err);
+}
+
 const struct command COMMAND_RUN = {
     .name = "run",
     .operands = "MODEL",
     .operand_min = 1,
     .operand_max = 1,
-    .summary = "answer or continue a prompt with a model",
+    .summary = "answer or continue a prompt, or speak a text",
     .doc = "MODEL is plain or compressed: a compressed one is decoded tensor by tensor as it is used, and --memory bounds "
            "how much stays decoded. The text is printed as it is made. A model with a chat template answers the prompt, "
            "with --raw it continues it as it stands, as any other model does. --chat is a conversation: Ctrl-C ends an "
            "answer, between answers the program. Without --temperature the most probable token is "
-           "taken each time; the same --seed gives the same text. With -v the speed is told.",
+           "taken each time; the same --seed gives the same text. With -v the speed is told.\n"
+           "A model that speaks says --text into the file given by --output, as its generation_config.json and the options "
+           "say; names of voices and languages are told when one is unknown.",
     .required = {OPT_NONE},
     .options = {OPT_PROMPT, OPT_CHAT, OPT_SYSTEM, OPT_RAW, OPT_MAX_TOKENS, OPT_MIN_TOKENS, OPT_CONTEXT, OPT_STOP, OPT_TEMPERATURE, OPT_TOP_K,
-                OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY, OPT_SEED, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON,
+                OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY, OPT_SEED, OPT_SAY, OPT_SOUND, OPT_SPEAKER, OPT_LANGUAGE, OPT_INSTRUCT,
+                OPT_REF_AUDIO, OPT_REF_TEXT, OPT_CODES_IN, OPT_CODES_OUT, OPT_SAMPLE_FORMAT, OPT_TEXT_LAYOUT, OPT_ONE_PIECE,
+                OPT_GREEDY, OPT_SUB_TEMPERATURE, OPT_SUB_TOP_K, OPT_SUB_TOP_P, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON,
                 OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera run ./my-model --prompt \"Once upon a time\"", "the most probable continuation"},
                  {"tessera run my-model.tsr -p \"A poem:\" --temperature 0.8 --top-p 0.95 --seed 7", "another text a seed"},
-                 {"tessera run my-model.tsr --chat --system \"Answer in one sentence.\"", "a conversation"}},
+                 {"tessera run my-model.tsr --chat --system \"Answer in one sentence.\"", "a conversation"},
+                 {"tessera run my-voice --text \"Hello there.\" --speaker vivian -o hello.wav", "speech"}},
     .run = run_run,
 };

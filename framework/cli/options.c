@@ -37,6 +37,22 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_SEED] = {"seed", 0, "N", "of the random choices (default 0): the same seed gives the same text"},
     [OPT_TEXT] = {"text", 0, "FILE", "text in UTF-8 that the model reads"},
     [OPT_PLAIN_TEXT] = {"text", 0, "TEXT", "the text itself, instead of standard input"},
+    [OPT_SAY] = {"text", 0, "TEXT", "text to speak, for a model that speaks"},
+    [OPT_SOUND] = {"output", 'o', "FILE", "sound to write, .wav or .flac; - for raw 16-bit samples on standard output"},
+    [OPT_SPEAKER] = {"speaker", 0, "NAME", "voice of the model"},
+    [OPT_LANGUAGE] = {"language", 0, "NAME", "language of the text (default auto)"},
+    [OPT_INSTRUCT] = {"instruct", 0, "TEXT", "how to speak, in words"},
+    [OPT_REF_AUDIO] = {"ref-audio", 0, "FILE", "speech whose voice is taken over (Base models)"},
+    [OPT_REF_TEXT] = {"ref-text", 0, "TEXT", "what is said there: the answer continues it"},
+    [OPT_CODES_IN] = {"codes-in", 0, "FILE", "codes to make a sound of, instead of --text"},
+    [OPT_CODES_OUT] = {"codes-out", 0, "FILE", "write the codes too (safetensors)"},
+    [OPT_SAMPLE_FORMAT] = {"sample-format", 0, "FORMAT", "of the sound file: 16 (default), 24 or float"},
+    [OPT_TEXT_LAYOUT] = {"text-layout", 0, "LAYOUT", "streaming (text along with the speech) or whole (all text first)"},
+    [OPT_ONE_PIECE] = {"one-piece", 0, NULL, "decode long speech in one piece, not in the official chunks of 24 s"},
+    [OPT_GREEDY] = {"greedy", 0, NULL, "take the most probable code each time"},
+    [OPT_SUB_TEMPERATURE] = {"subtalker-temperature", 0, "T", "--temperature of all codes of a frame but the first"},
+    [OPT_SUB_TOP_K] = {"subtalker-top-k", 0, "K", "--top-k of these"},
+    [OPT_SUB_TOP_P] = {"subtalker-top-p", 0, "P", "--top-p of these"},
     [OPT_NO_SPECIAL] = {"no-special", 0, NULL,
                         "no tokens that the template puts around a text; with --decode: leave special tokens out"},
     [OPT_DECODE] = {"decode", 0, NULL, "read ids, print the text"},
@@ -137,8 +153,8 @@ static tsr_status parse_long(struct arguments *arguments, char *const **word, ts
 static tsr_status parse_letters(struct arguments *arguments, char *const **word, tsr_error *err) {
     for (const char *letter = **word + 1; *letter; letter++) {
         enum option_id id = OPT_NONE + 1;
-        while (id < OPT_COUNT && OPTIONS[id].letter != *letter) id++;
-        if (id == OPT_COUNT || !command_takes(arguments->command, id)) {
+        while (id < OPT_COUNT && (OPTIONS[id].letter != *letter || !command_takes(arguments->command, id))) id++;
+        if (id == OPT_COUNT) {
             return tsr_fail(err, TSR_E_CONFIG, "%s: unknown option \"-%c\"", arguments->command->name, *letter);
         }
         if (!OPTIONS[id].argument) {

@@ -36,6 +36,22 @@ enum option_id {
     OPT_SEED,
     OPT_TEXT,
     OPT_PLAIN_TEXT, /* --text TEXT of tokenize */
+    OPT_SAY, /* --text TEXT of run */
+    OPT_SOUND, /* --output FILE of run */
+    OPT_SPEAKER,
+    OPT_LANGUAGE,
+    OPT_INSTRUCT,
+    OPT_REF_AUDIO,
+    OPT_REF_TEXT,
+    OPT_CODES_IN,
+    OPT_CODES_OUT,
+    OPT_SAMPLE_FORMAT,
+    OPT_TEXT_LAYOUT,
+    OPT_ONE_PIECE,
+    OPT_GREEDY,
+    OPT_SUB_TEMPERATURE,
+    OPT_SUB_TOP_K,
+    OPT_SUB_TOP_P,
     OPT_NO_SPECIAL,
     OPT_DECODE,
     OPT_GOLDEN,
@@ -76,7 +92,7 @@ struct option {
 
 extern const struct option OPTIONS[OPT_COUNT];
 
-#define OPTIONS_MAX 28
+#define OPTIONS_MAX 48
 #define REPEATS_MAX 32
 #define OPERANDS_MAX 5
 #define EXAMPLES_MAX 6
