@@ -40,9 +40,9 @@ static void snake(const float *x, const float *frequency, const float *factor, f
 
 static const struct kernels SCALAR = {dot, add_scaled, snake};
 
-const struct kernels *kernels_best(void) {
+const struct kernels *speech_kernels_best(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_avx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &speech_kernels_avx2;
 #endif
     return &SCALAR;
 }

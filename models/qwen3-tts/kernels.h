@@ -15,7 +15,7 @@ struct kernels {
 };
 
 /* The fastest this processor runs. [any] */
-const struct kernels *kernels_best(void);
-extern const struct kernels kernels_avx2; /* only where __x86_64__ */
+const struct kernels *speech_kernels_best(void);
+extern const struct kernels speech_kernels_avx2; /* only where __x86_64__ */
 
 #endif

@@ -75,7 +75,7 @@ static void snake(const float *x, const float *frequency, const float *factor, f
     for (uint64_t j = i; j < count; j++) y[j] = padded[3][j - i];
 }
 
-const struct kernels kernels_avx2 = {dot, add_scaled, snake};
+const struct kernels speech_kernels_avx2 = {dot, add_scaled, snake};
 #else
 typedef int kernels_avx2_unused; /* ISO C wants something in the file */
 #endif

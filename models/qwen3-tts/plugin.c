@@ -41,7 +41,7 @@ static tsr_status create(const tsr_model_setup *setup, void **self, tsr_error *e
     struct model *model = setup->host->alloc(setup->host, sizeof *model);
     if (!model) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the model");
     memset(model, 0, sizeof *model);
-    model->engine = (struct engine){.host = setup->host, .table = setup->weights, .kernels = kernels_best()};
+    model->engine = (struct engine){.host = setup->host, .table = setup->weights, .kernels = speech_kernels_best()};
     st = spec_read(setup->config, setup->parts, &model->spec, err);
     if (st == TSR_OK) st = model_bind(model, err);
     if (st != TSR_OK) {
