@@ -23,6 +23,7 @@
 #define CONTAINER_HEADER_OF "tessera.header/" /* + source file name: that file's safetensors header, verbatim */
 #define CONTAINER_FILE_OF "tessera.file/"     /* + name: a small source file whose copy was changed in the output */
 #define CONTAINER_DICTIONARY "tessera.dictionary/" /* + digest in hex: what the codecs of a group share */
+#define CONTAINER_INDEX "tessera.index/" /* + tensor: payload of its search index */
 #define CONTAINER_STAGE "tessera.stage."      /* + N + "/" + tensor: payload of stage N >= 1 of a stack of codecs */
 
 /* A container's header begins with these characters, then 32 digits: their place is the same in every version. */

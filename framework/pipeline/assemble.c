@@ -183,21 +183,28 @@ static tsr_status allocate(struct assembling *a) {
     a->blobs = arena_alloc(a->arena, blobs, sizeof *a->blobs);
     if (!a->shards || !a->blobs) return no_memory(a);
     for (uint64_t i = 0; i < layout->file_count; i++) {
-        uint64_t room = layout->files[i].count * CONFIG_STAGES_MAX + (i == 0 ? blobs : groups);
+        uint64_t room = layout->files[i].count * PART_PAYLOADS_MAX + (i == 0 ? blobs : groups);
         a->shards[i].parts = arena_alloc(a->arena, room + 1, sizeof *a->shards[i].parts);
         if (!a->shards[i].parts) return no_memory(a);
     }
     return TSR_OK;
 }
 
-/* The payloads of one tensor, stage after stage. */
+/* Of payload `index` of a part. */
+static const char *payload_name(struct assembling *a, const struct plan_entry *entry, uint64_t index) {
+    const char *name = layout_local_name(entry);
+    if (index == 0) return name;
+    if (index > entry->more_count) return arena_format(a->arena, CONTAINER_INDEX "%s", name);
+    return arena_format(a->arena, CONTAINER_STAGE "%llu/%s", (unsigned long long)index, name);
+}
+
+/* The payloads of one tensor: stage after stage, then its search index. */
 static tsr_status add_payload(struct assembling *a, struct shard *shard, uint64_t index) {
     const struct plan_entry *entry = &a->in->plan->entries[index];
     const struct part *part = &a->in->parts->items[index];
-    for (uint64_t s = 0; s <= entry->more_count; s++) {
-        const char *name = layout_local_name(entry);
+    for (uint64_t s = 0; s < part_payloads(entry); s++) {
+        const char *name = payload_name(a, entry, s);
         uint64_t begin = s ? part->ends[s - 1] : 0;
-        if (s) name = arena_format(a->arena, CONTAINER_STAGE "%llu/%s", (unsigned long long)s, name);
         if (!name) return no_memory(a);
         shard->parts[shard->count++] = (struct container_part){
             .name = name,

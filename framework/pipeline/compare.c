@@ -150,6 +150,38 @@ static tsr_status check_head(const struct plan_entry *entry, const struct decode
     return same ? TSR_OK : tsr_fail(err, TSR_E_GATE, "%s: the stored head is not the planned one", entry->source->name);
 }
 
+static tsr_status ignore_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes, void *scratch,
+                              tsr_error *err) {
+    (void)ctx;
+    (void)decoder;
+    (void)tile;
+    (void)bytes;
+    (void)scratch;
+    (void)err;
+    return TSR_OK;
+}
+
+/* The planned index is there and every entry of it means something. */
+static tsr_status check_index(const struct comparing *all, const struct plan_entry *entry,
+                              const struct stored_tensor *tensor, tsr_error *err) {
+    if (!entry->index && !tensor->index_codec) return TSR_OK;
+    if (!entry->index || !tensor->index_codec || strcmp(tensor->index_codec, entry->index->codec->id) != 0) {
+        return tsr_fail(err, TSR_E_GATE, "%s: the stored index is not the planned one", entry->source->name);
+    }
+    const struct decoder_input input = {&tensor->index_place, 1, &all->stored->dictionaries, 0};
+    struct decoder decoder = {0};
+    tsr_status st = decoder_open(&input, all->registry, all->env, &decoder, err);
+    const struct payload_head *head = &decoder.payload.head;
+    if (st == TSR_OK && (strcmp(head->codec_id, tensor->index_codec) != 0 ||
+                         strcmp(head->params, entry->index->params.canonical) != 0 || head->rows != entry->rows ||
+                         head->columns != entry->columns)) {
+        st = tsr_fail(err, TSR_E_GATE, "%s: the head of the stored index is not the planned one", entry->source->name);
+    }
+    if (st == TSR_OK) st = decoder_each(&decoder, ignore_tile, NULL, err);
+    decoder_close(&decoder);
+    return st;
+}
+
 static tsr_status compare_decoder(struct comparing_one *one, const struct decoder *decoder, struct outcome *outcome,
                                   tsr_error *err) {
     bool measured = !plan_entry_is_exact(one->entry) && dtype_is_float(one->entry->source->entry->dtype);
@@ -204,8 +236,10 @@ static tsr_status compare_one(void *ctx, uint64_t index, uint64_t worker, tsr_er
     atomic_init(&one.first_different_row, UINT64_MAX);
     st = decoder_open(&input, all->registry, all->env, &decoder, err);
     if (st == TSR_OK) st = compare_decoder(&one, &decoder, &all->outcomes[index], err);
+    if (st == TSR_OK) st = check_index(all, entry, tensor, err);
     decoder_close(&decoder);
     all->outcomes[index].payload_bytes = stored_payload_bytes(tensor);
+    all->outcomes[index].index_bytes = tensor->index_codec ? tensor->index_place.entry->bytes : 0;
     if (st == TSR_OK) meter_add(&all->meter, entry->source->name, 0);
     return st;
 }

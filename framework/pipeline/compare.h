@@ -15,6 +15,7 @@ struct outcome {
     bool identical;         /* every byte */
     struct metric metric;   /* lossy codecs only */
     uint64_t payload_bytes; /* on disk; 0 for aliases */
+    uint64_t index_bytes; /* of these, the search index */
 };
 
 /* Checks every tensor of the plan; outcomes[plan->count]. TSR_E_GATE names tensor and row where an exact codec was not

@@ -24,6 +24,11 @@
 
 /* ---- keys ---- */
 
+/* What makes payload `index` of a part: a codec of the stack, or that of the search index behind it. */
+static struct plan_stage payload_stage(const struct plan_entry *entry, uint64_t index) {
+    return index > entry->more_count ? *entry->index : plan_stage_at(entry, index);
+}
+
 /* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints (none in this version),
  * and, so that a resumed run equals an uninterrupted one, the program and plugin that wrote it. */
 static tsr_status make_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX],
@@ -36,8 +41,8 @@ static tsr_status make_key(const struct plan *plan, const struct plan_entry *ent
     for (uint64_t i = 0; i < source->rank; i++) str_add_format(&text, " %" PRIu64, source->shape[i]);
     str_add_format(&text, "\n%" PRIu64 " %" PRIu64 " %d %d %.17g\n", entry->rows, entry->columns, entry->transposed,
                    entry->regime, entry->row_error_max);
-    for (uint64_t i = 0; i <= entry->more_count; i++) {
-        struct plan_stage stage = plan_stage_at(entry, i);
+    for (uint64_t i = 0; i < part_payloads(entry); i++) {
+        struct plan_stage stage = payload_stage(entry, i);
         str_add_format(&text, "%s %" PRIu64 " %s\n%s\n", stage.codec->id, stage.codec->bitstream_version,
                        stage.plugin ? stage.plugin->digest : "", stage.params.canonical);
     }
@@ -164,7 +169,7 @@ struct encoding_one {
     const struct plan_entry *entry;
     struct plan_stage planned;
     uint64_t stage;
-    uint64_t ends[CONFIG_STAGES_MAX]; /* of the stages that are written */
+    uint64_t ends[PART_PAYLOADS_MAX]; /* of the payloads that are written */
     struct payload_head head;
     struct tile_grid grid;
     struct fs_output output;
@@ -271,9 +276,32 @@ static tsr_status encode_leftover(struct encoding_one *one, const struct coder_j
     return st;
 }
 
+/* The search index is made of the rows as they will be decoded, so that its bounds hold for them. */
+static tsr_status encode_index(struct encoding_one *one, const struct coder_job *base, const struct coder_source *source,
+                               tsr_error *err) {
+    struct encoding *encoding = one->encoding;
+    uint64_t shape[2] = {base->tensor->rows, base->tensor->columns};
+    struct leftover decoded = {0};
+    struct coder_job job = *base;
+    tsr_tensor tensor = *base->tensor;
+    tensor.shape = shape;
+    tensor.rank = 2;
+    job.tensor = &tensor;
+    job.transposed = false;
+    job.codec = one->planned.codec;
+    job.params = one->planned.params.values;
+    job.dictionary = NULL;
+    job.dictionary_bytes = 0;
+    tsr_status st = leftover_open(one->output.path, one->ends, one->stage, base, source, encoding->parts->registry,
+                                  &encoding->parts->dictionaries, &decoded, err);
+    if (st == TSR_OK) st = encode_stage(one, &job, &decoded.prediction, NULL, err);
+    leftover_close(&decoded);
+    return st == TSR_OK ? st : error_context(err, st, "its index");
+}
+
 static tsr_status write_ends(struct encoding_one *one, tsr_error *err) {
-    uint8_t bytes[8 * CONFIG_STAGES_MAX];
-    uint64_t count = one->entry->more_count + 1;
+    uint8_t bytes[8 * PART_PAYLOADS_MAX];
+    uint64_t count = part_payloads(one->entry);
     if (count == 1) return TSR_OK;
     for (uint64_t i = 0; i < count; i++) store_le(bytes + 8 * i, one->ends[i], 8);
     return fs_write(&one->output, bytes, 8 * count, err);
@@ -312,9 +340,10 @@ static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
     if (st == TSR_OK && !digest_equal(&digest, &entry->digest)) {
         st = tsr_fail(err, TSR_E_INPUT, "the file changed while it was read");
     }
-    for (one->stage = 1; one->stage <= entry->more_count && st == TSR_OK; one->stage++) {
-        one->planned = plan_stage_at(entry, one->stage);
-        st = encode_leftover(one, &job, &from, err);
+    for (one->stage = 1; one->stage < part_payloads(entry) && st == TSR_OK; one->stage++) {
+        one->planned = payload_stage(entry, one->stage);
+        st = one->stage > entry->more_count ? encode_index(one, &job, &from, err)
+                                            : encode_leftover(one, &job, &from, err);
     }
     return st == TSR_OK ? write_ends(one, err) : st;
 }
@@ -397,10 +426,10 @@ static tsr_status wait_one(void *ctx, uint64_t index, uint64_t worker, tsr_error
     return st;
 }
 
-/* Where the stages of a finished part end: the file says so. */
+/* Where the payloads of a finished part end: the file says so. */
 static tsr_status find_ends(const struct plan_entry *entry, struct part *part, tsr_error *err) {
-    uint64_t count = entry->more_count + 1, tail = count > 1 ? 8 * count : 0;
-    uint8_t bytes[8 * CONFIG_STAGES_MAX];
+    uint64_t count = part_payloads(entry), tail = count > 1 ? 8 * count : 0;
+    uint8_t bytes[8 * PART_PAYLOADS_MAX];
     struct fs_file file = {0};
     part->ends[0] = part->bytes;
     if (!tail) return TSR_OK;
@@ -411,7 +440,7 @@ static tsr_status find_ends(const struct plan_entry *entry, struct part *part, t
         part->ends[i] = load_le(bytes + 8 * i, 8);
         fits = part->ends[i] > (i ? part->ends[i - 1] : 0) && part->ends[i] <= file.size - tail;
     }
-    if (st == TSR_OK && !fits) st = tsr_fail(err, TSR_E_CORRUPT, "%s: the ends of its stages do not fit", part->path);
+    if (st == TSR_OK && !fits) st = tsr_fail(err, TSR_E_CORRUPT, "%s: the ends of its payloads do not fit", part->path);
     fs_close(&file);
     return st;
 }

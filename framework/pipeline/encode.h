@@ -3,8 +3,8 @@
  * The encode stage: every tensor of the plan that is not an alias becomes one part file in the work folder, named by
  * its key, or is taken over from an unfinished run. Knows nothing of how parts become an output.
  *
- * A part holds the payloads of all stages of a stack one after the other; where there are several, the end of each stands
- * behind them as a little-endian u64. */
+ * A part holds the payloads of all stages of a stack and that of the search index, if the tensor has one, one after the
+ * other; where there are several, the end of each stands behind them as a little-endian u64. */
 #ifndef PIPELINE_ENCODE_H
 #define PIPELINE_ENCODE_H
 
@@ -15,6 +15,8 @@
 
 #include <policy/plan.h>
 
+#define PART_PAYLOADS_MAX (CONFIG_STAGES_MAX + 1)
+
 /* A finished part, or the wish for one. */
 struct part {
     char key[DIGEST_HEX];
@@ -22,7 +24,7 @@ struct part {
     uint64_t bytes;
     struct digest payload; /* of the file, once it is done */
     bool done;
-    uint64_t ends[CONFIG_STAGES_MAX]; /* of the stages in the file, once it is done */
+    uint64_t ends[PART_PAYLOADS_MAX]; /* of the payloads in the file, once it is done */
 };
 
 struct parts {
@@ -34,6 +36,11 @@ struct parts {
     struct dictionaries dictionaries; /* of the plan's groups */
     uint64_t encoded_bytes, stored_bytes; /* source bytes that were encoded, and that the store had */
 };
+
+/* Payloads in the part of this entry. */
+static inline uint64_t part_payloads(const struct plan_entry *entry) {
+    return entry->more_count + 1 + (entry->index != NULL);
+}
 
 /* Names the parts, takes over what the journal and the disk agree about, removes other part files. TSR_E_CONFIG when
  * the work folder holds parts of which this plan needs none. Zero-initialise; parts_close in any case. */

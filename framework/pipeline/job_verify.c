@@ -242,6 +242,7 @@ static tsr_status check_correction(const struct verified_file *file, struct veri
     return st;
 }
 
+/* Indexes too: their addresses must lie in their tree. */
 static tsr_status check_payload(struct verifying *v, const struct verified_file *file, struct verified_item *item) {
     struct decoder_place place = {&file->st, item->entry};
     struct decoder_input input = {&place, 1, &v->dictionaries, 0};
@@ -258,9 +259,10 @@ static tsr_status check_item(void *ctx, uint64_t index, uint64_t worker, tsr_err
     struct verified_item *item = &v->items[index];
     struct verified_file *file = &v->files[item->file];
     (void)worker;
+    bool is_index = text_starts_with(item->entry->name, CONTAINER_INDEX);
     if (text_starts_with(item->entry->name, CONTAINER_STAGE)) {
         item->status = check_correction(file, item);
-    } else if (text_starts_with(item->entry->name, CONTAINER_PREFIX)) {
+    } else if (!is_index && text_starts_with(item->entry->name, CONTAINER_PREFIX)) {
         item->status = check_blob(&file->st, item->entry, &item->error);
     } else {
         item->status = check_payload(v, file, item);

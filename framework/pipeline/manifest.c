@@ -83,6 +83,7 @@ static void add_tensor(struct members *list, const struct plan *plan, const stru
     members_text(&tensor, "regime", regime_name(entry->regime));
     members_bool(&tensor, "exact", decodes_exactly(plan, entry));
     if (entry->alias_of < 0 && entry->more_count) members_count(&tensor, "stages", 1 + entry->more_count);
+    if (entry->alias_of < 0 && entry->index) members_text(&tensor, "index", entry->index->codec->id);
     members_text(&tensor, "alias_of", entry->alias_of < 0 ? NULL : plan->entries[entry->alias_of].source->name);
     members_append(list, &tensor);
 }

@@ -48,6 +48,11 @@ static void add_tensor(struct members *list, const struct config *config, const 
     set_rule(&tensor, config, entry);
     members_text(&tensor, "codec", alias ? NULL : entry->codec->name);
     members_text(&tensor, "params", alias ? NULL : entry->params.canonical);
+    if (entry->index && !alias) {
+        members_text(&tensor, "index", entry->index->codec->name);
+        members_text(&tensor, "index_params", entry->index->params.canonical);
+        members_count(&tensor, "index_bytes", entry->index_bytes);
+    }
     members_count(&tensor, "rows", entry->rows);
     members_count(&tensor, "columns", entry->columns);
     members_bool(&tensor, "transposed", entry->transposed);

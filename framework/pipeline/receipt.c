@@ -150,6 +150,11 @@ static void add_tensor(struct members *list, const struct receipt_input *in, uin
     set_storage(&tensor, in->plan, entry);
     members_count(&tensor, "source_bytes", source->bytes);
     members_count(&tensor, "bytes", in->outcomes[index].payload_bytes);
+    if (entry->index && entry->alias_of < 0) {
+        members_text(&tensor, "index", entry->index->codec->name);
+        members_text(&tensor, "index_params", entry->index->params.canonical);
+        members_count(&tensor, "index_bytes", in->outcomes[index].index_bytes);
+    }
     set_errors(&tensor, &in->outcomes[index]);
     members_real(&tensor, "row_error_max", entry->row_error_max > 0 ? entry->row_error_max : INFINITY);
     members_text(&tensor, "note", entry->note);

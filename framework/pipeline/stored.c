@@ -66,6 +66,7 @@ static tsr_status read_tensor(struct opening *opening, const json_t *member, con
     if (tensor->stage_count < 1 || tensor->stage_count > DECODER_STAGES_MAX) {
         return corrupt(opening, tensor->name, "has an impossible number of stages");
     }
+    if (json_object_get(member, "index")) tensor->index_codec = member_text(member, "index", &bad);
     tensor->dtype_name = member_text(member, "dtype", &bad);
     tensor->role = member_text(member, "role", &bad);
     tensor->regime = member_text(member, "regime", &bad);
@@ -129,26 +130,32 @@ static int compare_names(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static tsr_status find_payload(struct opening *opening, struct stored_tensor *tensor) {
+/* The payload whose name has `before` in front of the tensor's own; `missing` says what it is when there is none. */
+static tsr_status find_place(struct opening *opening, const struct stored_tensor *tensor, const char *before,
+                             const char *missing, struct decoder_place *place) {
     const struct stored *stored = opening->stored;
     struct str name = {0};
-    tsr_status st = TSR_OK;
-    for (uint64_t i = 0; i < tensor->stage_count && st == TSR_OK; i++) {
-        str_truncate(&name, 0);
-        str_add(&name, tensor->name, (size_t)(tensor->local_name - tensor->name));
-        if (i) str_add_format(&name, CONTAINER_STAGE "%" PRIu64 "/", i);
-        str_add_format(&name, "%s", tensor->local_name);
-        const struct checkpoint_tensor *found =
-            name.failed ? NULL : checkpoint_find(&stored->checkpoint, name.text);
-        if (name.failed) {
-            st = no_memory(opening);
-        } else if (!found) {
-            st = corrupt(opening, tensor->name, i ? "a stage of it has no payload" : "has no payload");
-        } else {
-            tensor->places[i] = (struct decoder_place){&stored->checkpoint.files[found->file].st, found->entry};
-        }
-    }
+    str_add(&name, tensor->name, (size_t)(tensor->local_name - tensor->name));
+    str_add_format(&name, "%s%s", before, tensor->local_name);
+    bool failed = name.failed;
+    const struct checkpoint_tensor *found = failed ? NULL : checkpoint_find(&stored->checkpoint, name.text);
     str_clear(&name);
+    if (failed) return no_memory(opening);
+    if (!found) return corrupt(opening, tensor->name, missing);
+    *place = (struct decoder_place){&stored->checkpoint.files[found->file].st, found->entry};
+    return TSR_OK;
+}
+
+static tsr_status find_payload(struct opening *opening, struct stored_tensor *tensor) {
+    tsr_status st = find_place(opening, tensor, "", "has no payload", &tensor->places[0]);
+    for (uint64_t i = 1; i < tensor->stage_count && st == TSR_OK; i++) {
+        char before[sizeof CONTAINER_STAGE + 24];
+        snprintf(before, sizeof before, CONTAINER_STAGE "%" PRIu64 "/", i);
+        st = find_place(opening, tensor, before, "a stage of it has no payload", &tensor->places[i]);
+    }
+    if (st == TSR_OK && tensor->index_codec) {
+        st = find_place(opening, tensor, CONTAINER_INDEX, "its index has no payload", &tensor->index_place);
+    }
     return st;
 }
 
@@ -164,6 +171,8 @@ static tsr_status resolve_alias(struct opening *opening, struct stored_tensor *t
     tensor->alias_of = *found - stored->tensors;
     tensor->stage_count = (*found)->stage_count;
     memcpy(tensor->places, (*found)->places, sizeof tensor->places);
+    tensor->index_codec = (*found)->index_codec;
+    tensor->index_place = (*found)->index_place;
     return TSR_OK;
 }
 
@@ -276,6 +285,7 @@ struct decoder_input stored_input(const struct stored *stored, const struct stor
 uint64_t stored_payload_bytes(const struct stored_tensor *tensor) {
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < tensor->stage_count; i++) bytes += tensor->places[i].entry->bytes;
+    if (tensor->index_codec) bytes += tensor->index_place.entry->bytes;
     return bytes;
 }
 

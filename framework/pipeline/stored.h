@@ -27,6 +27,8 @@ struct stored_tensor {
     const char *local_name;       /* the name without its folder */
     struct decoder_place places[DECODER_STAGES_MAX]; /* where the payloads are; aliases: their target's */
     uint64_t stage_count;
+    const char *index_codec;           /* id, or NULL: the tensor has no search index */
+    struct decoder_place index_place;  /* where its payload is; aliases: their target's */
 };
 
 struct stored_source {
@@ -66,7 +68,7 @@ void stored_close(struct stored *stored);
 
 /* What decoder_open takes for this tensor. Borrowed from `stored`. [any] */
 struct decoder_input stored_input(const struct stored *stored, const struct stored_tensor *tensor);
-/* Bytes of its payloads, all stages. [any] */
+/* Bytes of its payloads, all stages and the search index. [any] */
 uint64_t stored_payload_bytes(const struct stored_tensor *tensor);
 
 /* Bytes of the blob `prefix``name`, at most `limit`. mem_free. */

@@ -48,6 +48,7 @@ struct config_rule {
     struct param_set params;
     const struct config_stage *more; /* the rest of a stack of codecs */
     uint64_t more_count;
+    const struct config_stage *index; /* a signature codec whose index is stored beside the tensor, or NULL */
     const char *group;      /* which tensors share a dictionary: GROUP_ROLE, GROUP_ROLE_SHAPE or a name; NULL: none do */
     uint32_t stride;        /* 0: the role's */
     double row_error_max;   /* index regime: relative RMS bound of each row, 0 for none; -1: not given */

@@ -3,7 +3,9 @@
  * `codec` and `params` of a rule. One codec has its parameters in the map; a stack has a map of maps by codec:
  *
  *   codec: scalar                  codec: [scalar, remainder]
- *   params: {bits: 4}              params: {scalar: {bits: 4}} */
+ *   params: {bits: 4}              params: {scalar: {bits: 4}}
+ *
+ * and `index`, a map of its own with a signature codec and its params. */
 #include <string.h>
 
 #include <base/str.h>
@@ -24,10 +26,16 @@ static tsr_status find_codec(const struct config_reader *reader, const struct ya
         if (err) *err = inner;
         return st;
     }
-    if (st) return yaml_fail(err, reader->path, node, "%s", inner.message);
+    return st ? yaml_fail(err, reader->path, node, "%s", inner.message) : TSR_OK;
+}
+
+static tsr_status refuse_signature(const struct config_reader *reader, const struct yaml_node *node,
+                                   const struct config_stage *stage, tsr_error *err) {
     if (!(stage->codec->flags & TSR_CODEC_SIGNATURE)) return TSR_OK;
-    return yaml_fail(err, reader->path, node, "codec %s makes signatures: an address is not a reconstruction",
-                     stage->codec->name);
+    return yaml_fail(err, reader->path, node,
+                     "codec %s makes signatures: an address is not a reconstruction (index: {codec: %s} stores them beside "
+                     "the tensor)",
+                     stage->codec->name, stage->codec->name);
 }
 
 static bool takes_prediction(const tsr_codec *codec) {
@@ -170,6 +178,7 @@ tsr_status config_read_codecs(const struct config_reader *reader, const struct y
     if (!stages) return config_no_memory(reader, err);
     for (uint64_t i = 0; i < items.count && !st; i++) {
         st = find_codec(reader, &items.nodes[i], &stages[i], err);
+        if (!st) st = refuse_signature(reader, &items.nodes[i], &stages[i], err);
         if (!st) st = check_place(reader, &items.nodes[i], stages, i, err);
     }
     if (!st) st = check_regime(reader, node, rule, &stages[items.count - 1], err);
@@ -180,5 +189,29 @@ tsr_status config_read_codecs(const struct config_reader *reader, const struct y
         st = read_params(reader, yaml_get(map, "params"), map, stages, err);
     }
     if (!st) keep(rule, stages, items.count);
+    return st;
+}
+
+/* ---- index ---- */
+
+tsr_status config_read_index(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
+                             tsr_error *err) {
+    static const char *const keys[] = {"codec", "params", NULL};
+    const struct yaml_node *index = yaml_get(map, "index");
+    if (!index) return TSR_OK;
+    tsr_status st = yaml_expect(index, YAML_MAP, "index", reader->path, err);
+    if (!st) st = yaml_known_keys(index, keys, reader->path, err);
+    if (st) return st;
+    const struct yaml_node *node = yaml_get(index, "codec");
+    struct config_stage *stage = arena_alloc(reader->arena, 1, sizeof *stage);
+    if (!stage) return config_no_memory(reader, err);
+    if (!node) return yaml_fail(err, reader->path, index, "the index has no codec");
+    st = find_codec(reader, node, stage, err);
+    if (!st && !(stage->codec->flags & TSR_CODEC_SIGNATURE)) {
+        st = yaml_fail(err, reader->path, node, "codec %s makes no signatures: it cannot be an index",
+                       stage->codec->name);
+    }
+    if (!st) st = read_params(reader, yaml_get(index, "params"), index, stage, err);
+    rule->index = stage;
     return st;
 }

@@ -18,6 +18,10 @@ struct config_reader {
 tsr_status config_read_codecs(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
                               tsr_error *err);
 
+/* `index` of a rule, where it has one. */
+tsr_status config_read_index(const struct config_reader *reader, const struct yaml_node *map, struct config_rule *rule,
+                             tsr_error *err);
+
 /* One item of `rules`. */
 tsr_status config_read_rule(const struct config_reader *reader, const struct yaml_node *node, struct config_rule *rule,
                             tsr_error *err);

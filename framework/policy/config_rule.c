@@ -171,13 +171,14 @@ static tsr_status read_filters(const struct config_reader *reader, const struct 
 tsr_status config_read_rule(const struct config_reader *reader, const struct yaml_node *node, struct config_rule *rule,
                             tsr_error *err) {
     static const char *const keys[] = {"role",     "match",    "dtype",     "regime",  "codec",     "params",
-                                       "stride",   "group",    "optional",  "max_bits", "min_ratio", "min_cos",
+                                       "stride",   "group",    "index",    "optional",  "max_bits", "min_ratio", "min_cos",
                                        "max_error", "row_error_max", NULL};
     *rule = (struct config_rule){.line = node->line, .column = node->column, .regime = -1};
     tsr_status st = yaml_expect(node, YAML_MAP, "a rule", reader->path, err);
     if (!st) st = yaml_known_keys(node, keys, reader->path, err);
     if (!st) st = read_filters(reader, node, rule, err);
     if (!st) st = config_read_codecs(reader, node, rule, err);
+    if (!st) st = config_read_index(reader, node, rule, err);
     if (!st) st = read_group(reader, node, rule, err);
     if (!st) st = read_stride(reader, node, rule, err);
     if (!st) st = read_row_error(reader, node, rule, err);

@@ -40,13 +40,15 @@ struct plan_entry {
     struct param_set params;
     const struct plan_stage *more; /* the rest of the stack */
     uint64_t more_count;
+    const struct plan_stage *index; /* makes a search index of what is decoded, stored beside it; NULL: none */
     int64_t group;                /* into plan.groups: whose dictionary the first codec uses, or -1 */
     double row_error_max;         /* index regime; 0: no bound */
     int64_t alias_of;             /* entry whose bytes equal ours, or -1 */
     struct digest digest;         /* of the source bytes */
     const char *note;             /* "falls back to passthrough: ..." or NULL */
     /* Predictions (measured on a sample, marked as such wherever printed). 0 for aliases. */
-    uint64_t predicted_bytes;
+    uint64_t predicted_bytes;     /* of payloads and index */
+    uint64_t index_bytes;         /* of the index alone */
     double predicted_error;       /* relative squared error D; 0 when exact */
     double predicted_cosine;      /* 1 when exact */
     double bound_error;           /* estimate of the smallest D at that rate (bound.h); 0 when exact */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the steps of planning share. Private to plan*.c. The steps, in order: roles, duplicates (plan_alias.c), rules
- * (plan_rule.c), groups (plan_group.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
+ * (plan_rule.c), indexes (plan_index.c), groups (plan_group.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
 #ifndef POLICY_PLAN_PARTS_H
 #define POLICY_PLAN_PARTS_H
 
@@ -62,6 +62,8 @@ static inline bool plan_is_lossy(const tsr_codec *codec) {
     return !(codec->flags & TSR_CODEC_EXACT);
 }
 
+/* Indexes that the rules ask for (plan_index.c). */
+tsr_status plan_apply_indexes(struct planner *planner, tsr_error *err);
 /* Groups of the entries whose rule names one, and their dictionaries, trained or found (plan_group.c). */
 tsr_status plan_make_groups(struct planner *planner, tsr_error *err);
 /* Groups whose members gave them up, or whose dictionary costs more than it saves, are dissolved. */

@@ -165,7 +165,7 @@ static tsr_status decide_entry(struct verdict *verdict, tsr_error *err) {
     if (!fits(verdict, trial->bytes)) return fail_bytes(verdict, trial->bytes, err);
     entry->predicted_cosine = exact ? 1 : metric_cosine(&trial->metric);
     if (!verdict->planner->options->predict) return TSR_OK;
-    entry->predicted_bytes = trial->bytes;
+    entry->predicted_bytes = trial->bytes + entry->index_bytes;
     entry->predicted_error = exact ? 0 : metric_relative_error(&trial->metric);
     entry->bound_error = exact ? 0 : trial->bound_error;
     entry->trial_is_whole = trial->whole;

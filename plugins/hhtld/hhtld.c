@@ -210,7 +210,17 @@ static tsr_status search_rows(void *self, void *search, const tsr_search_request
     return hhtld_search_run(&hhtld->decoder, search, request, rows, score, found, stats, err);
 }
 
-static const tsr_signature SIGNATURE = {sizeof(tsr_signature), search_open, search_close, search_rows};
+static uint64_t index_bytes(const tsr_codec_setup *setup) {
+    const struct hhtld_settings settings = settings_of(setup->params);
+    const tsr_tensor *tensor = setup->tensor;
+    struct hhtld_shape plan;
+    tsr_status st = hhtld_train_plan(&settings, tensor->rows, tensor->columns,
+                                     TSR_CODEC_HEADER_MAX - HHTLD_HEADER_FIXED, &plan, NULL);
+    if (st != TSR_OK) return 0;
+    return HHTLD_HEADER_FIXED + hhtld_palette_bytes(&plan) + tensor->rows * hhtld_entry_bytes(plan.flags, plan.lane_count);
+}
+
+static const tsr_signature SIGNATURE = {sizeof(tsr_signature), search_open, search_close, search_rows, index_bytes};
 
 /* ---- palettes of groups ---- */
 

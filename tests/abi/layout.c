@@ -49,7 +49,7 @@ LAST_MEMBER(tsr_block, abandon);
 LAST_MEMBER(tsr_signature_source, score);
 LAST_MEMBER(tsr_search_request, reserved);
 LAST_MEMBER(tsr_search_stats, escalated);
-LAST_MEMBER(tsr_signature, search);
+LAST_MEMBER(tsr_signature, index_bytes);
 LAST_MEMBER(tsr_speech_info, streams_text);
 LAST_MEMBER(tsr_speech_prompt, reserved);
 LAST_MEMBER(tsr_speech_rules, seed);

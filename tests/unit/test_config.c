@@ -89,6 +89,11 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: }\n", "3:13", "codec: the value is missing"},
     {HEAD "{codec: {name: quant}}\n", "3:13", "codec: expected names, found a map"},
     {HEAD "{codec: address}\n", "3:13", "makes signatures: an address is not a reconstruction"},
+    {HEAD "{codec: quant, index: {codec: quant}}\n", "3:35", "codec quant makes no signatures"},
+    {HEAD "{codec: quant, index: address}\n", "3:27", "index: expected a map, found a single value"},
+    {HEAD "{codec: quant, index: {}}\n", "3:27", "the index has no codec"},
+    {HEAD "{codec: quant, index: {codecs: address}}\n", "3:28", "unknown key \"codecs\"; did you mean \"codec\"?"},
+    {HEAD "{codec: quant, index: {codec: addres}}\n", "3:35", "did you mean \"address\"?"},
     {HEAD "{regime: exact, codec: quant}\n", "3:28", "the exact regime demands an exact codec"},
     /* parameters */
     {HEAD "{codec: quant, params: [4]}\n", "3:28", "params: expected a map, found a list"},

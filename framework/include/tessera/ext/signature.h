@@ -62,6 +62,8 @@ typedef struct tsr_signature {
      * [worker] */
     tsr_status (*search)(void *self, void *search, const tsr_search_request *request, uint64_t *rows, double *score,
                          uint64_t *found, tsr_search_stats *stats, tsr_error *err);
+    /* What an index of this tensor takes at most, codec header and tiles; `setup` is that of an encoder. [any] */
+    uint64_t (*index_bytes)(const tsr_codec_setup *setup);
 } tsr_signature;
 
 #ifdef __cplusplus
