@@ -427,7 +427,10 @@ static tsr_status prepare(struct calibrating *c, const char *output) {
     c->passes = mem_alloc_zero(PASSES_MAX, sizeof *c->passes);
     if (!c->moments || !c->passes) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
     tsr_status st = name_job(c);
-    return st == TSR_OK ? work_open(output, &c->work, c->err) : st;
+    if (st == TSR_OK) st = work_open(output, &c->work, c->err);
+    if (st != TSR_OK || !work_has_journal(&c->work)) return st;
+    return tsr_fail(c->err, TSR_E_CONFIG, "%s: compress left work for %s there: run it again or remove that folder",
+                    c->work.folder, output);
 }
 
 tsr_status calibrate_run(struct open_model *model, const struct token_run *text, const struct calibrate_options *options,
