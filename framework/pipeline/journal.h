@@ -5,8 +5,7 @@
 #ifndef PIPELINE_JOURNAL_H
 #define PIPELINE_JOURNAL_H
 
-#include <base/digest.h>
-#include <base/fs.h>
+#include "ledger.h"
 
 /* A finished part. The key names everything its bytes depend on. */
 struct journal_part { /* also a trained dictionary: `source` is zero then */
@@ -18,8 +17,7 @@ struct journal_part { /* also a trained dictionary: `source` is zero then */
 
 /* Zero-initialise. */
 struct journal {
-    struct fs_output output;
-    struct digest last; /* of the newest line: each line's checksum covers the one before it */
+    struct ledger ledger;
     struct journal_part *parts;
     uint64_t count;
     struct journal_part *dictionaries;
