@@ -160,6 +160,13 @@ tsr_status fs_create(const char *path, struct fs_output *output, tsr_error *err)
     return open_output(path, O_CREAT | O_TRUNC, output, err);
 }
 
+tsr_status fs_open_log(const char *path, struct fs_output *output, tsr_error *err) {
+    tsr_status st = open_output(path, O_CREAT | O_APPEND, output, err);
+    struct stat facts;
+    if (st == TSR_OK && !fstat(output->fd, &facts)) output->size = (uint64_t)facts.st_size;
+    return st;
+}
+
 tsr_status fs_reopen(const char *path, uint64_t keep, struct fs_output *output, tsr_error *err) {
     tsr_status st = open_output(path, 0, output, err);
     if (st != TSR_OK) return st;

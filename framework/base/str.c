@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "checked.h"
 
 static bool reserve(struct str *str, size_t more) {
     if (str->failed || more > SIZE_MAX / 2 - str->length) {
@@ -144,4 +145,32 @@ char *text_bytes(uint64_t bytes, char *buffer, size_t size) {
     for (; value >= 999.5 && unit < 6; unit++) value /= 1000;
     (void)snprintf(buffer, size, unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
     return buffer;
+}
+
+/* Digits only: strtoull would take signs and spaces. */
+bool text_take_digits(const char **text, uint64_t *value) {
+    const char *at = *text;
+    *value = 0;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (!checked_mul(*value, 10, value) || !checked_add(*value, (uint64_t)(*at - '0'), value)) return false;
+    }
+    bool any = at != *text;
+    *text = at;
+    return any;
+}
+
+bool text_to_bytes(const char *text, uint64_t *bytes) {
+    static const char units[] = "kMGT";
+    const char *at = text;
+    bool good = text_take_digits(&at, bytes) && *bytes > 0;
+    const char *unit = good && *at ? strchr(units, *at == 'K' ? 'k' : *at) : NULL;
+    if (unit) {
+        bool binary = at[1] == 'i';
+        for (const char *step = units; good && step <= unit; step++) {
+            good = checked_mul(*bytes, binary ? 1024 : 1000, bytes);
+        }
+        at += binary ? 2 : 1;
+    }
+    if (good && *at == 'B') at++;
+    return good && !*at;
 }

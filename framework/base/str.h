@@ -35,6 +35,11 @@ const char *text_nearest(const char *name, const char *const *candidates);
 /* True when the bytes are valid UTF-8 (no surrogates, no overlong forms). [any] */
 bool text_is_utf8(const char *text, size_t length);
 
+/* "4096", "256M", "1Gi": a number of bytes from 1, powers of 1000 or, with an i, of 1024. False for anything else. [any] */
+bool text_to_bytes(const char *text, uint64_t *bytes);
+/* Digits at *text, which moves behind them. False when there is none or the number does not fit. [any] */
+bool text_take_digits(const char **text, uint64_t *value);
+
 /* "2.10 MB" style decimal size into a caller's buffer; returns the buffer. [any] */
 char *text_bytes(uint64_t bytes, char *buffer, size_t size);
 

@@ -9,6 +9,7 @@
 extern const struct command COMMAND_INSPECT;
 extern const struct command COMMAND_PLAN;
 extern const struct command COMMAND_COMPRESS;
+extern const struct command COMMAND_BATCH;
 extern const struct command COMMAND_VERIFY;
 extern const struct command COMMAND_DECOMPRESS;
 extern const struct command COMMAND_DIFF;

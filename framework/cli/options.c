@@ -4,7 +4,6 @@
  * abbreviations, because a script that relies on one breaks when an option is added. */
 #include "options.h"
 
-#include <base/checked.h>
 #include <base/str.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,10 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_MERGE] = {"merge", 0, "N", "take the tensors from N shards beside PATH, which are then removed"},
     [OPT_STORE] = {"store", 0, "FOLDER", "keep encoded tensors there, and take those that are there already"},
     [OPT_RECORD] = {"record", 0, "FILE", "keep there how the run ended: the same command then knows that it is done"},
+    [OPT_ENGINE] = {"engine", 0, "NAME", "local (processes of this machine, the default) or slurm (job arrays)"},
+    [OPT_WORKERS] = {"workers", 0, "N", "jobs that run at once (default: as the file says, else one a processor)"},
+    [OPT_PARTITION] = {"partition", 0, "NAME", "partition of Slurm that takes the jobs"},
+    [OPT_WATCH] = {"watch", 0, NULL, "show it again every second until nothing runs"},
     [OPT_PROMPT] = {"prompt", 'p', "TEXT", "text to answer or to continue"},
     [OPT_RAW] = {"raw", 0, NULL, "the prompt as it stands, whatever chat template the model has"},
     [OPT_CHAT] = {"chat", 0, NULL, "a conversation: a message a line, until /exit or the end of the input"},
@@ -205,28 +208,16 @@ tsr_status arguments_parse(const struct command *command, char *const *words, st
     return check_complete(arguments, err);
 }
 
-/* Digits only: strtoull would take signs and spaces. False when there is none or it does not fit. */
-static bool parse_digits(const char **text, uint64_t *value) {
-    const char *at = *text;
-    *value = 0;
-    for (; *at >= '0' && *at <= '9'; at++) {
-        if (!checked_mul(*value, 10, value) || !checked_add(*value, (uint64_t)(*at - '0'), value)) return false;
-    }
-    bool any = at != *text;
-    *text = at;
-    return any;
-}
-
 tsr_status arguments_count(const char *text, const char *what, uint64_t maximum, uint64_t *count, tsr_error *err) {
     const char *at = text;
-    if (parse_digits(&at, count) && !*at && *count >= 1 && *count <= maximum) return TSR_OK;
+    if (text_take_digits(&at, count) && !*at && *count >= 1 && *count <= maximum) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from 1 to %llu", what, text,
                     (unsigned long long)maximum);
 }
 
 tsr_status arguments_number(const char *text, const char *what, uint64_t maximum, uint64_t *number, tsr_error *err) {
     const char *at = text;
-    if (parse_digits(&at, number) && !*at && *number <= maximum) return TSR_OK;
+    if (text_take_digits(&at, number) && !*at && *number <= maximum) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from 0 to %llu", what, text,
                     (unsigned long long)maximum);
 }
@@ -240,18 +231,6 @@ tsr_status arguments_real(const char *text, const char *what, double minimum, do
 }
 
 tsr_status arguments_size(const char *text, const char *what, uint64_t *bytes, tsr_error *err) {
-    static const char units[] = "kMGT";
-    const char *at = text;
-    bool good = parse_digits(&at, bytes) && *bytes > 0;
-    const char *unit = good && *at ? strchr(units, *at == 'K' ? 'k' : *at) : NULL;
-    if (unit) {
-        bool binary = at[1] == 'i';
-        for (const char *step = units; good && step <= unit; step++) {
-            good = checked_mul(*bytes, binary ? 1024 : 1000, bytes);
-        }
-        at += binary ? 2 : 1;
-    }
-    if (good && *at == 'B') at++;
-    if (good && !*at) return TSR_OK;
+    if (text_to_bytes(text, bytes)) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a size such as 4096, 256M or 1Gi", what, text);
 }

@@ -31,8 +31,7 @@ static struct plan_stage payload_stage(const struct plan_entry *entry, uint64_t 
 
 /* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints (none in this version),
  * and, so that a resumed run equals an uninterrupted one, the program and plugin that wrote it. */
-static tsr_status make_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX],
-                           tsr_error *err) {
+tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX], tsr_error *err) {
     const struct safetensors_entry *source = entry->source->entry;
     const struct plan_group *group = entry->group < 0 ? NULL : &plan->groups[entry->group];
     struct str text = {0};
@@ -87,7 +86,7 @@ static tsr_status name_parts(const struct plan *plan, const struct work *work, s
     for (uint64_t i = 0; i < plan->count; i++) {
         if (plan->entries[i].alias_of >= 0) continue;
         struct part *part = &parts->items[i];
-        tsr_status st = make_key(plan, &plan->entries[i], part->key, err);
+        tsr_status st = part_key(plan, &plan->entries[i], part->key, err);
         if (st != TSR_OK) return st;
         part->path = arena_format(&parts->arena, "%s/%s.part", work->parts, part->key);
         if (!part->path) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", work->folder);

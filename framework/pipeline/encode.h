@@ -42,6 +42,9 @@ static inline uint64_t part_payloads(const struct plan_entry *entry) {
     return entry->more_count + 1 + (entry->index != NULL);
 }
 
+/* Everything that a part's bytes depend on, as one digest. [any] */
+tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX], tsr_error *err);
+
 /* Names the parts, takes over what the journal and the disk agree about, removes other part files. TSR_E_CONFIG when
  * the work folder holds parts of which this plan needs none. Zero-initialise; parts_close in any case. */
 tsr_status parts_open(const struct plan *plan, const struct work *work, const struct journal *journal,

@@ -116,9 +116,9 @@ tsr_status journal_add_dictionary(struct journal *journal, const struct journal_
     char text[160], payload[DIGEST_HEX];
     (void)snprintf(text, sizeof text, "dictionary %s %" PRIu64 " %s", dictionary->key, dictionary->bytes,
                    digest_to_hex(&dictionary->payload, payload));
-    tsr_status st = append_line(journal, text, err);
+    tsr_status st = ledger_append(&journal->ledger, text, true, err);
     if (st == TSR_OK && !keep_dictionary(journal, dictionary)) {
-        st = tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", journal->output.path);
+        st = tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", journal->ledger.output.path);
     }
     return st;
 }
