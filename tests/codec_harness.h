@@ -102,6 +102,7 @@ struct harness_job {
     const tsr_encode_hints *hints;
     tsr_tensor tensor; /* rows, columns, dtype */
     const float *x;    /* [rows][columns] */
+    uint64_t stride;   /* 0: 1 */
 };
 
 static inline tsr_tensor harness_tensor(uint64_t rows, uint64_t columns, int32_t dtype) {
@@ -169,7 +170,9 @@ static inline tsr_status harness_encode(const struct harness_job *job, struct ha
                                    .tensor = &job->tensor,
                                    .params = job->params,
                                    .hints = job->hints,
-                                   .bitstream_version = job->codec->bitstream_version};
+                                   .bitstream_version = job->codec->bitstream_version,
+                                   .stride = job->stride ? job->stride : 1,
+                                   .role = "unknown"};
     const tsr_writer writer = {sizeof writer, payload, harness_write};
     const tsr_row_source source = {sizeof source, (void *)(uintptr_t)job, harness_read};
     void *self = NULL;

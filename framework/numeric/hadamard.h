@@ -11,7 +11,8 @@ struct hadamard_kernels {
     void (*scale)(float *x, uint64_t count, float scale, uint64_t seed);
     /* Flips the signs alone. */
     void (*flip)(float *x, uint64_t count, uint64_t seed);
-    /* Unnormalised Hadamard transform of x[block], a power of two: butterflies of distance 1, 2, 4, .. in this order. */
+    /* Unnormalised Hadamard transform of x[block], a power of two: butterflies of distance 1, 2, 4, .. in this order.
+     */
     void (*transform)(float *x, uint64_t block);
 };
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One row: its pairs, its step, its tickets, and the cheapest way to write the steps of a tile. Prepare measures with
+ * exactly these, so that what it predicts is what encode does. Doubles with + - * / and sqrt only: the same bits on
+ * every machine. */
+#include "spiral_encode.h"
+
+#include <math.h>
+
+/* Outside these a step, its inverse or a rotated value could leave the range of normal F32 numbers: such rows are
+ * stored raw. */
+#define RMS_LEAST 0x1p-100
+#define PEAK_MOST 0x1p+100f
+
+enum { REFINEMENTS = 3 };
+
+void spiral_lane_init(struct spiral_lane *lane, void *memory, uint64_t columns) {
+    const uint64_t pairs = spiral_pairs(columns);
+    lane->x = memory;
+    lane->y = lane->x + pairs;
+    lane->u = lane->y + pairs;
+    lane->v = lane->u + pairs;
+    lane->tickets = (uint16_t *)(void *)(lane->v + pairs);
+}
+
+bool spiral_row_is_raw(const float *row, uint64_t columns) {
+    double total = 0;
+    float largest = 0;
+    for (uint64_t i = 0; i < columns; i++) {
+        float magnitude = fabsf(row[i]);
+        largest = magnitude > largest ? magnitude : largest;
+        total += (double)magnitude * (double)magnitude;
+    }
+    return largest >= PEAK_MOST || (largest > 0 && sqrt(total / (double)columns) < RMS_LEAST);
+}
+
+const float *spiral_row_rotate(const struct spiral_encoder *encoder, const float *row, uint64_t columns, bool raw,
+                               float *dst) {
+    memcpy(dst, row, (size_t)columns * sizeof *dst);
+    if (!raw) encoder->hadamard->forward(dst, 1, columns, encoder->seed);
+    return dst;
+}
+
+void spiral_lane_load(const struct spiral_encoder *encoder, struct spiral_lane *lane, const float *row,
+                      uint64_t columns) {
+    const uint64_t hop = spiral_hop(encoder->stride, columns), pairs = spiral_pairs(columns);
+    uint64_t column = 0;
+    for (uint64_t i = 0; i < pairs; i++) {
+        lane->x[i] = row[column];
+        column = spiral_next(column, hop, columns);
+        lane->y[i] = 2 * i + 1 < columns ? row[column] : 0;
+        column = spiral_next(column, hop, columns);
+    }
+}
+
+/* Sum of squares in four lanes of double, added pairwise; *largest gets the largest magnitude. */
+static double energy(const struct spiral_lane *lane, uint64_t pairs, float *largest) {
+    double lanes[4] = {0};
+    float most = 0;
+    for (uint64_t i = 0; i < pairs; i++) {
+        double x = (double)lane->x[i], y = (double)lane->y[i];
+        lanes[2 * (i % 2)] += x * x;
+        lanes[2 * (i % 2) + 1] += y * y;
+        float larger = fabsf(lane->x[i]) > fabsf(lane->y[i]) ? fabsf(lane->x[i]) : fabsf(lane->y[i]);
+        most = larger > most ? larger : most;
+    }
+    *largest = most;
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
+
+/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
+static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
+    if (step >= 0x1p127) return 255u << mantissa_bits;
+    float value = (float)step;
+    uint32_t bits, shift = 23 - mantissa_bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits + (1u << (shift - 1))) >> shift;
+}
+
+/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
+static uint32_t bucket_of(double ratio) {
+    double square = ratio * ratio * 1.4142135623730951;
+    uint64_t bits;
+    memcpy(&bits, &square, sizeof bits);
+    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
+    return exponent < 0 ? 0 : exponent >= SPIRAL_CLASSES_MAX ? SPIRAL_CLASSES_MAX - 1 : (uint32_t)exponent;
+}
+
+/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
+ * 1 / RMS^2 and no weights at all mean the same steps. A fixed number of points has no rate to give away. */
+static double unit_of(const struct spiral_encoder *encoder, double rms, uint64_t index) {
+    if (!encoder->row_weight || encoder->settings.points) return rms;
+    double weight = (double)encoder->row_weight[index];
+    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
+}
+
+void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral_row *row, struct spiral_lane *lane,
+                       uint64_t pairs) {
+    for (uint64_t i = 0; i < pairs; i++) {
+        lane->u[i] = lane->x[i] * row->inverse;
+        lane->v[i] = lane->y[i] * row->inverse;
+    }
+    encoder->search(&encoder->rings, lane->u, lane->v, pairs, lane->tickets);
+}
+
+static bool set_code(const struct spiral_encoder *encoder, struct spiral_row *row, uint32_t code) {
+    row->code = code;
+    if (!spiral_code_is_step(code, encoder->mantissa_bits)) return false;
+    row->inverse = 1.0f / spiral_code_step(code, encoder->mantissa_bits);
+    return true;
+}
+
+/* Squared error of the present tickets, in steps, and the factor by which their points fit best. The place behind an
+ * odd row's last column does not count. */
+static double fit(const struct spiral_encoder *encoder, const struct spiral_lane *lane, uint64_t columns,
+                  double *gain) {
+    double along = 0, square = 0, error = 0;
+    for (uint64_t i = 0; i < spiral_pairs(columns); i++) {
+        double u = (double)lane->u[i], v = (double)lane->v[i];
+        double px = (double)encoder->rings.x[lane->tickets[i]], py = (double)encoder->rings.y[lane->tickets[i]];
+        if (2 * i + 1 == columns) py = 0;
+        along += u * px + v * py;
+        square += px * px + py * py;
+        error += (u - px) * (u - px) + (v - py) * (v - py);
+    }
+    *gain = square > 0 ? along / square : 0;
+    return error;
+}
+
+/* With a fixed number of points the best step depends on the row: steps of least squares and new tickets in turn, and
+ * the best of all is kept. No row ends worse than zero. */
+static void refine(const struct spiral_encoder *encoder, struct spiral_row *row, struct spiral_lane *lane,
+                   uint64_t columns, double total) {
+    struct spiral_row trial = *row;
+    double best = total;
+    row->code = SPIRAL_CODE_ZERO;
+    for (int i = 0; i <= REFINEMENTS; i++) {
+        double gain, step = (double)spiral_code_step(trial.code, encoder->mantissa_bits);
+        spiral_row_search(encoder, &trial, lane, spiral_pairs(columns));
+        double error = fit(encoder, lane, columns, &gain) * step * step;
+        if (error < best) {
+            best = error;
+            *row = trial;
+        }
+        uint32_t next = gain > 0 ? code_nearest(step * gain, encoder->mantissa_bits) : trial.code;
+        if (next == trial.code || !set_code(encoder, &trial, next)) return;
+    }
+}
+
+struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
+                                    uint64_t index) {
+    struct spiral_row row = {.code = SPIRAL_CODE_ZERO};
+    float largest;
+    if (columns == 0) return row;
+    double total = energy(lane, spiral_pairs(columns), &largest), rms = sqrt(total / (double)columns);
+    if (largest == 0) return row;
+    double step = encoder->scale * unit_of(encoder, rms, index), least = (double)largest * 0x1p-21;
+    if (step < least) step = least;
+    if (spiral_bucket_count(encoder) > 1) row.bucket = bucket_of(rms * encoder->scale / step);
+    if (!set_code(encoder, &row, code_nearest(step, encoder->mantissa_bits)))
+        row.code = SPIRAL_CODE_ZERO;
+    else if (encoder->settings.points)
+        refine(encoder, &row, lane, columns, total);
+    return row;
+}
+
+static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
+    uint32_t prefix = value >> parameter;
+    return prefix < SPIRAL_RICE_PREFIX_MAX ? prefix + 1 + parameter : SPIRAL_RICE_PREFIX_MAX + 16;
+}
+
+/* Bits of all codes with one parameter, and of all classes with it. */
+static void side_bits(const struct spiral_encoder *encoder, const struct spiral_row *rows, uint64_t count,
+                      const struct spiral_side *trial, uint64_t bits[2]) {
+    bits[0] = bits[1] = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
+        bits[0] += rice_bits(spiral_zigzag(distance), trial->code_rice);
+        if (spiral_row_is_coded(&rows[i])) {
+            bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
+        }
+    }
+}
+
+struct spiral_side spiral_side_plan(const struct spiral_encoder *encoder, const struct spiral_row *rows,
+                                    uint64_t count) {
+    struct spiral_side plan = {0}, trial = {0};
+    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint64_t i = 0; i < count; i++) {
+        if (!spiral_row_is_coded(&rows[i])) continue;
+        sum += rows[i].code;
+        coded++;
+    }
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : SPIRAL_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= SPIRAL_RICE_MAX; parameter++) {
+        trial.code_rice = trial.class_rice = parameter;
+        side_bits(encoder, rows, count, &trial, bits);
+        if (bits[0] < best[0]) {
+            best[0] = bits[0];
+            plan.code_rice = parameter;
+        }
+        if (bits[1] < best[1]) {
+            best[1] = bits[1];
+            plan.class_rice = parameter;
+        }
+    }
+    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
+    return plan;
+}
