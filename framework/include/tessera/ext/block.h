@@ -19,7 +19,8 @@ extern "C" {
 
 typedef struct tsr_block {
     uint64_t struct_size;
-    /* Columns in one block: 1, 2, 4, 8 or 16; the last block of a tile may be narrower. [any] */
+    /* Columns in one block: 1, 2, 4, 8 or 16; the last block of a tile may be narrower. 0: not with these parameters (rows
+     * are rotated), the host encodes without feedback. [any] */
     uint64_t (*width)(void *self);
     /* The columns (counted from tile->first_column) of block `index` in the order in which values are given; returns
      * their number. The blocks 0, 1, ... visit every column of the tile exactly once. [any] */
