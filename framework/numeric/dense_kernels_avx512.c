@@ -10,7 +10,7 @@
 
 #define TOKENS 6
 #define VECTORS (DENSE_PANEL / 16)
-#define AHEAD 1024 /* bytes; what the hardware fetches on its own stops at page ends */
+#define AHEAD 4096 /* bytes: a page; what the hardware fetches on its own stops at page ends */
 
 /* `count` is a constant at each call. */
 __attribute__((always_inline)) static inline void multiply_some(const struct dense_tile *tile, uint64_t first, int count) {
