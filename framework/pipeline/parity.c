@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs both models chunk by chunk and reduces each position to a few numbers. Reductions are in order of position, so a
- * result does not depend on workers. KLD is sum p (log p - log q) in nats, with p the reference (Kullback & Leibler 1951),
- * summed as p (exp(-d) - 1 + d) with d = log p - log q: the same, as q sums to 1, but every term is non-negative, so that
- * divergences of 1e-12 are measured and equal logits give exactly 0. */
+ * Runs both models chunk by chunk and reduces each position to a few numbers (numeric/divergence.h). Reductions are in
+ * order of position, so a result does not depend on workers. A compressed model that does not fit the memory of a gate is
+ * decoded once a chunk, so chunks are long; a cache lives only as long as its model has chunks of the window to run. */
 #include "parity.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/pool.h>
 #include <math.h>
+#include <numeric/divergence.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_TOKENS_MAX 256
+#define CHUNK_TOKENS_MAX 512
 #define CHUNK_LOGITS_MAX ((uint64_t)32 << 20) /* floats kept of the reference */
 #define CHUNK_STEP 64
 
@@ -44,48 +44,17 @@ struct parity {
 
 /* ---- one position ---- */
 
-static double log_sum_exp(const float *logits, uint64_t count, float largest) {
-    double sum = 0;
-    for (uint64_t i = 0; i < count; i++) sum += (double)expf(logits[i] - largest);
-    return (double)largest + log(sum);
-}
-
-static uint32_t argmax(const float *logits, uint64_t count) {
-    uint64_t best = 0;
-    for (uint64_t i = 1; i < count; i++) {
-        if (logits[i] > logits[best]) best = i;
-    }
-    return (uint32_t)best;
-}
-
-static float margin_of(const float *logits, uint64_t count, uint32_t best) {
-    float second = -INFINITY;
-    for (uint64_t i = 0; i < count; i++) {
-        if (i != best && logits[i] > second) second = logits[i];
-    }
-    return logits[best] - second;
-}
-
-/* exp(-d) - 1 + d without cancellation. */
-static double excess(double d) {
-    if (fabs(d) < 0.03) return d * d * (0.5 - d * (1.0 / 6 - d * (1.0 / 24 - d / 120)));
-    return (double)expf((float)-d) - 1 + d;
-}
-
 /* `next` is the true next token, or UINT32_MAX at the end of a document. */
 static struct position reduce(const float *p, const float *q, uint64_t count, uint32_t next) {
-    struct position position = {.reference_token = argmax(p, count), .other_token = argmax(q, count)};
-    double p_norm = log_sum_exp(p, count, p[position.reference_token]);
-    double q_norm = log_sum_exp(q, count, q[position.other_token]), kld = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        double log_p = (double)p[i] - p_norm, log_q = (double)q[i] - q_norm;
-        kld += (double)expf((float)log_p) * excess(log_p - log_q);
-    }
-    position.kld = isfinite(kld) ? (float)kld : INFINITY;
-    position.margin = margin_of(p, count, position.reference_token);
+    struct divergence divergence;
+    divergence_of(p, q, count, &divergence);
+    struct position position = {.kld = (float)divergence.kld,
+                                .margin = divergence.margin,
+                                .reference_token = divergence.p_best,
+                                .other_token = divergence.q_best};
     if (next != UINT32_MAX) {
-        position.reference_nll = p_norm - (double)p[next];
-        position.other_nll = q_norm - (double)q[next];
+        position.reference_nll = divergence.p_norm - (double)p[next];
+        position.other_nll = divergence.q_norm - (double)q[next];
     }
     return position;
 }
@@ -188,17 +157,23 @@ static tsr_status collect_chunk(struct parity *parity, uint64_t tokens, tsr_erro
 
 /* ---- running ---- */
 
-static tsr_status run_chunk(struct parity *parity, void *const sequences[2], uint64_t tokens, tsr_error *err) {
-    struct open_model *models[2] = {parity->reference, parity->other};
-    tsr_hooks hooks[2] = {{.struct_size = sizeof hooks[0], .ctx = parity, .logits = keep_logits},
-                          {.struct_size = sizeof hooks[0], .ctx = parity, .logits = compare_logits}};
-    for (int i = 0; i < 2; i++) {
-        const tsr_model *plugin = models[i]->plugin;
-        tsr_status st = plugin->forward(models[i]->self, sequences[i], parity->document->tokens + parity->chunk_start, tokens,
-                                        &hooks[i], NULL, err);
-        if (st != TSR_OK) return st;
+/* One model's part of a chunk; its cache is made before the first and destroyed behind the last chunk of a window. */
+static tsr_status run_model(struct parity *parity, int which, void **sequence, uint64_t tokens, tsr_error *err) {
+    struct open_model *model = which ? parity->other : parity->reference;
+    tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = parity, .logits = which ? compare_logits : keep_logits};
+    tsr_status st = TSR_OK;
+    if (!*sequence) {
+        st = model->plugin->sequence_create(model->self, parity->window_end - parity->window_start, sequence, err);
     }
-    return collect_chunk(parity, tokens, err);
+    if (st == TSR_OK) {
+        st = model->plugin->forward(model->self, *sequence, parity->document->tokens + parity->chunk_start, tokens, &hooks, NULL,
+                                    err);
+    }
+    if (*sequence && (st != TSR_OK || parity->chunk_start + tokens == parity->window_end)) {
+        model->plugin->sequence_destroy(model->self, *sequence);
+        *sequence = NULL;
+    }
+    return st;
 }
 
 static tsr_status open_window(struct parity *parity, tsr_error *err) {
@@ -216,21 +191,17 @@ static tsr_status open_window(struct parity *parity, tsr_error *err) {
 }
 
 static tsr_status run_window(struct parity *parity, tsr_error *err) {
-    struct open_model *models[2] = {parity->reference, parity->other};
     void *sequences[2] = {NULL, NULL};
     tsr_status st = open_window(parity, err);
-    for (int i = 0; i < 2 && st == TSR_OK; i++) {
-        st = models[i]->plugin->sequence_create(models[i]->self, parity->window_end - parity->window_start, &sequences[i], err);
-    }
     parity->chunk_start = parity->window_start;
     while (parity->chunk_start < parity->window_end && st == TSR_OK) {
         uint64_t tokens = min_u64(parity->chunk, parity->window_end - parity->chunk_start);
-        st = run_chunk(parity, sequences, tokens, err);
+        for (int i = 0; i < 2 && st == TSR_OK; i++) st = run_model(parity, i, &sequences[i], tokens, err);
+        if (st == TSR_OK) st = collect_chunk(parity, tokens, err);
         parity->chunk_start += tokens;
     }
-    for (int i = 0; i < 2; i++) {
-        if (sequences[i]) models[i]->plugin->sequence_destroy(models[i]->self, sequences[i]);
-    }
+    if (sequences[0]) parity->reference->plugin->sequence_destroy(parity->reference->self, sequences[0]);
+    if (sequences[1]) parity->other->plugin->sequence_destroy(parity->other->self, sequences[1]);
     return st;
 }
 

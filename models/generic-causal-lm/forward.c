@@ -8,7 +8,7 @@
 
 #define TOKENS_A_TASK 16
 #define LOGIT_TOKENS 64
-#define LOGIT_FLOATS ((uint64_t)16 << 20)
+#define LOGIT_FLOATS ((uint64_t)8 << 20)
 
 /* ---- shared by the parts ---- */
 

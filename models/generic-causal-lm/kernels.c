@@ -16,6 +16,7 @@ static float fold(float sum[KERNEL_LANES]) {
 
 static float exp_of(float x) {
     static const float terms[] = EXP_TERMS;
+    if (isnan(x)) return x;
     x = x < EXP_LOWEST ? EXP_LOWEST : x > EXP_HIGHEST ? EXP_HIGHEST : x;
     float rounded = x * EXP_LOG2E + EXP_ROUND, n = rounded - EXP_ROUND;
     float r = (x - n * EXP_LN2_HIGH) - n * EXP_LN2_LOW, sum = terms[0];

@@ -39,7 +39,7 @@ extern const struct kernels kernels_scalar;
 extern const struct kernels kernels_avx2;   /* only where __x86_64__ */
 extern const struct kernels kernels_avx512; /* only where __x86_64__ */
 
-/* exp by 2^n times a polynomial of Cephes' expf (Moshier), within 2 ulp; arguments outside are moved to the ends. Written
+/* exp by 2^n times a polynomial of Cephes' expf (Moshier), within 2 ulp; arguments outside are moved to the ends, NaN stays. Written
  * without fused operations, so that every form gives the same bits. */
 #define EXP_LOWEST -86.0f
 #define EXP_HIGHEST 88.0f

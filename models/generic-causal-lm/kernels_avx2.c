@@ -51,6 +51,7 @@ static inline float fold(__m256 low, __m256 high) {
 
 static inline __m256 exp8(__m256 x) {
     static const float terms[] = EXP_TERMS;
+    const __m256 given = x;
     x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(EXP_LOWEST)), _mm256_set1_ps(EXP_HIGHEST));
     __m256 rounded = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(EXP_LOG2E)), _mm256_set1_ps(EXP_ROUND));
     __m256 n = _mm256_sub_ps(rounded, _mm256_set1_ps(EXP_ROUND)), sum = _mm256_set1_ps(terms[0]);
@@ -59,7 +60,7 @@ static inline __m256 exp8(__m256 x) {
     for (int i = 1; i < 6; i++) sum = _mm256_add_ps(_mm256_mul_ps(sum, r), _mm256_set1_ps(terms[i]));
     sum = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(sum, _mm256_mul_ps(r, r)), r), _mm256_set1_ps(1.0f));
     __m256i bits = _mm256_add_epi32(_mm256_castps_si256(sum), _mm256_slli_epi32(_mm256_castps_si256(rounded), 23));
-    return _mm256_castsi256_ps(bits);
+    return _mm256_blendv_ps(_mm256_castsi256_ps(bits), given, _mm256_cmp_ps(given, given, _CMP_UNORD_Q));
 }
 
 /* All ones in the lanes of elements at..at+7 that lie in [first, end). */

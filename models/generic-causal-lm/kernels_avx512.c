@@ -53,6 +53,7 @@ static void multiply(const struct kernel_product *p) {
 
 static inline __m512 exp16(__m512 x) {
     static const float terms[] = EXP_TERMS;
+    const __m512 given = x;
     x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(EXP_LOWEST)), _mm512_set1_ps(EXP_HIGHEST));
     __m512 rounded = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(EXP_LOG2E)), _mm512_set1_ps(EXP_ROUND));
     __m512 n = _mm512_sub_ps(rounded, _mm512_set1_ps(EXP_ROUND)), sum = _mm512_set1_ps(terms[0]);
@@ -61,7 +62,7 @@ static inline __m512 exp16(__m512 x) {
     for (int i = 1; i < 6; i++) sum = _mm512_add_ps(_mm512_mul_ps(sum, r), _mm512_set1_ps(terms[i]));
     sum = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(sum, _mm512_mul_ps(r, r)), r), _mm512_set1_ps(1.0f));
     __m512i bits = _mm512_add_epi32(_mm512_castps_si512(sum), _mm512_slli_epi32(_mm512_castps_si512(rounded), 23));
-    return _mm512_castsi512_ps(bits);
+    return _mm512_mask_mov_ps(_mm512_castsi512_ps(bits), _mm512_cmp_ps_mask(given, given, _CMP_UNORD_Q), given);
 }
 
 /* Lanes of elements at..at+15 that lie in [first, end). */

@@ -123,6 +123,20 @@ static void exp_is_within_two_units_in_the_last_place(void) {
     CU_ASSERT(worst < 2.4e-7);
 }
 
+/* A broken weight must show in the logits, whatever the bits of its NaN. */
+static void no_number_stays_no_number(void) {
+    const struct kernels *list[3] = {&kernels_scalar};
+    int there = 1 + forms(list + 1);
+    uint32_t bits = 0x7FC00123;
+    for (int f = 0; f < there; f++) {
+        float row[16] = {1, 2, 3};
+        memcpy(&row[1], &bits, sizeof bits);
+        list[f]->gate(row, 1, 0, 3);
+        CU_ASSERT(isnan(row[1]) && !isnan(row[0]) && !isnan(row[2]));
+        CU_ASSERT(isnan(list[f]->exponentials(row, 0, 3, 16)));
+    }
+}
+
 static void check_product(uint64_t rows, uint64_t columns, uint64_t depth) {
     struct kernel_product product = {A, B, WANT, depth + 3, columns + 5, columns + 1, rows, columns, depth};
     const struct kernels *list[2];
@@ -154,6 +168,7 @@ static const struct unit_test TESTS[] = {
     {"rows_of_any_length_agree", rows_of_any_length_agree},
     {"exponentials_agree_and_do_not_depend_on_width", exponentials_agree_and_do_not_depend_on_width},
     {"exp_is_within_two_units_in_the_last_place", exp_is_within_two_units_in_the_last_place},
+    {"no_number_stays_no_number", no_number_stays_no_number},
     {"products_agree", products_agree},
 };
 UNIT_MAIN(TESTS)
