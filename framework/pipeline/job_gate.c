@@ -14,6 +14,10 @@
 #include <math.h>
 #include <string.h>
 
+/* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less
+ * than the chunk; logits of such a chunk, caches and activations take the other two thirds of 300 MiB. */
+#define PARITY_DECODED_BYTES ((uint64_t)80 << 20)
+
 struct gating {
     const struct job_gate_options *options;
     const struct registry *registry;
@@ -232,6 +236,13 @@ static tsr_status explain_parity(struct gating *g, const struct gate_text *text,
     return gate_blame(&blame, g->env, &entry->members, g->err);
 }
 
+/* Unless the user says what memory there is. */
+static void limit_decoded(const struct gating *g, uint64_t bytes) {
+    if (g->env->memory_bytes) return;
+    model_weights_limit(g->other.weights, bytes);
+    if (g->has_reference) model_weights_limit(g->reference.weights, bytes);
+}
+
 static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
     struct gate_text text = {0};
     struct parity_result result = {0};
@@ -241,7 +252,9 @@ static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
     if (context && options.window > context) options.window = context;
     tsr_status st = gate_text_documents(locate(g, g->gates.parity.text), g->tokenizer, &text, g->err);
     if (st == TSR_OK) {
+        limit_decoded(g, PARITY_DECODED_BYTES);
         st = parity_run(reference, &g->other, text.runs, text.count, &options, g->env, &result, g->err);
+        limit_decoded(g, MODEL_DECODED_BYTES);
     }
     if (st == TSR_OK) {
         gate_json_parity(&entry->members, &result, &text, g->tokenizer);

@@ -265,6 +265,10 @@ const tsr_weights *model_weights_table(const struct model_weights *weights) {
     return &weights->table;
 }
 
+void model_weights_limit(struct model_weights *weights, uint64_t budget_bytes) {
+    tensor_cache_limit(weights->cache, budget_bytes);
+}
+
 uint64_t model_weights_peak(const struct model_weights *weights) {
     return tensor_cache_peak(weights->cache);
 }

@@ -19,6 +19,8 @@ void model_weights_destroy(struct model_weights *weights);
  * here; NULL ends it. Both are borrowed. So a raw model can run with one role's decoded weights. */
 void model_weights_overlay(struct model_weights *weights, const struct model_weights *from, const int64_t *from_index);
 const tsr_weights *model_weights_table(const struct model_weights *weights);
+/* Another budget from here on. */
+void model_weights_limit(struct model_weights *weights, uint64_t budget_bytes);
 /* Largest number of bytes that were decoded at one time. */
 uint64_t model_weights_peak(const struct model_weights *weights);
 

@@ -75,22 +75,28 @@ void tensor_cache_destroy(struct tensor_cache *cache) {
     mem_free(cache);
 }
 
-/* Drops the slots that were used longest ago until `more` bytes fit, as far as pins allow. */
+/* Drops slots until `more` bytes fit, as far as pins allow: what was used last goes first. A model is read in the same
+ * order again and again, so what was used last is needed last, and most of the budget stays filled. */
 static void make_room(struct tensor_cache *cache, uint64_t more) {
     while (cache->held && cache->held + more > cache->budget) {
-        struct slot *oldest = NULL;
+        struct slot *newest = NULL;
         uint64_t at = 0;
         for (uint64_t i = 0; i < cache->count; i++) {
             struct slot *slot = &cache->slots[i];
-            if (!slot->decoded || slot->pins || (oldest && slot->used >= oldest->used)) continue;
-            oldest = slot;
+            if (!slot->decoded || slot->pins || (newest && slot->used <= newest->used)) continue;
+            newest = slot;
             at = i;
         }
-        if (!oldest) return;
-        mem_free(oldest->decoded);
-        oldest->decoded = NULL;
+        if (!newest) return;
+        mem_free(newest->decoded);
+        newest->decoded = NULL;
         cache->held -= cache->reader->stored.tensors[at].bytes;
     }
+}
+
+void tensor_cache_limit(struct tensor_cache *cache, uint64_t budget_bytes) {
+    cache->budget = budget_bytes;
+    make_room(cache, 0);
 }
 
 static tsr_status put_run(void *ctx, uint64_t offset, void *bytes, uint64_t size, tsr_error *err) {

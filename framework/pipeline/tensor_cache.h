@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tensors of a raw or compressed checkpoint as dense bytes in their source dtype and order. Raw ones are mapped; compressed
- * ones are decoded when asked for and kept until the budget is needed for others (least recently used first), so that
+ * ones are decoded when asked for and kept until the budget is needed for others (most recently used first), so that
  * inference from a compressed checkpoint never needs the whole decoded model in memory. One thread at a time. */
 #ifndef PIPELINE_TENSOR_CACHE_H
 #define PIPELINE_TENSOR_CACHE_H
@@ -15,6 +15,9 @@ struct tensor_cache;
 tsr_status tensor_cache_create(struct reader *reader, uint64_t budget_bytes, const struct env *env,
                                struct tensor_cache **cache, tsr_error *err);
 void tensor_cache_destroy(struct tensor_cache *cache);
+
+/* Another budget from here on. [instance] */
+void tensor_cache_limit(struct tensor_cache *cache, uint64_t budget_bytes);
 
 /* Bytes of tensor `index`, valid until unpinned. Not from inside a pool task. [instance] */
 tsr_status tensor_cache_pin(struct tensor_cache *cache, uint64_t index, const uint8_t **data, tsr_error *err);

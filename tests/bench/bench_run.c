@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Speed of inference against its bounds, measured in the same run: prefill against OpenBLAS on the shapes of the model's
- * matrices, decoding against the bytes of the weights at the bandwidth with which all workers can read, the parity gate
- * against one prefill that computes logits at every position. Values are medians over rounds that measure each in turn.
- * usage: bench_run [MODEL [WORKERS [POSITIONS [ROUNDS]]]]      LLAMA_BENCH and LLAMA_GGUF: the peer's program and model */
+ * Speed of inference against its bounds and its peer, measured in turn in the same run, so that all see the same machine.
+ * Prefill: against the products of the model's matrices by OpenBLAS and by our own kernels on F32, whichever is faster for
+ * each shape. One token: against a plain read of the same mapped bytes by the same workers. Parity gate, raw model against
+ * its scalar-coded twin: against one prefill of the same text that computes logits at every position. Figures are medians
+ * over rounds, with the smallest and the largest.
+ * usage: bench_run [MODEL [WORKERS [POSITIONS [ROUNDS]]]]
+ * LLAMA_BENCH: the peer's program; LLAMA_GGUF: the model for it in BF16 */
 #include <base/alloc.h>
+#include <base/fs.h>
 #include <base/pool.h>
 #include <base/rng.h>
 #include <cblas.h>
 #include <format/dtype.h>
+#include <numeric/dense.h>
 #include <pipeline/parity.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { PREFILL = 512, DECODE = 64, WINDOW = 512, ROUNDS_MAX = 99, SHAPES_MAX = 64 };
-#define READ_BYTES ((uint64_t)256 << 20)
+enum { PREFILL = 512, DECODE = 64, WINDOW = 512, GROUP = 2048, ROUNDS_MAX = 99, SHAPES_MAX = 64, READ_TASKS = 64, AHEAD = 4096 };
+#define GATE_DECODED_BYTES ((uint64_t)80 << 20) /* as job_gate.c */
 
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};
 static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};
@@ -27,12 +33,13 @@ struct shape {
 
 struct bench {
     struct env env;
-    struct open_model model, twin;
+    struct open_model model, twin; /* raw; compressed by `scalar` */
+    const uint8_t *weights;        /* mapped */
+    uint64_t weights_bytes;
     uint32_t *tokens;
     uint64_t positions, token_bytes; /* weights that one token reads */
     struct shape shapes[SHAPES_MAX];
     uint64_t shape_count;
-    uint8_t *memory; /* [READ_BYTES] */
     atomic_uint_least64_t sink;
 };
 
@@ -46,6 +53,24 @@ static void must(tsr_status status, const tsr_error *err) {
     if (status == TSR_OK) return;
     fprintf(stderr, "bench_run: %s\n", err->message);
     exit(1);
+}
+
+/* OpenBLAS takes a processor that it does not know for an old one, which would make an easy bound: then this program
+ * starts again with the kernels for the vectors that are there. */
+static void choose_blas(char **argv) {
+#if defined(__x86_64__)
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "Sapphirerapids"};
+    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    const char *name = openblas_get_corename(), *want = avx512 ? wide[0] : __builtin_cpu_supports("avx2") ? "Haswell" : name;
+    for (int i = 0; i < 3 && avx512; i++) {
+        if (!strcmp(name, wide[i])) return;
+    }
+    if (getenv("OPENBLAS_CORETYPE") || !strcmp(name, want) || (!avx512 && strcmp(name, "Prescott"))) return;
+    (void)setenv("OPENBLAS_CORETYPE", want, 1);
+    (void)execv("/proc/self/exe", argv);
+#else
+    (void)argv;
+#endif
 }
 
 /* ---- bounds ---- */
@@ -68,66 +93,106 @@ static void count_shapes(struct bench *bench) {
     }
 }
 
-/* Seconds of all products of a prefill by OpenBLAS with as many threads as the pool has. */
+struct gemm {
+    float *x, *w, *y;
+};
+
+static double time_openblas(const struct bench *bench, const struct shape *shape, const struct gemm *gemm) {
+    openblas_set_num_threads((int)pool_workers(bench->env.pool));
+    double start = now();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, PREFILL, (int)shape->rows, (int)shape->columns, 1, gemm->x,
+                (int)shape->columns, gemm->w, (int)shape->columns, 0, gemm->y, (int)shape->rows);
+    double seconds = now() - start;
+    openblas_set_num_threads(1);
+    return seconds;
+}
+
+static double time_own(const struct bench *bench, const struct shape *shape, const struct gemm *gemm) {
+    struct dense matrix = {gemm->w, TSR_DTYPE_F32, shape->rows, shape->columns, false};
+    tsr_error err = {0};
+    double start = now();
+    must(dense_apply(&matrix, gemm->x, PREFILL, gemm->y, &bench->env, &err), &err);
+    return now() - start;
+}
+
+/* Seconds of all products of a prefill, each shape by the faster of the two. */
 static double time_gemm(const struct bench *bench) {
     double sum = 0;
-    openblas_set_num_threads((int)pool_workers(bench->env.pool));
     for (uint64_t i = 0; i < bench->shape_count; i++) {
         const struct shape *shape = &bench->shapes[i];
-        float *x = mem_alloc_zero(PREFILL * shape->columns, sizeof *x), *y = mem_alloc_zero(PREFILL * shape->rows, sizeof *y);
-        float *w = mem_alloc_zero(shape->rows * shape->columns, sizeof *w);
+        double best[2] = {1e9, 1e9};
+        struct gemm gemm = {mem_alloc_zero(PREFILL * shape->columns, sizeof(float)),
+                            mem_alloc_zero(shape->rows * shape->columns, sizeof(float)),
+                            mem_alloc_zero(PREFILL * shape->rows, sizeof(float))};
         for (int run = 0; run < 4; run++) { /* the first warms up */
-            double start = now();
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, PREFILL, (int)shape->rows, (int)shape->columns, 1, x,
-                        (int)shape->columns, w, (int)shape->columns, 0, y, (int)shape->rows);
-            if (run) sum += (now() - start) / 3 * (double)shape->count;
+            double blas = time_openblas(bench, shape, &gemm), own = time_own(bench, shape, &gemm);
+            if (run && blas < best[0]) best[0] = blas;
+            if (run && own < best[1]) best[1] = own;
         }
-        mem_free(x);
-        mem_free(y);
-        mem_free(w);
+        sum += (best[0] < best[1] ? best[0] : best[1]) * (double)shape->count;
+        mem_free(gemm.x);
+        mem_free(gemm.w);
+        mem_free(gemm.y);
     }
-    openblas_set_num_threads(1);
     return sum;
 }
 
-/* One load a cache line: more arithmetic would measure the core. */
+/* One load a cache line, a page fetched ahead: more arithmetic would measure the core. */
 static tsr_status read_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     struct bench *bench = ctx;
-    const uint64_t part = READ_BYTES / 64;
+    const uint64_t part = bench->weights_bytes / READ_TASKS;
+    const uint8_t *from = bench->weights + index * part;
     uint64_t sum = 0, word;
     (void)worker;
     (void)err;
-    for (uint64_t at = 0; at < part; at += 64) {
-        memcpy(&word, bench->memory + index * part + at, sizeof word);
+    for (uint64_t at = 0; at + sizeof word <= part; at += 64) {
+        __builtin_prefetch(from + at + AHEAD);
+        memcpy(&word, from + at, sizeof word);
         sum += word;
     }
     atomic_fetch_add(&bench->sink, sum);
     return TSR_OK;
 }
 
+/* Seconds of a read of the bytes that one token needs. */
 static double time_read(struct bench *bench) {
     double start = now();
-    must(pool_for(bench->env.pool, 64, read_task, bench, NULL), NULL);
-    return now() - start;
+    must(pool_for(bench->env.pool, READ_TASKS, read_task, bench, NULL), NULL);
+    return (now() - start) * (double)bench->token_bytes / (double)bench->weights_bytes;
 }
 
 /* ---- the engine ---- */
 
-static double time_forward(struct bench *bench, uint64_t calls, uint64_t tokens_a_call) {
+static double time_prefill(struct bench *bench) {
     const tsr_model *plugin = bench->model.plugin;
     float *logits = mem_alloc_zero(bench->model.info.vocabulary, sizeof *logits);
     void *sequence;
     tsr_error err = {0};
-    must(plugin->sequence_create(bench->model.self, calls * tokens_a_call, &sequence, &err), &err);
+    must(plugin->sequence_create(bench->model.self, PREFILL, &sequence, &err), &err);
     double start = now();
-    for (uint64_t i = 0; i < calls; i++) {
-        must(plugin->forward(bench->model.self, sequence, bench->tokens + i * tokens_a_call, tokens_a_call, NULL, logits, &err),
-             &err);
-    }
+    must(plugin->forward(bench->model.self, sequence, bench->tokens, PREFILL, NULL, logits, &err), &err);
     double seconds = now() - start;
     plugin->sequence_destroy(bench->model.self, sequence);
     mem_free(logits);
     return seconds;
+}
+
+/* Token by token, a plain read in front of each; seconds of DECODE of both. */
+static void time_decode(struct bench *bench, double *decode, double *read) {
+    const tsr_model *plugin = bench->model.plugin;
+    float *logits = mem_alloc_zero(bench->model.info.vocabulary, sizeof *logits);
+    void *sequence;
+    tsr_error err = {0};
+    *decode = *read = 0;
+    must(plugin->sequence_create(bench->model.self, DECODE, &sequence, &err), &err);
+    for (uint64_t i = 0; i < DECODE; i++) {
+        *read += time_read(bench);
+        double start = now();
+        must(plugin->forward(bench->model.self, sequence, bench->tokens + i, 1, NULL, logits, &err), &err);
+        *decode += now() - start;
+    }
+    plugin->sequence_destroy(bench->model.self, sequence);
+    mem_free(logits);
 }
 
 static tsr_status drop_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
@@ -136,29 +201,33 @@ static tsr_status drop_logits(void *ctx, uint64_t first, const float *logits, ui
     return TSR_OK;
 }
 
-/* A prefill of one window that computes logits everywhere. */
-static double time_window(struct bench *bench, uint64_t first, uint64_t count) {
+/* A prefill of some windows that computes logits everywhere. */
+static double time_windows(struct bench *bench, uint64_t first, uint64_t count) {
     const tsr_model *plugin = bench->model.plugin;
     tsr_hooks hooks = {.struct_size = sizeof hooks, .logits = drop_logits};
     void *sequence;
     tsr_error err = {0};
     double start = now();
-    must(plugin->sequence_create(bench->model.self, count, &sequence, &err), &err);
-    must(plugin->forward(bench->model.self, sequence, bench->tokens + first, count, &hooks, NULL, &err), &err);
-    plugin->sequence_destroy(bench->model.self, sequence);
+    for (uint64_t at = 0; at < count; at += WINDOW) {
+        uint64_t tokens = count - at < WINDOW ? count - at : WINDOW;
+        must(plugin->sequence_create(bench->model.self, tokens, &sequence, &err), &err);
+        must(plugin->forward(bench->model.self, sequence, bench->tokens + first + at, tokens, &hooks, NULL, &err), &err);
+        plugin->sequence_destroy(bench->model.self, sequence);
+    }
     return now() - start;
 }
 
-/* Window by window, first the plain prefill, then the gate, so that both see the same machine. */
+/* Some windows at a time, first the plain prefill, then the gate. */
 static void time_gate(struct bench *bench, double *plain, double *gate) {
     const struct parity_options options = {.window = WINDOW};
     *plain = *gate = 0;
-    for (uint64_t at = 0; at < bench->positions; at += WINDOW) {
-        uint64_t count = bench->positions - at < WINDOW ? bench->positions - at : WINDOW;
+    model_weights_limit(bench->twin.weights, GATE_DECODED_BYTES);
+    for (uint64_t at = 0; at < bench->positions; at += GROUP) {
+        uint64_t count = bench->positions - at < GROUP ? bench->positions - at : GROUP;
         struct token_run document = {bench->tokens + at, count};
         struct parity_result result;
         tsr_error err = {0};
-        *plain += time_window(bench, at, count);
+        *plain += time_windows(bench, at, count);
         double start = now();
         must(parity_run(&bench->model, &bench->twin, &document, 1, &options, &bench->env, &result, &err), &err);
         *gate += now() - start;
@@ -186,7 +255,7 @@ static double peer(const struct bench *bench, const char *test) {
     char command[2048], line[512];
     double speed = 0;
     if (!program || !model) return 0;
-    (void)snprintf(command, sizeof command, "'%s' -m '%s' %s -t %llu -r 1 -o json 2>/dev/null", program, model, test,
+    (void)snprintf(command, sizeof command, "'%s' -m '%s' %s -t %llu -r 3 -o json 2>/dev/null", program, model, test,
                    (unsigned long long)pool_workers(bench->env.pool));
     FILE *pipe = popen(command, "r");
     while (pipe && fgets(line, sizeof line, pipe)) {
@@ -214,10 +283,14 @@ static double median(double *values, int count) {
 
 /* One round; everything as tokens/s. */
 static void measure(struct bench *bench, double values[COLUMNS]) {
-    values[GEMM] = PREFILL / time_gemm(bench);
-    values[PREFILLED] = PREFILL / time_forward(bench, 1, PREFILL);
-    values[READ] = (double)READ_BYTES / time_read(bench) / (double)bench->token_bytes;
-    values[DECODED] = DECODE / time_forward(bench, DECODE, 1);
+    double decode, read, gemm = time_gemm(bench), prefill = time_prefill(bench);
+    prefill = (prefill + time_prefill(bench)) / 2;
+    gemm = (gemm + time_gemm(bench)) / 2;
+    time_decode(bench, &decode, &read);
+    values[GEMM] = PREFILL / gemm;
+    values[PREFILLED] = PREFILL / prefill;
+    values[READ] = DECODE / read;
+    values[DECODED] = DECODE / decode;
     values[PEER_PREFILL] = peer(bench, "-p 512 -n 0");
     values[PEER_DECODE] = peer(bench, "-p 0 -n 64");
     values[PREFILL_RATIO] = values[PREFILLED] / values[GEMM];
@@ -226,43 +299,74 @@ static void measure(struct bench *bench, double values[COLUMNS]) {
     values[PEER_DECODE_RATIO] = values[PEER_DECODE] > 0 ? values[DECODED] / values[PEER_DECODE] : 0;
 }
 
+/* "median (smallest-largest)" of one column, or "-" where there was no peer. */
+static const char *spread(double *values, int rounds, int digits) {
+    static char texts[8][64];
+    static int next;
+    char *text = texts[next++ % 8];
+    double middle = median(values, rounds);
+    (void)snprintf(text, sizeof texts[0], "%.*f (%.*f-%.*f)", digits, middle, digits, values[0], digits, values[rounds - 1]);
+    return middle > 0 ? text : "-";
+}
+
 static void print_speeds(struct bench *bench, int rounds) {
     static double values[COLUMNS][ROUNDS_MAX];
-    double row[COLUMNS], m[COLUMNS];
+    double row[COLUMNS];
     for (int round = 0; round < rounds; round++) {
         measure(bench, row);
         for (int i = 0; i < COLUMNS; i++) values[i][round] = row[i];
     }
-    for (int i = 0; i < COLUMNS; i++) m[i] = median(values[i], rounds);
-    printf("| figure | tokens/s | bound | of the bound | llama.cpp | of llama.cpp |\n|---|---|---|---|---|---|\n");
-    printf("| prefill %d | %.0f | %.0f (sgemm) | %.2f | %.0f | %.2f |\n", PREFILL, m[PREFILLED], m[GEMM], m[PREFILL_RATIO],
-           m[PEER_PREFILL], m[PEER_PREFILL_RATIO]);
-    printf("| decode %d | %.1f | %.1f (read %.1f GB/s) | %.2f | %.1f | %.2f |\n\n", DECODE, m[DECODED], m[READ],
-           m[READ] * (double)bench->token_bytes * 1e-9, m[DECODE_RATIO], m[PEER_DECODE], m[PEER_DECODE_RATIO]);
+    printf("| figure | tokens/s | bound | of the bound | llama.cpp BF16 | of llama.cpp |\n|---|---|---|---|---|---|\n");
+    printf("| prefill of %d | %s | %s (products) | %s | %s | %s |\n", PREFILL, spread(values[PREFILLED], rounds, 0),
+           spread(values[GEMM], rounds, 0), spread(values[PREFILL_RATIO], rounds, 2), spread(values[PEER_PREFILL], rounds, 0),
+           spread(values[PEER_PREFILL_RATIO], rounds, 2));
+    printf("| one token, %d times | %s | %s (read) | %s | %s | %s |\n\n", DECODE, spread(values[DECODED], rounds, 1),
+           spread(values[READ], rounds, 1), spread(values[DECODE_RATIO], rounds, 2), spread(values[PEER_DECODE], rounds, 1),
+           spread(values[PEER_DECODE_RATIO], rounds, 2));
 }
 
 static void print_gate(struct bench *bench) {
     double plain, gate;
     time_gate(bench, &plain, &gate);
-    printf("Parity gate, %llu positions, both models: %.2f s; one prefill with all logits: %.2f s; ratio %.2f.\n",
+    printf("Parity gate, %llu positions, raw against scalar at 4 bits: %.2f s; one prefill with all logits: %.2f s; ratio %.2f.\n",
            (unsigned long long)bench->positions, gate, plain, gate / plain);
     printf("Peak memory: %.0f MiB, of which mapped files %.0f MiB, all else %.0f MiB.\n\n", status_mib("VmHWM"),
            status_mib("RssFile"), status_mib("VmHWM") - status_mib("RssFile"));
 }
 
+/* MODEL by `scalar` at 4 bits, what it does not take by passthrough. */
+static void make_twin(const char *path, const char *build, const char *twin) {
+    static const char config[] = "tessera: 1\nroles: auto\nrules:\n"
+                                 "  - {regime: argmax, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 4}, optional: true}\n"
+                                 "  - {regime: index, dtype: [BF16, F16, F32], codec: scalar, params: {bits: 4, row_error_max: 0}, "
+                                 "optional: true}\n"
+                                 "  - {codec: passthrough, optional: true}\n";
+    char file[600], command[2048];
+    tsr_error err = {0};
+    (void)snprintf(file, sizeof file, "%s/bench/scalar4.yaml", build);
+    must(fs_replace(file, config, sizeof config - 1, &err), &err);
+    (void)snprintf(command, sizeof command, "'%s/bin/tessera' compress '%s' -c '%s' -o '%s' --force >/dev/null 2>&1", build, path,
+                   file, twin);
+    must(system(command) ? tsr_fail(&err, TSR_E_IO, "cannot compress %s", path) : TSR_OK, &err);
+}
+
 static void open_models(struct bench *bench, const char *path, uint64_t workers) {
-    const char *build = getenv("TESSERA_BUILD");
-    char folder[512];
+    const char *build = getenv("TESSERA_BUILD") ? getenv("TESSERA_BUILD") : "build";
+    char folder[512], twin[512];
     struct registry *registry;
     tsr_error err = {0};
     struct rng rng = {1};
-    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build ? build : "build");
+    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build);
+    (void)snprintf(twin, sizeof twin, "%s/bench/scalar4", build);
     const char *folders[] = {folder};
+    make_twin(path, build, twin);
     bench->env.pool = pool_create(workers);
     must(bench->env.pool ? TSR_OK : tsr_fail(&err, TSR_E_ARGUMENT, "workers"), &err);
     must(registry_create(folders, 1, &bench->env, &registry, &err), &err);
     must(model_open(path, registry, &PATHS, &bench->env, &bench->model, &err), &err);
-    must(model_open(path, registry, &PATHS, &bench->env, &bench->twin, &err), &err);
+    must(model_open(twin, registry, &PATHS, &bench->env, &bench->twin, &err), &err);
+    bench->weights = bench->model.reader.raw.files[0].st.file.map;
+    bench->weights_bytes = bench->model.reader.raw.files[0].st.file.size;
     bench->tokens = mem_alloc_zero(bench->positions + PREFILL, sizeof *bench->tokens);
     for (uint64_t i = 0; i < bench->positions + PREFILL; i++) {
         bench->tokens[i] = (uint32_t)rng_below(&rng, bench->model.info.vocabulary);
@@ -274,16 +378,14 @@ int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : getenv("TESSERA_RUN_MODEL");
     uint64_t workers = argc > 2 ? strtoull(argv[2], NULL, 10) : 2;
     int rounds = argc > 4 ? atoi(argv[4]) : 5;
+    choose_blas(argv);
     if (!path) path = "demo/stories-1m";
     bench.positions = argc > 3 ? strtoull(argv[3], NULL, 10) : 10000;
     open_models(&bench, path, workers);
     count_shapes(&bench);
-    printf("%s, %llu workers, weights as stored: %.1f MB a token; medians of %d rounds.\n\n", path,
-           (unsigned long long)workers, (double)bench.token_bytes * 1e-6, rounds);
+    printf("%s, %llu workers, weights as stored: %.1f MB a token, OpenBLAS as %s; medians of %d rounds (smallest-largest).\n\n",
+           fs_base_name(path), (unsigned long long)workers, (double)bench.token_bytes * 1e-6, openblas_get_corename(), rounds);
     if (bench.positions) print_gate(&bench);
-    bench.memory = mem_alloc_zero(READ_BYTES, 1);
-    must(bench.memory ? TSR_OK : TSR_E_NOMEM, &(tsr_error){.message = "out of memory"});
-    memset(bench.memory, 1, READ_BYTES);
     print_speeds(&bench, rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds);
     return 0;
 }
