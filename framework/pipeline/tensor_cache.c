@@ -5,12 +5,29 @@
 #include "tensor_cache.h"
 
 #include <base/alloc.h>
+#include <base/checked.h>
+#include <base/pool.h>
 #include <string.h>
+
+#include "meter.h"
 
 struct slot {
     uint8_t *decoded; /* NULL: not held */
     uint64_t used;    /* clock of the last use */
+    uint64_t next;    /* the tensor that was pinned after this one, count for none */
+    bool sure;        /* it was so twice in a row */
     uint32_t pins;
+};
+
+#define BATCH_MAX 16
+#define BATCH_BYTES ((uint64_t)12 << 20)
+
+/* Tensors that are decoded together. */
+struct batch {
+    struct tensor_cache *cache;
+    uint64_t index[BATCH_MAX];
+    uint8_t *decoded[BATCH_MAX];
+    uint64_t count;
 };
 
 /* The tile that rows were last read from. */
@@ -22,11 +39,17 @@ struct open_tile {
     bool open, filled;
 };
 
+struct placing {
+    const struct decoder *decoder;
+    uint8_t *decoded;
+};
+
 struct tensor_cache {
     struct reader *reader;
     const struct env *env;
     struct slot *slots;
     uint64_t count, budget, held, peak, clock;
+    uint64_t last_pinned;
     struct open_tile last;
 };
 
@@ -50,6 +73,8 @@ tsr_status tensor_cache_create(struct reader *reader, uint64_t budget_bytes, con
     tsr_status st = TSR_OK;
     cache->slots = mem_alloc_zero(cache->count, sizeof *cache->slots);
     if (!cache->slots) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for the tensor cache");
+    for (uint64_t i = 0; st == TSR_OK && i < cache->count; i++) cache->slots[i].next = cache->count;
+    cache->last_pinned = cache->count;
     for (uint64_t i = 0; !reader->compressed && i < reader->raw.file_count && st == TSR_OK; i++) {
         st = fs_map(&reader->raw.files[i].st.file, err);
     }
@@ -121,23 +146,84 @@ static tsr_status open_decoder(struct tensor_cache *cache, uint64_t index, struc
     return st;
 }
 
-static tsr_status decode_whole(struct tensor_cache *cache, uint64_t index, tsr_error *err) {
-    const struct stored_tensor *tensor = &cache->reader->stored.tensors[index];
+/* A tile of whole rows goes where it belongs without a detour. */
+static tsr_status decode_in_place(void *ctx, uint64_t number, uint64_t worker, tsr_error *err) {
+    const struct placing *placing = ctx;
+    const struct tile_grid *grid = &placing->decoder->grid;
+    uint32_t bits = placing->decoder->order.bits;
+    tsr_tile tile = tile_at(grid, number, bits);
+    tsr_status st = meter_check_cancel(placing->decoder->env, err);
+    if (st != TSR_OK) return st;
+    return decoder_tile(placing->decoder, number, worker, placing->decoded + tile.first_row * grid->columns * (bits / 8), err);
+}
+
+static tsr_status decode_into(struct decoder *decoder, uint8_t *decoded, tsr_error *err) {
+    struct placing placing = {decoder, decoded};
+    bool in_order = !decoder->order.transposed && decoder->grid.tile_columns == decoder->grid.columns;
+    if (!in_order || decoder->order.bits % 8) return decoder_each(decoder, put_tile, decoded, err);
+    return pool_for(decoder->env->pool, decoder->grid.count, decode_in_place, &placing, err);
+}
+
+static tsr_status decode_one(void *ctx, uint64_t number, uint64_t worker, tsr_error *err) {
+    struct batch *batch = ctx;
+    struct tensor_cache *cache = batch->cache;
+    const struct stored_tensor *tensor = &cache->reader->stored.tensors[batch->index[number]];
     struct decoder decoder = {0};
-    make_room(cache, tensor->bytes);
-    uint8_t *decoded = mem_alloc_aligned(tensor->bytes);
-    tsr_status st = decoded ? open_decoder(cache, index, &decoder, err)
+    (void)worker;
+    uint8_t *decoded = batch->decoded[number] = mem_alloc_aligned(tensor->bytes);
+    tsr_status st = decoded ? open_decoder(cache, batch->index[number], &decoder, err)
                             : tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", tensor->name);
-    if (st == TSR_OK) st = decoder_each(&decoder, put_tile, decoded, err);
+    if (st == TSR_OK) st = decode_into(&decoder, decoded, err);
     decoder_close(&decoder);
-    if (st != TSR_OK) {
-        mem_free(decoded);
-        return st;
+    return st;
+}
+
+static bool in_batch(const struct batch *batch, uint64_t index) {
+    for (uint64_t i = 0; i < batch->count; i++) {
+        if (batch->index[i] == index) return true;
     }
-    cache->slots[index].decoded = decoded;
-    cache->held += tensor->bytes;
+    return false;
+}
+
+/* The tensor, and those that will be asked for behind it, as far as the last passes agree: one tensor alone has too few
+ * tiles for all workers. Returns their bytes. */
+static uint64_t choose_batch(const struct tensor_cache *cache, uint64_t index, struct batch *batch) {
+    uint64_t bytes = cache->reader->stored.tensors[index].bytes, limit = min_u64(BATCH_BYTES, cache->budget);
+    batch->index[batch->count++] = index;
+    while (batch->count < BATCH_MAX && cache->slots[index].sure) {
+        index = cache->slots[index].next;
+        uint64_t more = cache->reader->stored.tensors[index].bytes;
+        if (bytes + more > limit || cache->slots[index].decoded || in_batch(batch, index)) break;
+        batch->index[batch->count++] = index;
+        bytes += more;
+    }
+    return bytes;
+}
+
+static tsr_status decode_batch(struct tensor_cache *cache, uint64_t index, tsr_error *err) {
+    struct batch batch = {.cache = cache};
+    make_room(cache, choose_batch(cache, index, &batch));
+    tsr_status st = pool_for(cache->env->pool, batch.count, decode_one, &batch, err);
+    for (uint64_t i = 0; i < batch.count; i++) {
+        if (st != TSR_OK) {
+            mem_free(batch.decoded[i]);
+            continue;
+        }
+        cache->slots[batch.index[i]].decoded = batch.decoded[i];
+        cache->held += cache->reader->stored.tensors[batch.index[i]].bytes;
+    }
     if (cache->held > cache->peak) cache->peak = cache->held;
-    return TSR_OK;
+    return st;
+}
+
+/* What follows what: mixtures of experts change it, so one sight is no promise. */
+static void note_order(struct tensor_cache *cache, uint64_t index) {
+    struct slot *last = cache->last_pinned < cache->count ? &cache->slots[cache->last_pinned] : NULL;
+    if (last && cache->last_pinned != index) {
+        last->sure = last->next == index;
+        last->next = index;
+    }
+    cache->last_pinned = index;
 }
 
 tsr_status tensor_cache_pin(struct tensor_cache *cache, uint64_t index, const uint8_t **data, tsr_error *err) {
@@ -145,9 +231,11 @@ tsr_status tensor_cache_pin(struct tensor_cache *cache, uint64_t index, const ui
         *data = mapped(cache, index);
         return TSR_OK;
     }
-    struct slot *slot = &cache->slots[storage_of(cache, index)];
+    uint64_t storage = storage_of(cache, index);
+    struct slot *slot = &cache->slots[storage];
+    note_order(cache, storage);
     if (!slot->decoded) {
-        tsr_status st = decode_whole(cache, storage_of(cache, index), err);
+        tsr_status st = decode_batch(cache, storage, err);
         if (st != TSR_OK) return st;
     }
     slot->used = ++cache->clock;
