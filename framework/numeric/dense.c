@@ -169,7 +169,7 @@ static tsr_status one_task(void *ctx, uint64_t index, uint64_t worker, tsr_error
 /* Small enough that workers end together, large enough that handing tasks out costs nothing. */
 static uint64_t rows_of_one_task(const struct dense *matrix, uint64_t workers) {
     uint64_t row_bytes = max_u64(1, matrix->columns * (dtype_bits(matrix->dtype) / 8));
-    uint64_t rows = max_u64(ceil_div(matrix->rows, workers * 4), ceil_div(ONE_BYTES_MIN, row_bytes));
+    uint64_t rows = max_u64(ceil_div(matrix->rows, workers * 6), ceil_div(ONE_BYTES_MIN, row_bytes));
     return max_u64(1, min_u64(rows, ONE_BYTES_MAX / row_bytes));
 }
 

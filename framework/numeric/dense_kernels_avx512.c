@@ -10,7 +10,7 @@
 
 #define TOKENS 6
 #define VECTORS (DENSE_PANEL / 16)
-#define AHEAD 4096 /* bytes: a page; what the hardware fetches on its own stops at page ends */
+#define AHEAD 4096 /* bytes: pages; what the hardware fetches on its own stops at page ends */
 
 /* `count` is a constant at each call. */
 __attribute__((always_inline)) static inline void multiply_some(const struct dense_tile *tile, uint64_t first, int count) {
@@ -144,6 +144,31 @@ static inline float sum16(__m512 v) {
     return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
 }
 
+/* 32 weights as F32, for BF16 the even ones, then the odd ones: one load of a whole cache line. */
+static inline void load32(int32_t dtype, const uint8_t *at, __m512 *first, __m512 *second) {
+    if (dtype == TSR_DTYPE_BF16) {
+        __m512i pairs = _mm512_loadu_si512(at);
+        *first = widen_half(dtype, pairs, false);
+        *second = widen_half(dtype, pairs, true);
+    } else {
+        *first = load16(dtype, at, 0xFFFF);
+        *second = load16(dtype, at + (dtype == TSR_DTYPE_F32 ? 64 : 32), 0xFFFF);
+    }
+}
+
+/* 32 of x in the order of load32. */
+static inline void arrange32(int32_t dtype, const float *x, __m512 *first, __m512 *second) {
+    __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
+    if (dtype == TSR_DTYPE_BF16) {
+        const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        *first = _mm512_permutex2var_ps(low, even, high);
+        *second = _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
+    } else {
+        *first = low;
+        *second = high;
+    }
+}
+
 /* Two running sums a row; `count` rows share the loads of x. */
 __attribute__((always_inline)) static inline void dot_some(int32_t dtype, const uint8_t *data, uint64_t columns, const float *x,
                                                            float *y, int count) {
@@ -152,13 +177,15 @@ __attribute__((always_inline)) static inline void dot_some(int32_t dtype, const 
     uint64_t c = 0;
     for (int i = 0; i < count; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (; c + 32 <= columns; c += 32) {
-        __m512 x0 = _mm512_loadu_ps(x + c), x1 = _mm512_loadu_ps(x + c + 16);
+        __m512 x0, x1, w0, w1;
+        arrange32(dtype, x + c, &x0, &x1);
 #pragma GCC unroll 4
         for (int i = 0; i < count; i++) {
             const uint8_t *at = data + (uint64_t)i * row + c * bytes;
-            _mm_prefetch((const char *)at + AHEAD, _MM_HINT_T0);
-            sum[i][0] = _mm512_fmadd_ps(load16(dtype, at, 0xFFFF), x0, sum[i][0]);
-            sum[i][1] = _mm512_fmadd_ps(load16(dtype, at + 16 * bytes, 0xFFFF), x1, sum[i][1]);
+            _mm_prefetch((const char *)at + AHEAD, _MM_HINT_T1);
+            load32(dtype, at, &w0, &w1);
+            sum[i][0] = _mm512_fmadd_ps(w0, x0, sum[i][0]);
+            sum[i][1] = _mm512_fmadd_ps(w1, x1, sum[i][1]);
         }
     }
     for (; c < columns; c += 16) {

@@ -7,6 +7,7 @@
 #define NUMERIC_DIVERGENCE_LANES_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "divergence.h"
@@ -45,17 +46,28 @@ LANE_FN void exp_lanes(lanes_f *value) {
     choose(value, given != given, &given, &power);
 }
 
-/* exp(-d) - 1 + d without cancellation: d^2 times its series up to |d| = 1. */
-LANE_FN void excess_lanes(lanes_f *value) {
+/* exp(-d) - 1 + d without cancellation: d^2 times its series up to |d| = 1. Where all are `near`, nothing else is needed. */
+LANE_FN void excess_lanes(lanes_f *value, bool near) {
     static const float terms[] = {2.7557319e-7f, 2.7557319e-6f, 2.4801587e-5f, 1.9841270e-4f, 1.3888889e-3f,
                                   8.3333333e-3f, 4.1666667e-2f, 1.6666667e-1f, 5.0e-1f};
     const lanes_f zero = {0}, d = *value, minus = zero - d;
     lanes_f series = zero + terms[0], direct = minus;
     for (int i = 1; i < 9; i++) series = series * minus + terms[i];
     series = series * (d * d);
+    if (near) {
+        *value = series;
+        return;
+    }
     exp_lanes(&direct);
     direct = (direct - 1.0f) + d;
     choose(value, (d <= 1.0f) & (d >= -1.0f), &series, &direct);
+}
+
+LANE_FN bool any_lane(const lanes_i *mask) {
+    int64_t words[VECTOR_BYTES / 8], any = 0;
+    memcpy(words, mask, sizeof words);
+    for (int i = 0; i < VECTOR_BYTES / 8; i++) any |= words[i];
+    return any != 0;
 }
 
 /* The two largest of all; NaN is passed over. */
@@ -84,7 +96,17 @@ LANE_FN void two_largest(const float *row, uint64_t count, float *first, float *
 }
 
 LANE_FN uint32_t first_of(const float *row, uint64_t count, float value) {
-    for (uint64_t i = 0; i < count; i++) {
+    uint64_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        lanes_i found = {0};
+        lanes_f x;
+        for (uint64_t j = 0; j < BLOCK; j += WIDTH) {
+            memcpy(&x, row + i + j, sizeof x);
+            found |= x == value;
+        }
+        if (any_lane(&found)) break;
+    }
+    for (; i < count; i++) {
         if (row[i] == value) return (uint32_t)i;
     }
     return 0; /* all are NaN */
@@ -99,14 +121,35 @@ LANE_FN void exponential_of(const float *p, const float *q, float largest, float
 }
 
 /* exp(p - largest) (exp(-d) - 1 + d), d = p - q - shift. */
-LANE_FN void excess_of(const float *p, const float *q, float largest, float shift, lanes_f *value) {
+LANE_FN void weighted_excess(const float *p, const float *q, float largest, float shift, lanes_f *value, bool near) {
     lanes_f weight, other;
     exponential_of(p, q, largest, shift, &weight);
     memcpy(value, p, sizeof *value);
     memcpy(&other, q, sizeof other);
     *value = (*value - other) - shift;
-    excess_lanes(value);
+    excess_lanes(value, near);
     *value = *value * weight;
+}
+
+LANE_FN void excess_of(const float *p, const float *q, float largest, float shift, lanes_f *value) {
+    weighted_excess(p, q, largest, shift, value, false);
+}
+
+LANE_FN void near_excess_of(const float *p, const float *q, float largest, float shift, lanes_f *value) {
+    weighted_excess(p, q, largest, shift, value, true);
+}
+
+/* |d| <= 1 for a whole block, which is the rule between a model and its good copy. */
+LANE_FN bool block_is_near(const float *p, const float *q, float shift) {
+    lanes_i far = {0};
+    lanes_f a, b;
+    for (uint64_t i = 0; i < BLOCK; i += WIDTH) {
+        memcpy(&a, p + i, sizeof a);
+        memcpy(&b, q + i, sizeof b);
+        a = (a - b) - shift;
+        far |= ~((a <= 1.0f) & (a >= -1.0f));
+    }
+    return !any_lane(&far);
 }
 
 typedef void (*term)(const float *p, const float *q, float largest, float shift, lanes_f *value);
@@ -135,22 +178,35 @@ LANE_FN double sum_block(term of, const float *p, const float *q, uint64_t count
     return whole;
 }
 
-LANE_FN double sum_terms(term of, const float *p, const float *q, uint64_t count, float largest, float shift) {
+LANE_FN double sum_exponentials(const float *row, uint64_t count, float largest) {
     double sum = 0;
     for (uint64_t i = 0; i < count; i += BLOCK) {
-        sum += sum_block(of, p + i, q + i, count - i < BLOCK ? count - i : BLOCK, largest, shift);
+        sum += sum_block(exponential_of, row + i, row + i, count - i < BLOCK ? count - i : BLOCK, largest, 0);
     }
     return sum;
+}
+
+LANE_FN double sum_excess(const float *p, const float *q, uint64_t count, float largest, float shift) {
+    double sum = 0;
+    uint64_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        if (block_is_near(p + i, q + i, shift)) {
+            sum += sum_block(near_excess_of, p + i, q + i, BLOCK, largest, shift);
+        } else {
+            sum += sum_block(excess_of, p + i, q + i, BLOCK, largest, shift);
+        }
+    }
+    return sum + sum_block(excess_of, p + i, q + i, count - i, largest, shift);
 }
 
 LANE_FN void divergence_loops(const float *p, const float *q, uint64_t count, struct divergence *result) {
     float p_largest, p_next, q_largest, q_next;
     two_largest(p, count, &p_largest, &p_next);
     two_largest(q, count, &q_largest, &q_next);
-    double p_sum = sum_terms(exponential_of, p, p, count, p_largest, 0);
-    double q_sum = sum_terms(exponential_of, q, q, count, q_largest, 0);
+    double p_sum = sum_exponentials(p, count, p_largest);
+    double q_sum = sum_exponentials(q, count, q_largest);
     double shift = ((double)p_largest - (double)q_largest) + (log(p_sum) - log(q_sum));
-    double kld = sum_terms(excess_of, p, q, count, p_largest, (float)shift) / p_sum;
+    double kld = sum_excess(p, q, count, p_largest, (float)shift) / p_sum;
     *result = (struct divergence){.kld = isfinite(kld) ? kld : INFINITY,
                                   .p_norm = (double)p_largest + log(p_sum),
                                   .q_norm = (double)q_largest + log(q_sum),
