@@ -15,8 +15,8 @@
 #include <string.h>
 
 /* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less
- * than the chunk; logits of such a chunk, caches and activations take the other two thirds of 300 MiB. */
-#define PARITY_DECODED_BYTES ((uint64_t)80 << 20)
+ * than the chunk; logits, caches and activations take the rest of 300 MiB. */
+#define PARITY_DECODED_BYTES ((uint64_t)128 << 20)
 
 struct gating {
     const struct job_gate_options *options;

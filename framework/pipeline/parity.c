@@ -2,7 +2,8 @@
  *
  * Runs both models chunk by chunk and reduces each position to a few numbers (numeric/divergence.h). Reductions are in
  * order of position, so a result does not depend on workers. A compressed model that does not fit the memory of a gate is
- * decoded once a chunk, so chunks are long; a cache lives only as long as its model has chunks of the window to run. */
+ * decoded once a chunk, so chunks are long; a cache lives only as long as its model has chunks of the window to run. Where
+ * both models can make logits of final states, the states of the chunk are kept, else the logits of the reference. */
 #include "parity.h"
 
 #include <base/alloc.h>
@@ -12,10 +13,12 @@
 #include <numeric/divergence.h>
 #include <stdlib.h>
 #include <string.h>
+#include <tessera/ext/logits.h>
 
 #define CHUNK_TOKENS_MAX 512
 #define CHUNK_LOGITS_MAX ((uint64_t)32 << 20) /* floats kept of the reference */
 #define CHUNK_STEP 64
+#define HEAD_LOGITS ((uint64_t)8 << 20) /* floats of each model that are made of states at once */
 
 const double parity_bucket_edges[PARITY_BUCKETS] = {0.05, 0.2, 0.5, 1, 2, INFINITY};
 
@@ -32,14 +35,26 @@ struct parity {
     const struct parity_options *options;
     struct parity_result *result;
     uint64_t chunk, vocabulary;
-    float *logits; /* [chunk][vocabulary] of the reference */
+    float *logits; /* [chunk][vocabulary] of the reference; by states [piece][vocabulary] */
     struct position *reduced; /* [chunk] */
     uint64_t capacity_windows, capacity_positions;
     /* the chunk at hand */
     const struct token_run *document;
     uint64_t document_number, window_start, window_end, chunk_start;
-    uint64_t piece_first; /* of the hook, in the chunk */
-    const float *piece;
+    uint64_t piece_first; /* in the chunk */
+    const float *reference_piece, *other_piece;
+    /* by states */
+    const tsr_logits *heads[2]; /* NULL: by logits */
+    float *states[2];           /* [chunk][width] */
+    uint64_t width[2], layers[2];
+    float *other_logits;        /* [piece][vocabulary] */
+    uint64_t piece;             /* positions whose logits are made at once */
+};
+
+/* The hook of one model needs to know which. */
+struct side {
+    struct parity *parity;
+    int which;
 };
 
 /* ---- one position ---- */
@@ -68,29 +83,61 @@ static tsr_status reduce_task(void *ctx, uint64_t index, uint64_t worker, tsr_er
     uint64_t in_chunk = parity->piece_first + index;
     (void)worker;
     (void)err;
-    parity->reduced[in_chunk] = reduce(parity->logits + in_chunk * parity->vocabulary, parity->piece + index * parity->vocabulary,
-                                       parity->vocabulary, next_token(parity, parity->chunk_start + in_chunk));
+    parity->reduced[in_chunk] =
+        reduce(parity->reference_piece + index * parity->vocabulary, parity->other_piece + index * parity->vocabulary,
+               parity->vocabulary, next_token(parity, parity->chunk_start + in_chunk));
     return TSR_OK;
 }
 
 /* ---- hooks ---- */
 
-static tsr_status keep_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
-                              tsr_error *err) {
-    struct parity *parity = ctx;
+static tsr_status keep_logits(struct parity *parity, uint64_t first, const float *logits, uint64_t tokens) {
     uint64_t at = first - (parity->chunk_start - parity->window_start);
-    (void)err;
-    memcpy(parity->logits + at * vocabulary, logits, tokens * vocabulary * sizeof *logits);
+    memcpy(parity->logits + at * parity->vocabulary, logits, tokens * parity->vocabulary * sizeof *logits);
     return TSR_OK;
 }
 
-static tsr_status compare_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
-                                 tsr_error *err) {
-    struct parity *parity = ctx;
-    (void)vocabulary;
+static tsr_status take_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
+                              tsr_error *err) {
+    const struct side *side = ctx;
+    struct parity *parity = side->parity;
+    if (!side->which) return keep_logits(parity, first, logits, tokens);
     parity->piece_first = first - (parity->chunk_start - parity->window_start);
-    parity->piece = logits;
+    parity->reference_piece = parity->logits + parity->piece_first * vocabulary;
+    parity->other_piece = logits;
     return pool_for(parity->env->pool, tokens, reduce_task, parity, err);
+}
+
+/* A chunk is one call, but the plugin may report it in parts: they come in order. */
+static tsr_status take_states(void *ctx, uint64_t layer, const float *state, uint64_t tokens, uint64_t width, tsr_error *err) {
+    const struct side *side = ctx;
+    struct parity *parity = side->parity;
+    float **states = &parity->states[side->which];
+    if (layer != parity->layers[side->which] + 1) return TSR_OK;
+    if (!*states) *states = mem_alloc_array(parity->chunk, width * sizeof **states);
+    if (!*states) return tsr_fail(err, TSR_E_NOMEM, "out of memory for hidden states");
+    parity->width[side->which] = width;
+    memcpy(*states + parity->piece_first * width, state, tokens * width * sizeof *state);
+    parity->piece_first += tokens;
+    return TSR_OK;
+}
+
+/* Logits of both models for some positions at a time, made of the states of the chunk. */
+static tsr_status reduce_states(struct parity *parity, uint64_t tokens, tsr_error *err) {
+    struct open_model *models[2] = {parity->reference, parity->other};
+    float *logits[2] = {parity->logits, parity->other_logits};
+    tsr_status st = TSR_OK;
+    parity->reference_piece = parity->logits;
+    parity->other_piece = parity->other_logits;
+    for (uint64_t at = 0; at < tokens && st == TSR_OK; at += parity->piece) {
+        uint64_t count = min_u64(parity->piece, tokens - at);
+        for (int i = 0; i < 2 && st == TSR_OK; i++) {
+            st = parity->heads[i]->apply(models[i]->self, parity->states[i] + at * parity->width[i], count, logits[i], err);
+        }
+        parity->piece_first = at;
+        if (st == TSR_OK) st = pool_for(parity->env->pool, count, reduce_task, parity, err);
+    }
+    return st;
 }
 
 /* ---- collecting ---- */
@@ -160,8 +207,15 @@ static tsr_status collect_chunk(struct parity *parity, uint64_t tokens, tsr_erro
 /* One model's part of a chunk; its cache is made before the first and destroyed behind the last chunk of a window. */
 static tsr_status run_model(struct parity *parity, int which, void **sequence, uint64_t tokens, tsr_error *err) {
     struct open_model *model = which ? parity->other : parity->reference;
-    tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = parity, .logits = which ? compare_logits : keep_logits};
+    struct side side = {parity, which};
+    tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = &side};
     tsr_status st = TSR_OK;
+    parity->piece_first = 0;
+    if (parity->heads[which]) {
+        hooks.hidden = take_states;
+    } else {
+        hooks.logits = take_logits;
+    }
     if (!*sequence) {
         st = model->plugin->sequence_create(model->self, parity->window_end - parity->window_start, sequence, err);
     }
@@ -197,6 +251,7 @@ static tsr_status run_window(struct parity *parity, tsr_error *err) {
     while (parity->chunk_start < parity->window_end && st == TSR_OK) {
         uint64_t tokens = min_u64(parity->chunk, parity->window_end - parity->chunk_start);
         for (int i = 0; i < 2 && st == TSR_OK; i++) st = run_model(parity, i, &sequences[i], tokens, err);
+        if (st == TSR_OK && parity->heads[0]) st = reduce_states(parity, tokens, err);
         if (st == TSR_OK) st = collect_chunk(parity, tokens, err);
         parity->chunk_start += tokens;
     }
@@ -252,6 +307,31 @@ static void finish(struct parity_result *result) {
     if (result->positions) qsort(result->all_kld, (size_t)result->positions, sizeof *result->all_kld, compare_floats);
 }
 
+static const tsr_logits *head_of(const struct open_model *model) {
+    return model->plugin->get_extension ? model->plugin->get_extension(TSR_LOGITS_ID) : NULL;
+}
+
+static uint64_t whole_steps(uint64_t floats, uint64_t vocabulary, uint64_t most) {
+    return min_u64(max_u64(floats / vocabulary / CHUNK_STEP * CHUNK_STEP, CHUNK_STEP), most);
+}
+
+static tsr_status make_buffers(struct parity *parity, tsr_error *err) {
+    uint64_t vocabulary = parity->vocabulary;
+    parity->heads[0] = head_of(parity->reference);
+    parity->heads[1] = head_of(parity->other);
+    if (!parity->heads[0] || !parity->heads[1]) parity->heads[0] = parity->heads[1] = NULL;
+    bool by_states = parity->heads[0] != NULL;
+    parity->layers[0] = parity->reference->info.layers;
+    parity->layers[1] = parity->other->info.layers;
+    parity->chunk = by_states ? CHUNK_TOKENS_MAX : whole_steps(CHUNK_LOGITS_MAX, vocabulary, CHUNK_TOKENS_MAX);
+    parity->piece = whole_steps(HEAD_LOGITS, vocabulary, CHUNK_TOKENS_MAX);
+    parity->logits = mem_alloc_array((by_states ? parity->piece : parity->chunk) * vocabulary, sizeof *parity->logits);
+    parity->reduced = mem_alloc_array(parity->chunk, sizeof *parity->reduced);
+    if (by_states) parity->other_logits = mem_alloc_array(parity->piece * vocabulary, sizeof *parity->other_logits);
+    bool all = parity->logits && parity->reduced && (parity->other_logits || !by_states);
+    return all ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for logits");
+}
+
 tsr_status parity_run(struct open_model *reference, struct open_model *other, const struct token_run *documents,
                       uint64_t document_count, const struct parity_options *options, const struct env *env,
                       struct parity_result *result, tsr_error *err) {
@@ -262,15 +342,14 @@ tsr_status parity_run(struct open_model *reference, struct open_model *other, co
                             .options = options,
                             .result = result,
                             .vocabulary = reference->info.vocabulary};
-    uint64_t fitting = CHUNK_LOGITS_MAX / parity.vocabulary / CHUNK_STEP * CHUNK_STEP;
-    parity.chunk = min_u64(max_u64(fitting, CHUNK_STEP), CHUNK_TOKENS_MAX);
     tsr_status st = check_models(&parity, err);
     if (st != TSR_OK) return st;
-    parity.logits = mem_alloc_array(parity.chunk * parity.vocabulary, sizeof *parity.logits);
-    parity.reduced = mem_alloc_array(parity.chunk, sizeof *parity.reduced);
-    if (!parity.logits || !parity.reduced) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for logits");
+    st = make_buffers(&parity, err);
     if (st == TSR_OK) st = run_documents(&parity, documents, document_count, err);
     mem_free(parity.logits);
+    mem_free(parity.other_logits);
+    mem_free(parity.states[0]);
+    mem_free(parity.states[1]);
     mem_free(parity.reduced);
     finish(result);
     if (st == TSR_OK && !result->positions) st = tsr_fail(err, TSR_E_INPUT, "the text has no position to score");

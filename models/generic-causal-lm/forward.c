@@ -231,6 +231,19 @@ static uint64_t logit_rows(const struct spec *spec) {
     return fitting < LOGIT_TOKENS ? LOGIT_TOKENS : fitting < CHUNK_TOKENS ? fitting : CHUNK_TOKENS;
 }
 
+/* Final states [tokens][embed_width] times the output matrix. */
+static tsr_status apply_head(struct pass *pass, const float *states, uint64_t tokens, float *logits, tsr_error *err) {
+    tsr_status st = apply_linear(pass, &pass->model->weights.lm_head, states, tokens, logits, err);
+    if (st == TSR_OK && !plain_logits(&pass->model->spec)) st = for_tokens(pass, tokens, finish_logits, &logits, err);
+    return st;
+}
+
+tsr_status run_head(struct model *model, const float *states, uint64_t tokens, float *logits, tsr_error *err) {
+    struct workspace work = {.tokens = tokens};
+    struct pass pass = {.model = model, .work = &work};
+    return apply_head(&pass, states, tokens, logits, err);
+}
+
 static tsr_status report_logits(struct pass *pass, float *logits, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
@@ -238,20 +251,14 @@ static tsr_status report_logits(struct pass *pass, float *logits, tsr_error *err
     uint64_t rows = logit_rows(spec);
     for (uint64_t t = 0; t < work->tokens && st == TSR_OK; t += rows) {
         uint64_t count = work->tokens - t < rows ? work->tokens - t : rows;
-        st = apply_linear(pass, &pass->model->weights.lm_head, work->normed + t * spec->embed_width, count, logits, err);
-        if (st == TSR_OK && !plain_logits(spec)) st = for_tokens(pass, count, finish_logits, &logits, err);
-        if (st != TSR_OK) return st;
-        st = pass->hooks->logits(pass->hooks->ctx, work->first + t, logits, count, spec->vocabulary, err);
+        st = apply_head(pass, work->normed + t * spec->embed_width, count, logits, err);
+        if (st == TSR_OK) st = pass->hooks->logits(pass->hooks->ctx, work->first + t, logits, count, spec->vocabulary, err);
     }
     return st;
 }
 
 static tsr_status last_logits(struct pass *pass, float *logits, tsr_error *err) {
-    const struct spec *spec = &pass->model->spec;
-    const float *row = pass->work->normed + (pass->work->tokens - 1) * spec->embed_width;
-    tsr_status st = apply_linear(pass, &pass->model->weights.lm_head, row, 1, logits, err);
-    if (st == TSR_OK && !plain_logits(spec)) st = for_tokens(pass, 1, finish_logits, &logits, err);
-    return st;
+    return apply_head(pass, pass->work->normed + (pass->work->tokens - 1) * pass->model->spec.embed_width, 1, logits, err);
 }
 
 static tsr_status run_chunk(struct pass *pass, const uint32_t *tokens, float *all_logits, tsr_error *err) {

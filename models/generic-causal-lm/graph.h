@@ -81,5 +81,7 @@ void workspace_clear(const struct model *model, struct workspace *work);
 
 tsr_status run_forward(struct model *model, struct sequence *sequence, const uint32_t *tokens, uint64_t count,
                        const tsr_hooks *hooks, float *logits, tsr_error *err);
+/* logits [tokens][vocabulary] of final hidden states. */
+tsr_status run_head(struct model *model, const float *states, uint64_t tokens, float *logits, tsr_error *err);
 
 #endif

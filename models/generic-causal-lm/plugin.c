@@ -4,6 +4,7 @@
 #include "graph.h"
 
 #include <string.h>
+#include <tessera/ext/logits.h>
 #include <tessera/plugin.h>
 
 static int32_t probe(const tsr_model_setup *setup) {
@@ -108,6 +109,16 @@ static uint64_t tied(void *self, uint64_t index) {
     return index; /* a tied output matrix has no tensor of its own */
 }
 
+static tsr_status head_apply(void *self, const float *states, uint64_t tokens, float *logits, tsr_error *err) {
+    return run_head(self, states, tokens, logits, err);
+}
+
+static const tsr_logits LOGITS = {.struct_size = sizeof LOGITS, .apply = head_apply};
+
+static const void *get_extension(const char *id) {
+    return strcmp(id, TSR_LOGITS_ID) ? NULL : &LOGITS;
+}
+
 static const tsr_model MODEL = {
     .struct_size = sizeof(tsr_model),
     .id = "org.tessera.generic-causal-lm",
@@ -121,6 +132,7 @@ static const tsr_model MODEL = {
     .sequence_destroy = sequence_destroy,
     .forward = forward,
     .tied = tied,
+    .get_extension = get_extension,
 };
 
 static const tsr_model *const MODELS[] = {&MODEL, NULL};

@@ -6,6 +6,7 @@
 #include <tessera/ext/dictionary.h>
 #include <tessera/ext/entropy.h>
 #include <tessera/ext/hadamard.h>
+#include <tessera/ext/logits.h>
 #include <tessera/ext/matvec.h>
 #include <tessera/ext/products.h>
 #include <tessera/ext/residual.h>
@@ -45,6 +46,7 @@ LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);
 LAST_MEMBER(tsr_residual, decode);
 LAST_MEMBER(tsr_matvec, apply);
+LAST_MEMBER(tsr_logits, apply);
 LAST_MEMBER(tsr_block, abandon);
 LAST_MEMBER(tsr_signature_source, score);
 LAST_MEMBER(tsr_search_request, reserved);
