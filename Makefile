@@ -223,7 +223,7 @@ bench: ## measure against the peers; writes docs/results
 	@TESSERA_BUILD=$(B) tests/bench/run
 
 golden: all ## write the golden files anew (say why in the commit)
-	@TESSERA_BUILD=$(B) tests/golden/regenerate
+	@TESSERA_BUILD=$(B) tests/golden/regenerate $(NAMES)
 
 stats: ## lengths of functions and files
 	@tests/structure/lengths

@@ -8,19 +8,20 @@ import struct
 import subprocess
 
 import codec_passthrough
+import codec_remainder
 import codec_scalar
 import codec_spiral
 from errors import Damaged, Unsupported, require
 from reader import Reader
 from xxh3 import digest
 
-VERSION = "0.1"
+VERSIONS = {"0.1": 1, "0.2": 2}  # the format of a file, and what its payloads and blobs say
 HEADER_START = b'{"__metadata__":{"tessera.header_digest":"'
 DTYPES = ("?", "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I64", "I32", "I16", "I8", "U64", "U32",
           "U16", "U8", "BOOL", "C64")
 BYTES = dict(zip(DTYPES, (1, 8, 4, 2, 2, 1, 1, 1, 1, 8, 4, 2, 1, 8, 4, 2, 1, 1, 8)))
 OPAQUE, F4 = 0, 8
-CODECS = {codec.ID: codec for codec in (codec_passthrough, codec_scalar, codec_spiral)}
+CODECS = {codec.ID: codec for codec in (codec_passthrough, codec_remainder, codec_scalar, codec_spiral)}
 
 
 def no_duplicates(pairs):
@@ -47,8 +48,9 @@ class File:
         self.check_header(bytearray(self.data[:8 + length]))
         header = parse_json(self.data[8:8 + length])
         metadata = header.pop("__metadata__")
-        if metadata.get("tessera.format") != VERSION:
-            raise Unsupported("format %s, this decoder reads %s" % (metadata.get("tessera.format"), VERSION))
+        if metadata.get("tessera.format") not in VERSIONS:
+            raise Unsupported("format %s, this decoder reads %s" % (metadata.get("tessera.format"), " ".join(VERSIONS)))
+        self.version = VERSIONS[metadata["tessera.format"]]
         self.tensors, end = {}, 8 + length
         for name, tensor in header.items():
             begin, stop = (8 + length + offset for offset in tensor["data_offsets"])
@@ -74,7 +76,7 @@ class File:
         data = self.tensor(name)
         require(len(data) >= 32 and digest(data[:-16]) == data[-16:], "blob: checksum")
         magic, version, zero, size = struct.unpack("<4sHHQ", data[:16])
-        require((magic, version, zero) == (b"TSRB", 1, 0), "blob: does not begin with TSRB")
+        require((magic, version, zero) == (b"TSRB", self.version, 0), "blob: does not begin with TSRB")
         require(size // (1 << 15) <= len(data) - 32, "blob: claims too much")
         raw = zstd_decompress(data[16:-16], size)
         require(len(raw) == size, "blob: size")
@@ -108,16 +110,16 @@ class Tile:
 class Payload:
     FIXED = "4sHBBBBBBIIIQQIII"
 
-    def __init__(self, data):
+    def __init__(self, data, version):
         self.data = data
         require(len(data) >= 52 + 16, "payload: too short")
-        (magic, version, self.dtype, rank, flags, name_size, id_size, zero, params_size, header_size, self.bitstream,
+        (magic, stored_version, self.dtype, rank, flags, name_size, id_size, zero, params_size, header_size, self.bitstream,
          self.rows, self.columns, self.tile_rows, self.tile_columns, tiles) = struct.unpack("<" + self.FIXED, data[:52])
-        require(magic == b"TSRP" and version == 1, "payload: does not begin with TSRP")
-        prefix = 52 + 8 * rank + name_size + id_size + params_size + header_size + 20 * tiles + 16
+        require(magic == b"TSRP" and stored_version == version, "payload: does not begin with TSRP")
+        prefix = 52 + 8 * rank + name_size + id_size + params_size + header_size + 8 * (flags & 2) + 20 * tiles + 16
         require(prefix <= len(data), "payload: directory does not fit")
         require(digest(data[:prefix - 16]) == data[prefix - 16:prefix], "payload: checksum of head or directory")
-        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= 1 and zero == 0, "payload: unknown dtype, rank or flag")
+        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= 2 * version - 1 and zero == 0, "payload: unknown dtype, rank or flag")
         require((self.dtype == OPAQUE) == (name_size != 0) and header_size <= 1 << 24, "payload: dtype name or header size")
         self.transposed = bool(flags & 1)
         reader = Reader(data[52:prefix - 16])
@@ -125,6 +127,8 @@ class Payload:
         self.dtype_name, self.codec_id, self.params = (self.text(reader, n) for n in (name_size, id_size, params_size))
         self.dtype_name = self.dtype_name or DTYPES[self.dtype]
         self.codec_header = reader.take(header_size)
+        self.dictionary_digest = reader.take(16) if flags & 2 else None
+        self.dictionary = None
         self.directory = [reader.numbers("I16s") for _ in range(tiles)]
         self.tiles_at = prefix
         self.check_shape()
@@ -171,19 +175,43 @@ class Payload:
             end += length & 0x7FFFFFFF
         require(end == len(self.data), "payload: tiles do not fill it")
 
+    def stored_tiles(self):
+        """Each tile as it is stored, and whether it is raw."""
+        at = self.tiles_at
+        for i, (length, wanted) in enumerate(self.directory):
+            stored = self.data[at:at + (length & 0x7FFFFFFF)]
+            at += len(stored)
+            require(digest(stored) == wanted, "tile %d: checksum" % i)
+            yield Tile(self, i), stored, bool(length >> 31)
+
     def tiles(self):
         """Each tile with its bytes in the source dtype and matrix order."""
-        at, decoder = self.tiles_at, None
-        for i, (length, wanted) in enumerate(self.directory):
-            tile, size = Tile(self, i), length & 0x7FFFFFFF
-            stored = self.data[at:at + size]
-            at += size
-            require(digest(stored) == wanted, "tile %d: checksum" % i)
-            if not length >> 31:
+        decoder = None
+        for i, (tile, stored, raw) in enumerate(self.stored_tiles()):
+            if not raw:
                 decoder = decoder or self.make_decoder()
                 stored = self.to_source(decoder.decode(tile, stored))
             require(len(stored) == tile.elements * tile.element_bytes, "tile %d: size" % i)
             yield tile, stored
+
+    def corrected(self, base, tiles):
+        """The tiles of a payload before this one in a stack, corrected by this one (docs/format.md section 3.3)."""
+        require(not self.transposed and (self.rows, self.columns, self.tile_rows, self.tile_columns) ==
+                (base.rows, base.columns, base.tile_rows, base.tile_columns), "payload: does not fit the one it corrects")
+        decoder = None
+        for (tile, before), (own, stored, raw) in zip(tiles, self.stored_tiles()):
+            codec = CODECS.get(self.codec_id)
+            if codec is not None and getattr(codec, "PREDICTED", False):
+                require(self.dtype == base.dtype, "payload: corrects another dtype")
+                decoder = decoder or self.make_decoder()
+                yield tile, stored if raw else decoder.decode_given(own, stored, before)
+            else:
+                require(self.dtype_name == "F32", "payload: differences are not F32")
+                import numpy as np
+                if not raw:
+                    decoder = decoder or self.make_decoder()
+                values = np.frombuffer(stored, "<f4") if raw else decoder.decode(own, stored)
+                yield tile, add(before, values, base.dtype_name)
 
     def make_decoder(self):
         codec = CODECS.get(self.codec_id)
@@ -195,6 +223,24 @@ class Payload:
         if CODECS[self.codec_id].GIVES == "source":
             return decoded
         return from_f32(decoded, self.dtype_name)
+
+
+def to_f32(data, dtype):
+    import numpy as np
+    if dtype == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.frombuffer(data, {"F16": "<f2", "F32": "<f4"}[dtype]).astype(np.float32)
+
+
+def add(before, values, dtype):
+    """before + values, rounded; what is not finite stays."""
+    import numpy as np
+    total = to_f32(before, dtype) + values.astype(np.float32)
+    size = BYTES[dtype]
+    result, after = bytearray(before), from_f32(total, dtype)
+    for i in np.flatnonzero(np.isfinite(total)):
+        result[i * size:i * size + size] = after[i * size:i * size + size]
+    return bytes(result)
 
 
 def from_f32(x, dtype):

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from container import File, Payload, parse_json
+from container import VERSIONS, File, Payload, parse_json
 from errors import Damaged, Unsupported, require
 from xxh3 import digest
 
@@ -49,18 +49,21 @@ def matrix_to_source(payload, matrix, element_bytes):
     return np.ascontiguousarray(elements.transpose(0, 2, 1, 3)).tobytes()
 
 
-def decode_payload(data):
-    payload = Payload(data)
-    element_bytes, pieces = 1, []
-    for tile, piece in payload.tiles():
+def decode_stack(payloads):
+    """The tensor of a payload and of those that correct it."""
+    base, element_bytes, pieces = payloads[0], 1, []
+    tiles = base.tiles()
+    for payload in payloads[1:]:
+        tiles = payload.corrected(base, tiles)
+    for tile, piece in tiles:
         element_bytes = tile.element_bytes
         pieces.append(piece)
-    return matrix_to_source(payload, b"".join(pieces), element_bytes)
+    return matrix_to_source(base, b"".join(pieces), element_bytes)
 
 
 class Checkpoint:
     def __init__(self, out):
-        self.out, self.places, self.blobs = out, {}, None
+        self.out, self.places, self.blobs, self.dictionaries = out, {}, None, {}
         for prefix, path in container_files(out):
             try:
                 file = File(path)
@@ -71,9 +74,11 @@ class Checkpoint:
                     self.blobs = file
                 require(name.startswith("tessera.") or prefix + name not in self.places, "%s: stands twice" % name)
                 self.places[prefix + name] = (file, name)
+                if name.startswith("tessera.dictionary/"):
+                    self.add_dictionary(file, name)
         require(self.blobs is not None, "tessera.manifest: is not there")
         self.manifest = parse_json(self.blob("tessera.manifest"))
-        require(self.manifest["tessera"] == "0.1", "tessera.manifest: version")
+        require(self.manifest["tessera"] in VERSIONS, "tessera.manifest: version")
 
     def blob(self, name):
         require(name in self.blobs.tensors, "%s: is not there" % name)
@@ -82,20 +87,42 @@ class Checkpoint:
         except Damaged as error:
             raise Damaged("%s: %s" % (name, error)) from None
 
-    def tensor(self, full_name):
+    def add_dictionary(self, file, name):
+        data = file.blob(name)
+        require(digest(data).hex() == name.split("/")[1], "%s: holds another dictionary" % name)
+        self.dictionaries[digest(data)] = data
+
+    def payload(self, full_name):
         require(full_name in self.places, "%s: has no payload" % full_name)
         file, name = self.places[full_name]
+        payload = Payload(file.tensor(name), file.version)
+        if payload.dictionary_digest is not None:
+            require(payload.dictionary_digest in self.dictionaries, "its dictionary is not there")
+            payload.dictionary = self.dictionaries[payload.dictionary_digest]
+        return payload
+
+    def tensor(self, prefix, name, stages):
         try:
-            return decode_payload(file.tensor(name))
+            names = [prefix + name] + [prefix + "tessera.stage.%d/%s" % (i, name) for i in range(1, stages)]
+            return decode_stack([self.payload(full_name) for full_name in names])
         except Damaged as error:
-            raise Damaged("%s: %s" % (full_name, error)) from None
+            raise Damaged("%s: %s" % (prefix + name, error)) from None
+
+    def owner(self, full_name):
+        """(prefix, tensor) of the manifest with that full name."""
+        for source in self.manifest["sources"]:
+            for tensor in source["tensors"]:
+                if source["prefix"] + tensor["name"] == full_name:
+                    return source["prefix"], tensor
+        raise Damaged("%s: an alias leads nowhere" % full_name)
 
     def source(self, source):
         """One safetensors file of the source."""
         parts, exact = [self.blob("tessera.header/" + source["name"])], True
         require(len(parts[0]) == source["header_bytes"], "%s: header size" % source["name"])
         for tensor in source["tensors"]:
-            data = self.tensor(tensor["alias_of"] or source["prefix"] + tensor["name"])
+            prefix, owner = self.owner(tensor["alias_of"]) if tensor["alias_of"] else (source["prefix"], tensor)
+            data = self.tensor(prefix, owner["name"], owner.get("stages", 1))
             require(len(data) == tensor["bytes"], "%s: size" % tensor["name"])
             if tensor["exact"]:
                 require(digest(data).hex() == tensor["digest"], "%s: differs from the source" % tensor["name"])

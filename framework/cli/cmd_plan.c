@@ -54,7 +54,7 @@ static void show(struct output *out, const json_t *result) {
         table_cell(&table, field_text(tensor, "name"));
         table_cell(&table, field_text(tensor, "role"));
         table_cell(&table, field_text(tensor, "regime"));
-        table_cell(&table, *alias ? "same as" : field_text(tensor, "codec"));
+        view_codecs(&table, tensor, *alias ? "same as" : NULL);
         show_prediction(&table, tensor);
         table_cell(&table, fs_base_name(field_text(tensor, "rule")));
         table_cell(&table, *alias ? alias : field_text(tensor, "params"));

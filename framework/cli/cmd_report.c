@@ -17,9 +17,7 @@ static void show_tensor(struct table *table, const json_t *tensor) {
     const char *alias = field_text(tensor, "alias_of");
     table_cell(table, field_text(tensor, "name"));
     table_cell(table, field_text(tensor, "role"));
-    /* The short name stands behind the last dot of the id. */
-    const char *codec = field_text(tensor, "codec"), *dot = strrchr(codec, '.');
-    table_cell(table, *alias ? "same as another" : dot ? dot + 1 : codec);
+    view_codecs(table, tensor, *alias ? "same as another" : NULL);
     table_cell_bytes(table, source);
     if (*alias) {
         table_cell(table, "-");

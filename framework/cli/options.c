@@ -13,6 +13,10 @@ const struct option OPTIONS[OPT_COUNT] = {
                     "YAML file or name of an installed profile; without it everything is lossless"},
     [OPT_OUTPUT] = {"output", 'o', "PATH", "folder to write"},
     [OPT_FORCE] = {"force", 'f', NULL, "replace an output that exists"},
+    [OPT_LEVEL] = {"level", 0, "LEVEL",
+                   "of tensors that a stack of codecs stored: base (the first codec alone), exact (all, and nothing lost), "
+                   "or how many codecs of each stack"},
+    [OPT_CODEC_LEVEL] = {"codec-level", 0, "N", "progressive codecs decode with their first N stages only"},
     [OPT_RESTART] = {"restart", 0, NULL, "throw an unfinished run away instead of resuming it"},
     [OPT_MAX_SHARD_SIZE] = {"max-shard-size", 0, "SIZE",
                             "split the output into files of at most SIZE (default: split as the source)"},

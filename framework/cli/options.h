@@ -14,6 +14,8 @@ enum option_id {
     OPT_CONFIG,
     OPT_OUTPUT,
     OPT_FORCE,
+    OPT_LEVEL,
+    OPT_CODEC_LEVEL,
     OPT_RESTART,
     OPT_MAX_SHARD_SIZE,
     OPT_SHARD,

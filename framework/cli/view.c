@@ -3,6 +3,8 @@
  * Shared pieces of the terminal views. */
 #include "view.h"
 
+#include <string.h>
+
 #define NAME_WIDTH 22
 
 tsr_status view_result(struct session *session, const json_t *result,
@@ -94,6 +96,24 @@ static void view_roles(struct output *out, const json_t *roles) {
         table_cell_format(&table, "%.4f", field_real(role, "top1"));
     }
     output_table(out, &table);
+}
+
+/* The short name stands behind the last dot of an id. */
+static const char *short_name(const char *id) {
+    const char *dot = strrchr(id, '.');
+    return dot ? dot + 1 : id;
+}
+
+void view_codecs(struct table *table, const json_t *tensor, const char *instead) {
+    struct str names = {0};
+    size_t i;
+    json_t *stage;
+    str_add_text(&names, instead ? instead : short_name(field_text(tensor, "codec")));
+    json_array_foreach(json_object_get(tensor, "stages"), i, stage) {
+        str_add_format(&names, "+%s", short_name(field_text(stage, "codec")));
+    }
+    table_cell(table, names.failed ? "" : names.text);
+    str_clear(&names);
 }
 
 void view_gates(struct output *out, const json_t *gates) {

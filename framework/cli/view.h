@@ -21,6 +21,8 @@ void view_pair_ratio(struct output *out, const char *name, double ratio);   /* "
 
 /* Cell "[128, 384]" of the member "shape". */
 void view_shape(struct table *table, const json_t *tensor);
+/* Cell of the tensor's codecs, "scalar+remainder", or `instead` where it is not NULL. */
+void view_codecs(struct table *table, const json_t *tensor, const char *instead);
 /* Cell of a relative squared error: "exact", "1.2e-03". */
 void view_error(struct table *table, double error);
 

@@ -39,6 +39,15 @@ struct job_compress_options {
     uint64_t merge;           /* take the parts from so many such folders, which are then removed */
 };
 
+struct job_decompress_options {
+    const char *output;
+    const char *destination;
+    bool force;            /* replace what is there */
+    bool exact;            /* TSR_E_CONFIG unless all tensors come back bit for bit */
+    uint64_t stage_limit;  /* stages of a stack of codecs to use, 0 for all */
+    uint64_t codec_level;  /* parts that progressive codecs use, 0 for all */
+};
+
 /* Each sets *result on success (and, where said, on a verdict that failed); release with json_decref.
  *
  * Layout of an output: a folder with the source's files under their own names, also when MODEL is one file (OUT then
@@ -65,7 +74,7 @@ tsr_status job_verify(const char *output, const struct registry *registry, const
 tsr_status job_replay(const struct job_compress_options *options, const struct registry *registry,
                       const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
 /* Back to plain safetensors, every source file under its own name. */
-tsr_status job_decompress(const char *output, const char *destination, bool force, const struct registry *registry,
+tsr_status job_decompress(const struct job_decompress_options *options, const struct registry *registry,
                           const struct env *env, json_t **result, tsr_error *err);
 /* Two checkpoints, raw or compressed, tensor by tensor. */
 tsr_status job_diff(const char *a, const char *b, const struct registry *registry, const struct env *env,

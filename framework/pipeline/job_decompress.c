@@ -80,7 +80,7 @@ static tsr_status restore_tensor(void *ctx, uint64_t index, uint64_t worker, tsr
     }
     if (st == TSR_OK) st = decoder_each(&decoder, write_tile, &one, err);
     decoder_close(&decoder);
-    if (st == TSR_OK && tensor->exact) st = check_exact(r, tensor, err);
+    if (st == TSR_OK && stored_decodes_exactly(&r->stored, tensor)) st = check_exact(r, tensor, err);
     if (st == TSR_OK) meter_add(&r->meter, tensor->name, 0);
     return st;
 }
@@ -202,7 +202,9 @@ static tsr_status make_result(const struct restoring *r, const char *destination
         members_append(&files, &file);
         bytes += stored->sources[i].bytes;
     }
-    for (uint64_t i = 0; i < stored->tensor_count; i++) exact = exact && stored->tensors[i].exact;
+    for (uint64_t i = 0; i < stored->tensor_count; i++) {
+        exact = exact && stored_decodes_exactly(stored, &stored->tensors[i]);
+    }
     members_text(&whole, "output", destination);
     members_nest(&whole, "files", &files);
     members_count(&whole, "bytes", bytes);
@@ -231,15 +233,29 @@ static tsr_status run(struct restoring *r, const char *destination, json_t **res
     return st;
 }
 
-tsr_status job_decompress(const char *output, const char *destination, bool force, const struct registry *registry,
+static tsr_status check_levels(const struct restoring *r, const struct job_decompress_options *options) {
+    for (uint64_t i = 0; options->exact && i < r->stored.tensor_count; i++) {
+        const struct stored_tensor *tensor = &r->stored.tensors[i];
+        if (stored_decodes_exactly(&r->stored, tensor)) continue;
+        return tsr_fail(r->err, TSR_E_CONFIG, "%s: level exact is not there, tensor \"%s\" was stored lossily",
+                        options->output, tensor->name);
+    }
+    return TSR_OK;
+}
+
+tsr_status job_decompress(const struct job_decompress_options *options, const struct registry *registry,
                           const struct env *env, json_t **result, tsr_error *err) {
+    const char *output = options->output, *destination = options->destination;
     struct restoring r = {.registry = registry, .env = env, .err = err};
     *result = NULL;
     tsr_status st = work_check_apart(output, destination, err);
-    if (st == TSR_OK && fs_kind_of(destination) != FS_ABSENT && !force) {
+    if (st == TSR_OK && fs_kind_of(destination) != FS_ABSENT && !options->force) {
         st = tsr_fail(err, TSR_E_CONFIG, "%s: exists, --force replaces it", destination);
     }
     if (st == TSR_OK) st = stored_open(output, &r.stored, err);
+    r.stored.stage_limit = options->stage_limit;
+    r.stored.codec_level = options->codec_level;
+    if (st == TSR_OK) st = check_levels(&r, options);
     if (st == TSR_OK) st = run(&r, destination, result);
     if (st != TSR_OK) {
         json_decref(*result);

@@ -33,6 +33,36 @@ static void set_prediction(struct members *tensor, const struct plan_entry *entr
     members_bool(tensor, "whole", entry->trial_is_whole);
 }
 
+/* The codecs behind the first. */
+static void set_stages(struct members *tensor, const struct plan *plan, const struct plan_entry *entry) {
+    struct members list = members_list();
+    for (uint64_t i = 1; entry->alias_of < 0 && i <= entry->more_count; i++) {
+        struct plan_stage planned = plan_stage_at(entry, i);
+        struct members stage = members_object();
+        members_text(&stage, "codec", planned.codec->name);
+        members_text(&stage, "params", planned.params.canonical);
+        members_append(&list, &stage);
+    }
+    members_nest(tensor, "stages", &list);
+    members_text(tensor, "group", entry->alias_of < 0 && entry->group >= 0 ? plan->groups[entry->group].name : NULL);
+}
+
+/* What tensors share: counted once. */
+static void add_dictionaries(struct members *whole, const struct plan *plan) {
+    struct members list = members_list();
+    for (uint64_t g = 0; g < plan->group_count; g++) {
+        const struct plan_group *group = &plan->groups[g];
+        if (!group->dictionary) continue;
+        struct members dictionary = members_object();
+        members_text(&dictionary, "group", group->name);
+        members_count(&dictionary, "tensors", group->count);
+        members_count(&dictionary, "bytes", group->bytes);
+        members_digest(&dictionary, "digest", &group->digest);
+        members_append(&list, &dictionary);
+    }
+    members_nest(whole, "dictionaries", &list);
+}
+
 static void add_tensor(struct members *list, const struct config *config, const struct plan *plan, uint64_t index,
                        const struct parts *parts) {
     const struct plan_entry *entry = &plan->entries[index];
@@ -53,6 +83,7 @@ static void add_tensor(struct members *list, const struct config *config, const 
         members_text(&tensor, "index_params", entry->index->params.canonical);
         members_count(&tensor, "index_bytes", entry->index_bytes);
     }
+    set_stages(&tensor, plan, entry);
     members_count(&tensor, "rows", entry->rows);
     members_count(&tensor, "columns", entry->columns);
     members_bool(&tensor, "transposed", entry->transposed);
@@ -77,6 +108,7 @@ tsr_status plan_json_make(const char *model, const struct config *config, const 
     members_text(&whole, "roles", plan->role_set);
     for (uint64_t i = 0; i < plan->count; i++) add_tensor(&tensors, config, plan, i, parts);
     members_nest(&whole, "tensors", &tensors);
+    add_dictionaries(&whole, plan);
     members_count(&totals, "tensors", plan->count);
     members_count(&totals, "source_bytes", plan->source_bytes);
     members_count(&totals, "unique_bytes", plan->unique_bytes);

@@ -17,7 +17,7 @@
 
 /* Sums over the tensors and files. */
 struct totals {
-    uint64_t weights, payload_bytes, alias_bytes;
+    uint64_t weights, payload_bytes, dictionary_bytes, alias_bytes;
     uint64_t source_bytes, output_bytes;         /* whole .safetensors files */
     uint64_t all_source_bytes, all_output_bytes; /* with the small files that were kept */
     struct metric lossy;
@@ -75,26 +75,55 @@ static void add_left_out(struct members *receipt, const struct receipt_input *in
 
 /* ---- plan and measurements ---- */
 
-static bool first_of_its_codec(const struct plan *plan, uint64_t index) {
-    for (uint64_t i = 0; i < index; i++) {
-        if (plan->entries[i].alias_of < 0 && plan->entries[i].codec == plan->entries[index].codec) return false;
+static bool uses(const struct plan_entry *entry, uint64_t stages, const tsr_codec *codec) {
+    for (uint64_t s = 0; s < stages; s++) {
+        if (plan_stage_at(entry, s).codec == codec) return true;
     }
-    return true;
+    return false;
+}
+
+/* True when no tensor before this one, and no stage before that one, has its codec. */
+static bool first_of_its_codec(const struct plan *plan, uint64_t index, uint64_t stage) {
+    const struct plan_entry *entry = &plan->entries[index];
+    const tsr_codec *codec = plan_stage_at(entry, stage).codec;
+    for (uint64_t i = 0; i < index; i++) {
+        if (plan->entries[i].alias_of < 0 && uses(&plan->entries[i], plan->entries[i].more_count + 1, codec)) return false;
+    }
+    return !uses(entry, stage, codec);
 }
 
 static void add_plugins(struct members *receipt, const struct plan *plan) {
     struct members list = members_list();
     for (uint64_t i = 0; i < plan->count; i++) {
         const struct plan_entry *entry = &plan->entries[i];
-        if (entry->alias_of >= 0 || !first_of_its_codec(plan, i)) continue;
-        const struct registry_plugin *owner = entry->plugin;
-        struct members plugin = members_object();
-        members_text(&plugin, "id", entry->codec->id);
-        members_text(&plugin, "version", owner && owner->plugin ? owner->plugin->version : NULL);
-        members_text(&plugin, "digest", owner && owner->digest[0] ? owner->digest : NULL);
-        members_append(&list, &plugin);
+        for (uint64_t s = 0; entry->alias_of < 0 && s <= entry->more_count; s++) {
+            if (!first_of_its_codec(plan, i, s)) continue;
+            struct plan_stage stage = plan_stage_at(entry, s);
+            const struct registry_plugin *owner = stage.plugin;
+            struct members plugin = members_object();
+            members_text(&plugin, "id", stage.codec->id);
+            members_text(&plugin, "version", owner && owner->plugin ? owner->plugin->version : NULL);
+            members_text(&plugin, "digest", owner && owner->digest[0] ? owner->digest : NULL);
+            members_append(&list, &plugin);
+        }
     }
     members_nest(receipt, "plugins", &list);
+}
+
+/* What tensors share: each is counted once, beside the payloads. */
+static void add_dictionaries(struct members *receipt, const struct plan *plan, struct totals *totals) {
+    struct members list = members_list();
+    for (uint64_t g = 0; g < plan->group_count; g++) {
+        const struct plan_group *group = &plan->groups[g];
+        if (!group->dictionary) continue;
+        struct members dictionary = members_object();
+        members_text(&dictionary, "group", group->name);
+        members_count(&dictionary, "bytes", group->bytes);
+        members_digest(&dictionary, "digest", &group->digest);
+        members_append(&list, &dictionary);
+        totals->dictionary_bytes += group->bytes;
+    }
+    members_nest(receipt, "dictionaries", &list);
 }
 
 static void set_rule(struct members *tensor, const struct config *config, const struct plan_entry *entry) {
@@ -113,6 +142,21 @@ static uint64_t weights_of(const struct plan_entry *entry) {
     return weights;
 }
 
+/* The codecs behind the first, and whose dictionary the first one uses. */
+static void set_stages(struct members *tensor, const struct plan *plan, const struct plan_entry *entry) {
+    struct members list = members_list();
+    for (uint64_t i = 1; entry->alias_of < 0 && i <= entry->more_count; i++) {
+        struct plan_stage planned = plan_stage_at(entry, i);
+        struct members stage = members_object();
+        members_text(&stage, "codec", planned.codec->id);
+        members_count(&stage, "bitstream", planned.codec->bitstream_version);
+        members_text(&stage, "params", planned.params.canonical);
+        members_append(&list, &stage);
+    }
+    members_nest(tensor, "stages", &list);
+    members_text(tensor, "group", entry->alias_of < 0 && entry->group >= 0 ? plan->groups[entry->group].name : NULL);
+}
+
 /* How a tensor is stored; all null for an alias. */
 static void set_storage(struct members *tensor, const struct plan *plan, const struct plan_entry *entry) {
     bool alias = entry->alias_of >= 0;
@@ -123,6 +167,7 @@ static void set_storage(struct members *tensor, const struct plan *plan, const s
         members_count(tensor, "bitstream", entry->codec->bitstream_version);
     }
     members_text(tensor, "params", alias ? NULL : entry->params.canonical);
+    set_stages(tensor, plan, entry);
     members_text(tensor, "alias_of", alias ? plan->entries[entry->alias_of].source->name : NULL);
 }
 
@@ -187,12 +232,13 @@ static void add_totals(struct members *receipt, const struct receipt_input *in, 
     members_count(&sums, "source_bytes", totals->source_bytes);
     members_count(&sums, "unique_bytes", totals->source_bytes - totals->alias_bytes);
     members_count(&sums, "payload_bytes", totals->payload_bytes);
+    members_count(&sums, "dictionary_bytes", totals->dictionary_bytes);
     members_count(&sums, "output_bytes", totals->output_bytes);
     members_count(&sums, "all_source_bytes", totals->all_source_bytes);
     members_count(&sums, "all_output_bytes", totals->all_output_bytes);
     members_real(&sums, "ratio", ratio(totals->source_bytes, totals->output_bytes));
     members_real(&sums, "ratio_unique", ratio(totals->source_bytes - totals->alias_bytes, totals->output_bytes));
-    members_real(&sums, "bits_per_weight", ratio(totals->payload_bytes * 8, totals->weights));
+    members_real(&sums, "bits_per_weight", ratio((totals->payload_bytes + totals->dictionary_bytes) * 8, totals->weights));
     members_real(&sums, "relative_error", totals->exact ? 0 : metric_relative_error(&totals->lossy));
     members_real(&sums, "cosine", totals->exact ? 1 : metric_cosine(&totals->lossy));
     members_bool(&sums, "exact", totals->exact);
@@ -264,6 +310,7 @@ tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr
     members_text(&whole, "roles", input->plan->role_set);
     add_plugins(&whole, input->plan);
     add_tensors(&whole, input, &totals);
+    add_dictionaries(&whole, input->plan, &totals);
     tsr_status st = add_outputs(&whole, input, &totals, err);
     add_left_out(&whole, input);
     add_totals(&whole, input, &totals);

@@ -282,6 +282,12 @@ struct decoder_input stored_input(const struct stored *stored, const struct stor
     return (struct decoder_input){tensor->places, count, &stored->dictionaries, stored->codec_level};
 }
 
+/* A progressive codec is lossy, so it can stand inside of an exact stack, where its level matters as well. */
+bool stored_decodes_exactly(const struct stored *stored, const struct stored_tensor *tensor) {
+    bool whole = !stored->stage_limit || stored->stage_limit >= tensor->stage_count;
+    return tensor->exact && whole && (!stored->codec_level || tensor->stage_count == 1);
+}
+
 uint64_t stored_payload_bytes(const struct stored_tensor *tensor) {
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < tensor->stage_count; i++) bytes += tensor->places[i].entry->bytes;

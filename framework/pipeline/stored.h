@@ -68,6 +68,8 @@ void stored_close(struct stored *stored);
 
 /* What decoder_open takes for this tensor. Borrowed from `stored`. [any] */
 struct decoder_input stored_input(const struct stored *stored, const struct stored_tensor *tensor);
+/* True when decoding as far as the limits allow gives the source bytes. [any] */
+bool stored_decodes_exactly(const struct stored *stored, const struct stored_tensor *tensor);
 /* Bytes of its payloads, all stages and the search index. [any] */
 uint64_t stored_payload_bytes(const struct stored_tensor *tensor);
 

@@ -19,7 +19,8 @@
 #define EXIT_UNTRIED 2
 
 static const struct conformance_property *const LISTS[] = {CONFORMANCE_ROUND_TRIP, CONFORMANCE_PARAMETERS,
-                                                           CONFORMANCE_DAMAGE, CONFORMANCE_REPEAT};
+                                                           CONFORMANCE_DAMAGE, CONFORMANCE_REPEAT,
+                                                           CONFORMANCE_GROUPS};
 
 static const struct conformance_property *property_at(uint64_t index) {
     for (unsigned i = 0; i < sizeof LISTS / sizeof *LISTS; i++) {

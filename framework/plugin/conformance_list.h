@@ -18,6 +18,7 @@ extern const struct conformance_property CONFORMANCE_ROUND_TRIP[];
 extern const struct conformance_property CONFORMANCE_PARAMETERS[];
 extern const struct conformance_property CONFORMANCE_DAMAGE[];
 extern const struct conformance_property CONFORMANCE_REPEAT[];
+extern const struct conformance_property CONFORMANCE_GROUPS[];
 
 /* TSR_OK if anything was tried, else TSR_E_UNSUPPORTED. */
 static inline tsr_status conformance_tried(uint64_t tried, const char *what, tsr_error *err) {

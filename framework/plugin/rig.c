@@ -309,10 +309,14 @@ static tsr_status hold_to_word(tsr_status st, tsr_error *err) {
     return st == TSR_E_UNSUPPORTED ? TSR_E_GATE : st;
 }
 
+struct coder_sink rig_sink(struct stored *stored) {
+    return (struct coder_sink){stored, store_begin, store_tile};
+}
+
 tsr_status rig_encode(struct rig *rig, const struct subject *subject, struct stored *stored, tsr_error *err) {
     struct coder_job job = job_of(rig, subject);
     struct coder_source source = {(void *)(uintptr_t)subject, read_subject};
-    struct coder_sink sink = {stored, store_begin, store_tile};
+    struct coder_sink sink = rig_sink(stored);
     return hold_to_word(coder_encode(&job, &source, &sink, NULL, err), err);
 }
 

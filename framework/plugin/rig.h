@@ -82,6 +82,8 @@ bool stored_equal(const struct stored *a, const struct stored *b);
 
 /* The codec's word on the subject before anything is encoded: TSR_E_UNSUPPORTED when can_encode says no. */
 tsr_status rig_accepts(struct rig *rig, const struct subject *subject, tsr_error *err);
+/* Keeps what coder_encode gives; into a zero-initialised `stored`. */
+struct coder_sink rig_sink(struct stored *stored);
 /* Both check that all memory was given back (TSR_E_GATE). */
 tsr_status rig_encode(struct rig *rig, const struct subject *subject, struct stored *stored, tsr_error *err);
 tsr_status rig_decode(struct rig *rig, const struct subject *subject, const struct stored *stored, uint8_t *dst,

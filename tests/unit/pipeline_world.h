@@ -203,8 +203,8 @@ static inline tsr_status world_verify(struct world *world, const char *output, j
 
 static inline tsr_status world_decompress(struct world *world, const char *output, const char *back, tsr_error *err) {
     json_t *result = NULL;
-    tsr_status st = job_decompress(in_world(world, output), in_world(world, back), false, world->registry, &world->env,
-                                   &result, err);
+    struct job_decompress_options options = {.output = in_world(world, output), .destination = in_world(world, back)};
+    tsr_status st = job_decompress(&options, world->registry, &world->env, &result, err);
     json_decref(result);
     return st;
 }
