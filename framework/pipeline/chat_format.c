@@ -78,38 +78,37 @@ static void copy_literal(struct scan *scan) {
     str_add_text(scan->out, "\"");
 }
 
-/* ['role'] behind a value is .role; of these names a message has no method, so the two mean the same. */
-static bool copy_member(struct scan *scan) {
-    static const char *const names[] = {"role", "content", "tool_calls"};
-    char last = scan->out->length ? scan->out->text[scan->out->length - 1] : 0;
-    if (!is_word(last) && last != ']' && last != ')') return false;
+static bool ends_with(const struct str *str, const char *tail, size_t behind) {
+    size_t size = strlen(tail);
+    return str->length >= size + behind && !memcmp(str->text + str->length - behind - size, tail, size);
+}
+
+/* A closing bracket. message["role"] becomes message.role: of these names a message has no method, so the two mean the
+ * same. */
+static void close_bracket(struct str *out) {
+    static const char *const names[] = {"[\"role\"", "[\"content\"", "[\"tool_calls\""};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t size = strlen(names[i]);
-        const char *at = scan->text + scan->at;
-        if (scan->length - scan->at < size + 4 || memcmp(at + 2, names[i], size)) continue;
-        if ((at[1] != '\'' && at[1] != '"') || at[size + 2] != at[1] || at[size + 3] != ']') continue;
-        str_add_text(scan->out, ".");
-        str_add_text(scan->out, names[i]);
-        scan->at += size + 4;
-        return true;
+        if (!ends_with(out, names[i], 0)) continue;
+        if (!ends_with(out, "message", size) && !ends_with(out, "]", size)) continue;
+        str_truncate(out, out->length - size);
+        str_add_text(out, ".");
+        str_add(out, names[i] + 2, size - 3);
+        return;
     }
-    return false;
+    str_add_text(out, "]");
 }
 
-/* The delimiter with the sign that belongs to it. A sign behind a blank is an operator: that blank stays. */
-static void copy_opening(struct scan *scan) {
-    bool sign = scan->at + 2 < scan->length && strchr("-+", scan->text[scan->at + 2]);
-    str_add(scan->out, scan->text + scan->at, sign ? 3 : 2);
-    scan->at += sign ? 3 : 2;
-    size_t next = scan->at;
-    while (next < scan->length && is_blank(scan->text[next])) next++;
-    if (next > scan->at && next < scan->length && strchr("-+", scan->text[next])) str_add_text(scan->out, " ");
+static bool is_operator(char c) {
+    return !is_word(c) && c != '"' && c != '\'';
 }
 
-/* What stands between the delimiters, up to `end`; one blank between two words, none elsewhere. */
+/* What stands between the delimiters, up to `end`, the sign of the delimiter with it. A blank stays, as one, between two
+ * words and between two operators, which it may keep apart; beside a word or literal it tells nothing. */
 static void copy_tag(struct scan *scan, const char *end) {
     bool blank = false;
-    copy_opening(scan);
+    str_add(scan->out, scan->text + scan->at, 2);
+    scan->at += 2;
     while (scan->at < scan->length && !at_text(scan, end)) {
         char c = scan->text[scan->at];
         char last = scan->out->length ? scan->out->text[scan->out->length - 1] : 0;
@@ -118,12 +117,17 @@ static void copy_tag(struct scan *scan, const char *end) {
             scan->at++;
             continue;
         }
-        if (blank && is_word(c) && is_word(last)) str_add_text(scan->out, " ");
+        bool both_words = is_word(c) && is_word(last), both_operators = is_operator(c) && is_operator(last);
+        if (blank && (both_words || both_operators)) str_add_text(scan->out, " ");
         blank = false;
         if (c == '\'' || c == '"') {
             copy_literal(scan);
-        } else if (c != '[' || !copy_member(scan)) {
-            str_add(scan->out, &c, 1);
+        } else {
+            if (c == ']') {
+                close_bracket(scan->out);
+            } else {
+                str_add(scan->out, &c, 1);
+            }
             scan->at++;
         }
     }

@@ -248,42 +248,42 @@ const struct chat_known CHAT_KNOWN[] = {
     {"590e06415f93987d8172bc73398a00f0", 98, 170, &CHATML},      /* SmolLM2 */
     {"98198548c86e411a6ab5244774e283d8", 169, 363, &CHATML},     /* with a default system message set first */
     {"03d45a00c1ef56a1172823f9dea9a389", 0, 0, &QWEN2_5},        /* Qwen2.5 */
-    {"6934c675bfba23f0eff517e78c9c50ef", 0, 0, &QWEN3},          /* Qwen3 */
+    {"224a087a90b766d3f7fe29f3661475a0", 0, 0, &QWEN3},          /* Qwen3 */
     {"1b1013e1c6d0c397664096eb6e8a8cce", 0, 0, &CHATML_BOS},     /* with a beginning token */
     {"60e0c160a93cccb305b3b930f7eec875", 0, 0, &CHATML_BOS},     /* with a beginning token */
     {"333eade8da41191b8d8c2177aa687aaa", 0, 0, &CHATML_BOS},     /* with a beginning token */
-    {"db21abcdf27fea574f967dfc9f7f9b45", 0, 0, &LLAMA2},         /* Llama 2, Code Llama */
-    {"b6c786c7f322474d1e265a0d6b59504c", 0, 0, &LLAMA2},         /* Llama 2 */
+    {"3d3131b8b88fe2e59a00382be9f651b9", 0, 0, &LLAMA2},         /* Llama 2, Code Llama */
+    {"64f2d57842e88d7d03ad17eb08957f00", 0, 0, &LLAMA2},         /* Llama 2 */
     {"8437b612ec2c795c6221b82f25c96458", 0, 0, &LLAMA3},         /* Llama 3 */
     {"e5ef56ea2c69739ab3e840b10f4235d8", 0, 0, &LLAMA3},         /* Llama 3 */
-    {"bb7dceff48a8c112f79336a502a8f79d", 0, 0, &LLAMA3_1},       /* Llama 3.1, 3.3 */
+    {"d108be1137deeca78ff277faf05fcb20", 0, 0, &LLAMA3_1},       /* Llama 3.1, 3.3 */
     {"2cf8129dcd04e4536efd39e664661a91", 0, 0, &LLAMA3_2},       /* Llama 3.2 */
-    {"54fd5a62c355132d590fe2e030fc6a94", 0, 0, &GEMMA},          /* Gemma, Gemma 2 */
-    {"be947bfdf65ec262c3dfe43cf05897d8", 0, 0, &GEMMA_PLAIN},    /* Gemma */
-    {"6b48682a5e18bdbd91702f2663a108dc", 0, 0, &GEMMA3},         /* Gemma 3 */
+    {"46011936100ff32444e665cd1f8d8e2d", 0, 0, &GEMMA},          /* Gemma, Gemma 2 */
+    {"4dff829acb980b800a666e2f5764f7fa", 0, 0, &GEMMA_PLAIN},    /* Gemma */
+    {"fdb19509d80809eebd408e65d6d356f2", 0, 0, &GEMMA3},         /* Gemma 3 */
     {"5e63bbce9cfaa1797fee1010b886a966", 0, 0, &PHI3_MINI},      /* Phi-3 mini */
     {"51d93083e0b8f1111b71f0c55fd0cf27", 0, 0, &PHI3_MEDIUM},    /* Phi-3 medium */
     {"750006e46308d31a09dcee0d56347f27", 0, 0, &PHI3_SMALL},     /* Phi-3 small */
     {"1d68a1b08bbeb58cc5afeebb66c1eadf", 0, 0, &PHI3},           /* Phi-3.5 mini, Phi-3 mini */
     {"1f39b48b40fbcb9e22afc19f0728de16", 0, 0, &PHI4},           /* Phi-4 */
     {"f69b9f5790c7a6ef79b0d832acd6bde7", 0, 0, &PHI4},           /* Phi-4 */
-    {"adc4debf4d24b7827e6fb84f321ecbe8", 0, 0, &PHI4_MINI},      /* Phi-4-mini */
-    {"2557347f2d838a61a52abd4c259ce26c", 0, 0, &MISTRAL},        /* Mistral 7B v0.1, v0.2, Mixtral */
-    {"6d66de75f0443a51f83bf29cc3263d0b", 0, 0, &MISTRAL_SPACED}, /* Mistral 7B v0.1 */
-    {"47b42772e107aef96bf186939d13c9a2", 0, 0, &MISTRAL_V1},     /* Mistral 7B v0.2, Mixtral 8x7B */
-    {"bc8257be549f86771813c2c14091abaa", 0, 0, &MISTRAL_V3},     /* Mistral 7B v0.3, Mistral Large 2407 */
-    {"db23ac0ea48df6f0e2fb66f50d542d35", 0, 0, &MISTRAL_NEMO},   /* Mistral Nemo 2407 */
+    {"b8a535ff3c5d858a1c7c094d0482d51b", 0, 0, &PHI4_MINI},      /* Phi-4-mini */
+    {"864ae527547c50a11171c3e707e9403b", 0, 0, &MISTRAL},        /* Mistral 7B v0.1, v0.2, Mixtral */
+    {"9b043f82cbe3773a80fa0a3979e68b60", 0, 0, &MISTRAL_SPACED}, /* Mistral 7B v0.1 */
+    {"0547db7ee3bc9b8f7a60e60f5d5e4a1e", 0, 0, &MISTRAL_V1},     /* Mistral 7B v0.2, Mixtral 8x7B */
+    {"369c1682c7bfe942da67603667f5f5c3", 0, 0, &MISTRAL_V3},     /* Mistral 7B v0.3, Mistral Large 2407 */
+    {"d07f5b3a65f0cf0fda452b4ed62da278", 0, 0, &MISTRAL_NEMO},   /* Mistral Nemo 2407 */
     {"fc70e3cbc820e5a52e4b37a22903dd27", 0, 0, &MISTRAL_V7},     /* Mistral Large 2411 */
     {"2f30e310365ac5716bbf05eb734e0105", 0, 0, &ZEPHYR},         /* Zephyr, TinyLlama Chat */
     {"9621130b572d089549dbaacdfccbdd3a", 0, 0, &ZEPHYR_PLAIN},   /* StableLM Zephyr */
     {"68ea71430e7f6e46e4c000db59ff18de", 0, 0, &TULU_BOS},       /* OLMo 2, OLMo, OLMoE */
     {"86d2fbe21a4b1fbceb059997238b4f14", 0, 0, &TULU},           /* Tulu 3, Falcon 3 */
     {"9e4e9640c23fd65de4612d0aad414217", 0, 0, &GRANITE},        /* Granite 3.0 */
-    {"2cd8f64c66dd0759ba5dfe56d91072f4", 0, 0, &GRANITE3_3},     /* Granite 3.3 */
-    {"c0f3f767f2e6aaa19fd7039d19256e3e", 0, 0, &COMMAND_R},      /* Command R */
+    {"3fcfd4a5902538bf4fe002b98d0a0545", 0, 0, &GRANITE3_3},     /* Granite 3.3 */
+    {"846bf0bfb7fe547feaa2f2920d09fc81", 0, 0, &COMMAND_R},      /* Command R */
     {"4b55edc2afb9b9a743446cb819701671", 0, 0, &DEEPSEEK2},      /* DeepSeek-V2 */
-    {"06cf744b7cc30afba13aa019d7e639cf", 0, 0, &DEEPSEEK_R1},    /* DeepSeek-R1 distillations */
-    {"e048d9285b539ea666cbdc7b50e0c4a4", 0, 0, &OPENCHAT},       /* OpenChat 3.5 */
+    {"22a9f0141a26818021ce6627cadab4d1", 0, 0, &DEEPSEEK_R1},    /* DeepSeek-R1 distillations */
+    {"2b72d7f2ef7a0b07fd1f63d1acf63528", 0, 0, &OPENCHAT},       /* OpenChat 3.5 */
     {"0d55baa2072a3800305bd92dfd6a5a0d", 0, 0, &SOLAR},          /* SOLAR */
 };
 const size_t CHAT_KNOWN_COUNT = sizeof CHAT_KNOWN / sizeof CHAT_KNOWN[0];

@@ -169,6 +169,8 @@ static void ways_of_writing_are_one(void) {
 
 static void canonical_form_keeps_what_differs(void) {
     static const char *const pairs[][2] = {
+        {"{{ x in ['role'] }}", "{{ x in.role }}"},
+        {"{{ a } }", "{{ a }}"},
         {"{{- a }}", "{{ - a }}"},     {"{{ a b }}", "{{ ab }}"},
         {"{{ 'a b' }}", "{{ 'ab' }}"}, {"{{ '\\\\n' }}", "{{ '\\n' }}"},
         {"{{ 'a' }}", "{{ a }}"},      {"a  b", "a b"},
