@@ -19,6 +19,7 @@ extern const struct command COMMAND_CALIBRATE;
 extern const struct command COMMAND_REPORT;
 extern const struct command COMMAND_PLUGIN;
 extern const struct command COMMAND_TOKENIZE;
+extern const struct command COMMAND_SEARCH;
 extern const struct command COMMAND_HELP;
 
 #endif

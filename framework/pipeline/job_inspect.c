@@ -18,7 +18,7 @@
 
 /* One tensor, whatever kind of checkpoint it is in. */
 struct inspected {
-    const char *name, *file, *dtype_name, *role, *regime, *component, *rule;
+    const char *name, *file, *dtype_name, *role, *regime, *component, *rule, *index;
     const uint64_t *shape;
     uint64_t rank, bytes, stride;
     int64_t layer, alias_of;
@@ -171,6 +171,7 @@ static tsr_status inspect_stored(struct inspecting *in) {
                                             .dtype_name = tensor->dtype_name,
                                             .role = tensor->role,
                                             .regime = tensor->regime,
+                                            .index = tensor->index_codec,
                                             .shape = tensor->shape,
                                             .rank = tensor->rank,
                                             .bytes = tensor->bytes,
@@ -218,6 +219,7 @@ static void add_tensor(struct members *list, const struct inspecting *in, const 
     members_set(&member, "layer", tensor->layer < 0 ? json_null() : json_integer(tensor->layer));
     members_set(&member, "stride", tensor->stride ? json_integer((json_int_t)tensor->stride) : json_null());
     members_text(&member, "rule", tensor->rule);
+    if (tensor->index) members_text(&member, "index", tensor->index);
     members_text(&member, "alias_of", tensor->alias_of < 0 ? NULL : in->tensors[tensor->alias_of].name);
     members_append(list, &member);
 }
