@@ -55,6 +55,7 @@ static tsr_status compress_run(struct session *session, tsr_error *err) {
         .restart = session_has(session, OPT_RESTART),
         .publish_anyway = session_has(session, OPT_PUBLISH_ANYWAY),
         .plugin_path = session_value(session, OPT_PLUGIN_PATH),
+        .stats = session_value(session, OPT_STATS),
         .store = session_value(session, OPT_STORE),
         .record = session_value(session, OPT_RECORD),
     };
@@ -83,7 +84,7 @@ const struct command COMMAND_COMPRESS = {
            "Hugging Face "
            "layout, with a receipt in tessera.json.",
     .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_PUBLISH_ANYWAY, OPT_SHARD,
-                OPT_MERGE, OPT_STORE, OPT_RECORD, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+                OPT_MERGE, OPT_STATS, OPT_STORE, OPT_RECORD, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .required = {OPT_OUTPUT, OPT_NONE},
     .examples = {{"tessera compress ./my-model -o my-model.tsr", "lossless"},
                  {"tessera compress ./my-model -c job.yaml -o small -j 4", "a config of your own on four workers"},

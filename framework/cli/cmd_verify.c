@@ -55,6 +55,7 @@ static tsr_status run_replay(struct session *session, json_t **result, tsr_error
     struct job_compress_options options = {.model = session_value(session, OPT_REFERENCE),
                                            .config = session_value(session, OPT_CONFIG),
                                            .output = session->arguments.operands[0],
+                                           .stats = session_value(session, OPT_STATS),
                                            .plugin_path = session_value(session, OPT_PLUGIN_PATH)};
     const char *shard = session_value(session, OPT_MAX_SHARD_SIZE);
     if (!options.model) return tsr_fail(err, TSR_E_CONFIG, "--replay: needs the source, --reference MODEL");
@@ -95,7 +96,7 @@ const struct command COMMAND_VERIFY = {
            "the file "
            "whose header is damaged; then the exit code is 2. With --replay the job is done again from its source and "
            "every figure of the receipt compared; a difference has exit code 3.",
-    .options = {OPT_REPLAY, OPT_REFERENCE, OPT_CONFIG, OPT_MAX_SHARD_SIZE, OPT_ROLES_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .options = {OPT_REPLAY, OPT_REFERENCE, OPT_CONFIG, OPT_STATS, OPT_MAX_SHARD_SIZE, OPT_ROLES_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera verify my-model.tsr", "prints \"intact\", or what is damaged"},
                  {"tessera verify small --replay --reference ./my-model -c job.yaml", "recomputes every figure"}},
     .run = verify_run,

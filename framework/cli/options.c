@@ -66,6 +66,7 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_GOLDEN] = {"golden", 0, "FILE", "compare with encodings of another implementation, one JSON object a line"},
     [OPT_WINDOW] = {"window", 0, "N", "tokens that are read in one piece (default 512, at most the context)"},
     [OPT_FULL_MAX] = {"full-max", 0, "N", "widest input whose whole matrix is kept (default 4096); wider: its diagonal"},
+    [OPT_STATS] = {"stats", 0, "FILE", "what tessera calibrate gathered: weights of columns for codecs that heed them"},
     [OPT_REFERENCE] = {"reference", 0, "MODEL", "the raw model that OUT was made from"},
     [OPT_FIXTURE] = {"fixture", 0, "FILE", "golden values of an independent implementation (safetensors)"},
     [OPT_TOLERANCE] = {"tolerance", 0, "T", "largest error against the fixture, in standard deviations (default 2e-4)"},

@@ -63,6 +63,7 @@ enum option_id {
     OPT_GOLDEN,
     OPT_WINDOW,
     OPT_FULL_MAX,
+    OPT_STATS,
     OPT_REFERENCE,
     OPT_FIXTURE,
     OPT_TOLERANCE,

@@ -29,8 +29,8 @@ static struct plan_stage payload_stage(const struct plan_entry *entry, uint64_t 
     return index > entry->more_count ? *entry->index : plan_stage_at(entry, index);
 }
 
-/* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints (none in this version),
- * and, so that a resumed run equals an uninterrupted one, the program and plugin that wrote it. */
+/* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints, and, so that a resumed
+ * run equals an uninterrupted one, the program and plugin that wrote it. */
 tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, char key[DIGEST_HEX], tsr_error *err) {
     const struct safetensors_entry *source = entry->source->entry;
     const struct plan_group *group = entry->group < 0 ? NULL : &plan->groups[entry->group];
@@ -47,7 +47,13 @@ tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, cha
     }
     str_add_format(&text, "role %s stride %u dictionary %s\n", entry->role.role, (unsigned)entry->role.stride,
                    group ? digest_to_hex(&group->digest, hex) : "none");
-    str_add_format(&text, "hints none\n%s\n", digest_to_hex(&entry->digest, hex));
+    if (entry->column_weight) {
+        struct digest weights = digest_of(entry->column_weight, entry->columns * sizeof *entry->column_weight);
+        str_add_format(&text, "hints column %s\n", digest_to_hex(&weights, hex));
+    } else {
+        str_add_text(&text, "hints none\n");
+    }
+    str_add_format(&text, "%s\n", digest_to_hex(&entry->digest, hex));
     tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", source->name) : TSR_OK;
     if (st == TSR_OK) {
         struct digest digest = digest_of(text.text, text.length);
@@ -332,6 +338,8 @@ static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
                             .role = entry->role.role,
                             .transposed = entry->transposed,
                             .dtype_bits = tile_matrix_of(source->dtype, source->bytes, &rows, &columns)};
+    const tsr_encode_hints hints = {sizeof hints, NULL, entry->column_weight};
+    if (entry->column_weight) job.hints = &hints;
     struct coder_source from = {one, read_source};
     struct digest digest;
     one->planned = plan_stage_at(entry, 0);

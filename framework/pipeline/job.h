@@ -33,6 +33,7 @@ struct job_compress_options {
     bool publish_anyway;      /* publish although a gate failed; the receipt says so */
     const char *gate_program; /* program that understands `tessera gate`; NULL: the one that runs */
     const char *plugin_path;  /* handed to it, or NULL */
+    const char *stats;        /* statistics of the model's inputs (calibrate), or NULL */
     const char *store;        /* folder of encoded tensors that runs share, or NULL */
     const char *record;       /* file that keeps what came of it, or NULL: a finished run is then known to be one */
     struct shard shard;       /* encode this share only, into OUT.shard-I-of-N */

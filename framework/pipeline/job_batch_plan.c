@@ -102,7 +102,9 @@ static tsr_status plan_job(struct planning *planning, uint64_t index, tsr_error 
     struct arena arena = {0};
     struct config config = {0};
     struct plan plan = {0};
-    struct plan_options options = {planning->paths->role_folders, planning->paths->role_folder_count, true, NULL};
+    struct plan_options options = {.role_folders = planning->paths->role_folders,
+                                   .role_folder_count = planning->paths->role_folder_count,
+                                   .predict = true};
     struct env silent = *planning->env;
     tsr_error why = {0};
     silent.log = NULL; /* warnings about tensors belong to the run */

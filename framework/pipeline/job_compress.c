@@ -45,6 +45,7 @@ struct compressing {
     struct outcome *outcomes;
     struct run_facts run;
     struct store store;
+    struct statistics statistics;
     struct trained trained; /* dictionaries, once the work folder is open */
     char mark[DIGEST_HEX]; /* of what was published */
     json_t *gates;
@@ -71,6 +72,7 @@ static tsr_status open_input(struct compressing *job) {
     if (fs_kind_of(output) != FS_ABSENT && !job->options->force && !resumes) return fail_exists(job);
     st = plan_config(job->options->config, job->registry, job->paths, &job->arena, &job->config, job->err);
     if (st == TSR_OK) st = checkpoint_open(job->options->model, &job->checkpoint, job->err);
+    if (st == TSR_OK && job->options->stats) st = statistics_open(job->options->stats, &job->statistics, job->err);
     if (st != TSR_OK) return st;
     for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
         if (!container_is(&job->checkpoint.files[i].st)) continue;
@@ -82,7 +84,8 @@ static tsr_status open_input(struct compressing *job) {
 
 static tsr_status make_plan(struct compressing *job, bool predict) {
     struct plan_options options = {job->paths->role_folders, job->paths->role_folder_count, predict,
-                                   job->work.folder ? &job->trained.operations : NULL};
+                                   job->work.folder ? &job->trained.operations : NULL,
+                                   job->statistics.open ? &job->statistics.operations : NULL};
     plan_close(&job->plan);
     return plan_make(&job->checkpoint, &job->config, job->registry, &options, job->env, &job->plan, job->err);
 }
@@ -106,6 +109,11 @@ static tsr_status check_disk(struct compressing *job) {
 
 /* ---- what an earlier run left ---- */
 
+static void add_file_facts(struct str *text, const char *name, const struct fs_file *file) {
+    str_add_format(text, "%s %" PRIu64 " %" PRId64 " %" PRId64 "\n", name, file->size, file->mtime_seconds,
+                   file->mtime_nanoseconds);
+}
+
 /* The mark under which the journal knows an output: what it is (the run's facts tell it from an equal, older one) and
  * what was asked for, so that another request never takes it for its own. */
 static tsr_status make_mark(const struct compressing *job, const char *receipt, const char *run,
@@ -115,10 +123,9 @@ static tsr_status make_mark(const struct compressing *job, const char *receipt, 
     str_add_format(&text, "%s\n%s\n%s\n%" PRIu64 "\n", receipt, run, digest_to_hex(&job->config.digest, config),
                    job->options->max_shard_bytes);
     for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
-        const struct fs_file *file = &job->checkpoint.files[i].st.file;
-        str_add_format(&text, "%s %" PRIu64 " %" PRId64 " %" PRId64 "\n", job->checkpoint.files[i].name, file->size,
-                       file->mtime_seconds, file->mtime_nanoseconds);
+        add_file_facts(&text, job->checkpoint.files[i].name, &job->checkpoint.files[i].st.file);
     }
+    if (job->statistics.open) add_file_facts(&text, "statistics", &job->statistics.calibration.st.file);
     tsr_status st = text.failed ? tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->output) : TSR_OK;
     struct digest digest = digest_of(text.text, text.length);
     digest_to_hex(&digest, mark);
@@ -304,7 +311,8 @@ static tsr_status stage_shard(struct compressing *job) {
 
 static tsr_status write_receipts(struct compressing *job) {
     struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
-                                  &job->facts,      job->outcomes, job->work.staged, job->gates};
+                                  &job->facts,      job->outcomes, job->work.staged, job->gates,
+                                  &job->statistics};
     char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
     json_t *run = NULL;
     tsr_status st = receipt_make(&input, &job->receipt, job->err);
@@ -390,6 +398,7 @@ static void close_all(struct compressing *job) {
     plan_close(&job->plan);
     checkpoint_close(&job->checkpoint);
     store_close(&job->store);
+    statistics_close(&job->statistics);
     arena_clear(&job->arena);
     json_decref(job->receipt);
     json_decref(job->gates);

@@ -13,12 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct digest_line {
-    const char *name;
-    uint64_t index;
-    struct digest digest;
-};
-
 struct digesting {
     const struct reader *reader;
     struct digest_line *lines;
@@ -50,20 +44,17 @@ static tsr_status digest_one(void *ctx, uint64_t index, uint64_t worker, tsr_err
     return st;
 }
 
-static void add_line(struct str *text, const struct digest_line *line, const struct reader_tensor *tensor) {
+static void add_line(struct str *text, const struct digest_line *line) {
     char hex[DIGEST_HEX];
-    str_add_format(text, "%s %s [", digest_to_hex(&line->digest, hex), tensor->dtype_name);
-    for (uint64_t i = 0; i < tensor->rank; i++) str_add_format(text, i ? ",%" PRIu64 : "%" PRIu64, tensor->shape[i]);
+    str_add_format(text, "%s %s [", digest_to_hex(&line->digest, hex), line->dtype_name);
+    for (uint64_t i = 0; i < line->rank; i++) str_add_format(text, i ? ",%" PRIu64 : "%" PRIu64, line->shape[i]);
     str_add_format(text, "] %s\n", line->name);
 }
 
-static tsr_status join_lines(struct digesting *digesting, uint64_t count, struct digest *digest, tsr_error *err) {
+tsr_status model_digest_join(struct digest_line *lines, uint64_t count, struct digest *digest, tsr_error *err) {
     struct str text = {0};
-    qsort(digesting->lines, (size_t)count, sizeof *digesting->lines, compare_lines);
-    for (uint64_t i = 0; i < count; i++) {
-        struct reader_tensor tensor = reader_tensor(digesting->reader, digesting->lines[i].index);
-        add_line(&text, &digesting->lines[i], &tensor);
-    }
+    qsort(lines, (size_t)count, sizeof *lines, compare_lines);
+    for (uint64_t i = 0; i < count; i++) add_line(&text, &lines[i]);
     if (!text.failed) *digest = digest_of(text.text ? text.text : "", text.length);
     tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "out of memory for the digest of a model") : TSR_OK;
     str_clear(&text);
@@ -80,13 +71,14 @@ tsr_status model_digest(const struct reader *reader, const struct env *env, stru
     }
     for (uint64_t i = 0; i < count; i++) {
         struct reader_tensor tensor = reader_tensor(reader, i);
-        digesting.lines[i] = (struct digest_line){.name = tensor.name, .index = i};
+        digesting.lines[i] = (struct digest_line){
+            .name = tensor.name, .dtype_name = tensor.dtype_name, .shape = tensor.shape, .rank = tensor.rank};
         total += bytes[i] = tensor.bytes;
     }
     meter_begin(&digesting.meter, env, "digest", total, count);
     st = lanes_run(env, bytes, count, digest_one, &digesting, err);
     meter_end(&digesting.meter);
-    if (st == TSR_OK) st = join_lines(&digesting, count, digest, err);
+    if (st == TSR_OK) st = model_digest_join(digesting.lines, count, digest, err);
 done:
     mem_free(digesting.lines);
     mem_free(bytes);

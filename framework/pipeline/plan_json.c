@@ -135,7 +135,7 @@ tsr_status job_plan(const char *model, const char *config_name, const struct reg
     struct arena arena = {0};
     struct config config = {0};
     struct plan plan = {0};
-    struct plan_options options = {paths->role_folders, paths->role_folder_count, true, NULL};
+    struct plan_options options = {paths->role_folders, paths->role_folder_count, true, NULL, NULL};
     tsr_status st = plan_config(config_name, registry, paths, &arena, &config, err);
     if (st == TSR_OK) st = checkpoint_open(model, &checkpoint, err);
     if (st == TSR_OK) st = plan_make(&checkpoint, &config, registry, &options, env, &plan, err);

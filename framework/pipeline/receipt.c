@@ -309,6 +309,7 @@ tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr
     members_text(&whole, "config", fs_base_name(input->config->path));
     members_text(&whole, "roles", input->plan->role_set);
     add_plugins(&whole, input->plan);
+    statistics_tell(input->statistics, input->plan, &whole);
     add_tensors(&whole, input, &totals);
     add_dictionaries(&whole, input->plan, &totals);
     tsr_status st = add_outputs(&whole, input, &totals, err);

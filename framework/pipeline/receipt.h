@@ -7,6 +7,7 @@
 
 #include "compare.h"
 #include "manifest.h"
+#include "statistics.h"
 
 #define RECEIPT_VERSION "1"
 
@@ -19,6 +20,7 @@ struct receipt_input {
     const struct outcome *outcomes;
     const char *staged; /* folder whose files are listed */
     json_t *gates;      /* result of the gates, or NULL when the config asks for none */
+    const struct statistics *statistics;
 };
 
 tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr_error *err);

@@ -125,6 +125,7 @@ tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *c
     if (!st) st = plan_find_aliases(&planner, err);
     if (!st) st = plan_apply_rules(&planner, err);
     if (!st) st = plan_apply_indexes(&planner, err);
+    if (!st) st = plan_find_statistics(&planner, err);
     if (!st) st = plan_make_groups(&planner, err);
     if (!st) st = plan_run_trials(&planner, err);
     if (!st) st = plan_decide(&planner, err);

@@ -43,6 +43,7 @@ struct plan_entry {
     const struct plan_stage *index; /* makes a search index of what is decoded, stored beside it; NULL: none */
     int64_t group;                /* into plan.groups: whose dictionary the first codec uses, or -1 */
     double row_error_max;         /* index regime; 0: no bound */
+    const float *column_weight;   /* [columns], mean 1, from the statistics; lossy codecs only; or NULL */
     int64_t alias_of;             /* entry whose bytes equal ours, or -1 */
     struct digest digest;         /* of the source bytes */
     const char *note;             /* "falls back to passthrough: ..." or NULL */
@@ -87,11 +88,21 @@ struct plan_dictionaries {
     tsr_status (*save)(void *ctx, const char *key, const void *bytes, uint64_t size, tsr_error *err);
 };
 
+/* Statistics of what enters the weights (docs/stats.md). */
+struct plan_statistics {
+    void *ctx;
+    /* Once, when the digests of all tensors are known: TSR_E_CONFIG when the statistics are of another model. */
+    tsr_status (*check)(void *ctx, const struct plan *plan, tsr_error *err);
+    /* Second moments of the inputs of a weight, [columns]; *found is false when there are none. */
+    tsr_status (*moments)(void *ctx, const char *name, uint64_t columns, float *moments, bool *found, tsr_error *err);
+};
+
 struct plan_options {
     const char *const *role_folders;
     uint64_t role_folder_count;
     bool predict; /* run trial encodings; without it predicted_* stay 0, fallbacks are decided all the same */
     const struct plan_dictionaries *dictionaries; /* or NULL */
+    const struct plan_statistics *statistics; /* or NULL */
 };
 
 /* TSR_E_CONFIG names rule or tensor. Zero-initialise `plan`; plan_close in any case. The checkpoint and config must

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the steps of planning share. Private to plan*.c. The steps, in order: roles, duplicates (plan_alias.c), rules
- * (plan_rule.c), indexes (plan_index.c), groups (plan_group.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
+ * (plan_rule.c), indexes (plan_index.c), statistics (plan_statistics.c), groups (plan_group.c), trials (plan_trial.c),
+ * verdicts (plan_verdict.c). */
 #ifndef POLICY_PLAN_PARTS_H
 #define POLICY_PLAN_PARTS_H
 
@@ -48,6 +49,8 @@ struct planner {
 tsr_status plan_find_aliases(struct planner *planner, tsr_error *err);
 /* Rules, codecs and parameters; every rule must take a tensor. */
 tsr_status plan_apply_rules(struct planner *planner, tsr_error *err);
+/* Weights of columns from the statistics, if there are any (plan_statistics.c). */
+tsr_status plan_find_statistics(struct planner *planner, tsr_error *err);
 /* Trial encodings that the options or the rules call for. */
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err);
 /* Fallbacks, requests, predictions. */

@@ -259,6 +259,10 @@ static tsr_status encode_stage(struct attempt *attempt, uint64_t stage, struct t
                             .role = attempt->entry->role.role,
                             .tile_weights = attempt->stages[0].codec->tile_weights,
                             .dtype_bits = sample->bits};
+    /* A sample of a part of the columns goes without weights. */
+    const struct plan_entry *entry = attempt->entry;
+    const tsr_encode_hints hints = {sizeof hints, NULL, entry->column_weight};
+    if (entry->column_weight && sample->columns == entry->columns) job.hints = &hints;
     struct coder_source source = {&attempt->sample, read_sample};
     struct coder_sink sink = {stored, store_begin, store_tile};
     if (stage) {

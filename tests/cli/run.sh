@@ -26,3 +26,7 @@ check calibrate_writes "$tool" calibrate "$model" --text "$work/text.txt" -o "$w
 check same_moments_for_any_workers_and_passes cmp "$work/one.safetensors" "$work/many.safetensors"
 check statistics_are_a_checkpoint eval '"$tool" inspect "$work/one.safetensors" | grep -q input_moment_diag'
 fails_with calibrate_without_text 2 'absent.txt' "$tool" calibrate "$model" --text "$work/absent.txt" -o "$work/x.safetensors" -q
+check compress_takes_them eval '"$tool" compress "$model" -c balanced --stats "$work/one.safetensors" -o "$work/weighted" -q --json >"$work/json" && python3 tests/cli/members.py docs/cli.md compress "$work/json"'
+check receipt_tells_of_them python3 -c 'import json,sys; sys.exit(not json.load(open(sys.argv[1]))["statistics"]["tensors"] > 10)' "$work/weighted/tessera.json"
+fails_with statistics_of_another_model 1 'statistics of another model' "$tool" compress tests/data/causal-lm/gpt2-bare --stats "$work/one.safetensors" -o "$work/x" -q
+fails_with weights_are_no_statistics 2 'no statistics of tessera calibrate' "$tool" compress "$model" --stats "$model/model.safetensors" -o "$work/x" -q

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The digests of planning are those that the statistics' digest of the model is made of, so nothing is read again. */
+#include "statistics.h"
+
+#include "model_digest.h"
+
+#include <base/alloc.h>
+
+static tsr_status check_model(void *ctx, const struct plan *plan, tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    const struct digest *theirs = &statistics->calibration.model;
+    struct digest_line *lines = mem_alloc_array(plan->count, sizeof *lines);
+    struct digest digest;
+    char ours_hex[DIGEST_HEX], theirs_hex[DIGEST_HEX];
+    if (!lines) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the digest of a model");
+    for (uint64_t i = 0; i < plan->count; i++) {
+        const struct plan_entry *entry = &plan->entries[i];
+        const struct safetensors_entry *source = entry->source->entry;
+        lines[i] =
+            (struct digest_line){entry->source->name, source->dtype_name, source->shape, source->rank, entry->digest};
+    }
+    tsr_status st = model_digest_join(lines, plan->count, &digest, err);
+    mem_free(lines);
+    if (st != TSR_OK || digest_equal(&digest, theirs)) return st;
+    return tsr_fail(err, TSR_E_CONFIG, "%s: statistics of another model (digest %s, this one has %s)",
+                    statistics->calibration.st.file.path, digest_to_hex(theirs, theirs_hex),
+                    digest_to_hex(&digest, ours_hex));
+}
+
+static tsr_status read_moments(void *ctx, const char *name, uint64_t columns, float *moments, bool *found,
+                               tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    struct calibration_input input;
+    tsr_status st = calibrate_find(&statistics->calibration, name, columns, &input, found, err);
+    return st == TSR_OK && *found ? calibrate_read_diagonal(&statistics->calibration, &input, moments, err) : st;
+}
+
+tsr_status statistics_open(const char *path, struct statistics *statistics, tsr_error *err) {
+    statistics->operations = (struct plan_statistics){statistics, check_model, read_moments};
+    tsr_status st = calibrate_open(path, NULL, &statistics->calibration, err);
+    statistics->open = st == TSR_OK;
+    return st;
+}
+
+void statistics_close(struct statistics *statistics) {
+    calibrate_close(&statistics->calibration);
+    statistics->open = false;
+}
+
+void statistics_tell(const struct statistics *statistics, const struct plan *plan, struct members *receipt) {
+    struct members told = members_object();
+    uint64_t tensors = 0;
+    for (uint64_t i = 0; i < plan->count; i++) tensors += plan->entries[i].column_weight != NULL;
+    if (!statistics->open) {
+        members_set(receipt, "statistics", json_null());
+        json_decref(told.value);
+        return;
+    }
+    members_digest(&told, "text", &statistics->calibration.text);
+    members_count(&told, "tokens", statistics->calibration.tokens);
+    members_count(&told, "tensors", tensors);
+    members_nest(receipt, "statistics", &told);
+}
