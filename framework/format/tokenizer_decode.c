@@ -317,7 +317,7 @@ void token_stream_destroy(struct token_stream *stream) {
 
 static tsr_status decode_window(struct token_stream *stream, uint64_t first, uint64_t count, bool keep_bytes,
                                 tsr_error *err) {
-    struct token_ids part = {.ids = stream->window.ids + first, .count = count};
+    struct token_ids part = {.ids = count ? stream->window.ids + first : NULL, .count = count};
     str_truncate(&stream->text, 0);
     return decode(stream->tokenizer, part, stream->skip_special, keep_bytes, &stream->text, err);
 }
