@@ -76,11 +76,15 @@ static tsr_status read_others(const struct session *session, struct gate_config 
     gates->reference.wanted = gates->reference.fixture != NULL;
     gates->rollout.prompts = session_value(session, OPT_PROMPTS);
     gates->rollout.wanted = gates->rollout.prompts != NULL;
+    gates->speech.text = session_value(session, OPT_SPEECH);
+    gates->speech.wanted = gates->speech.text != NULL;
+    gates->speech.picture = session_value(session, OPT_PICTURE);
     gates->chain.wanted = session_has(session, OPT_MIN_COS);
     tsr_status st = read_number(session, OPT_TOLERANCE, 0, 1, &gates->reference.tolerance, err);
     if (!st) st = read_count(session, OPT_MAX_TOKENS, &gates->rollout.tokens, err);
     if (!st) st = read_number(session, OPT_MIN_MATCH, 0, 1, &gates->rollout.min_match, err);
     if (!st) st = read_number(session, OPT_MIN_COS, 0, 1, &gates->chain.min_cos, err);
+    if (!st && gates->speech.picture && !gates->speech.wanted) st = tsr_fail(err, TSR_E_CONFIG, "--picture: needs --speech");
     if (!st && gates->chain.wanted && !gates->parity.text) st = tsr_fail(err, TSR_E_CONFIG, "--min-cos: needs --text");
     return st;
 }
@@ -120,10 +124,11 @@ const struct command COMMAND_GATE = {
     .summary = "prove that a checkpoint still makes the same decisions",
     .doc = "Runs gates on what is on disk. --text compares OUT with --reference position by position (without a reference "
            "it gives the perplexity); --prompts lets both continue freely; --min-cos looks behind every layer; --fixture "
-           "compares with an independent implementation. A threshold is met by the confidence bound, not by the estimate. "
+           "compares with an independent implementation; --speech measures what a model that speaks says. A threshold is met by the confidence bound, not by the estimate. "
            "The exit code is 3 when a gate does not pass.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
-                OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_JOBS,
+                OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_SPEECH,
+                OPT_PICTURE, OPT_JOBS,
                 OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera gate small --reference ./my-model --text eval.txt --min-top1 0.97 --max-kld 0.02",
                   "parity on held-out text"},

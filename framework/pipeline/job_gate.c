@@ -6,6 +6,7 @@
 
 #include "gate_blame.h"
 #include "gate_json.h"
+#include "gate_speech.h"
 #include "plan_json.h"
 
 #include <base/alloc.h>
@@ -72,7 +73,8 @@ static const char *locate(struct gating *g, const char *path) {
 }
 
 static bool wants_model(const struct gating *g) {
-    return g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.reference.wanted;
+    return g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.reference.wanted ||
+           g->gates.speech.wanted;
 }
 
 /* A model that no plugin knows is no error here: its gates are NOT_RUN. */
@@ -90,7 +92,7 @@ static tsr_status open_models(struct gating *g) {
     tsr_status st = open_one(g, g->options->output, &g->other, &g->has_other);
     if (st != TSR_OK || !g->has_other) return st;
     if (g->options->reference) st = open_one(g, g->options->reference, &g->reference, &g->has_reference);
-    bool needs_text = g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted;
+    bool needs_text = g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.speech.wanted;
     if (st == TSR_OK && needs_text) st = gate_tokenizer(&g->other, &g->tokenizer, g->err);
     return st;
 }
@@ -205,6 +207,19 @@ static tsr_status run_reference(struct gating *g) {
     return st;
 }
 
+/* A gate over what the models say instead of what they write. */
+static tsr_status with_speech(struct gating *g, const char *text, tsr_status (*gate)(const struct gate_speech *, struct gate_entry *),
+                              struct gate_entry *entry) {
+    const struct gate_speech speech = {.reference = g->has_reference ? &g->reference : NULL,
+                                       .other = &g->other,
+                                       .tokenizer = g->tokenizer,
+                                       .gates = &g->gates,
+                                       .text = locate(g, text),
+                                       .env = g->env,
+                                       .err = g->err};
+    return gate(&speech, entry);
+}
+
 static void judge_parity(const struct gating *g, const struct parity_result *result, struct gate_entry *entry) {
     double confidence = g->gates.parity.confidence;
     struct judgement top1 = judge_proportion(result->agree, result->windows, g->gates.parity.min_top1, confidence);
@@ -274,7 +289,8 @@ static tsr_status run_parity(struct gating *g) {
     if (g->identical) {
         gate_entry_say(&entry, VERDICT_PASS, "lossless: every tensor decodes to the reference's bytes, parity is implied");
     } else if (can_run(g, &entry, !g->alone)) {
-        st = measure_parity(g, &entry);
+        bool speaks = speech_table(&g->other) != NULL;
+        st = speaks ? with_speech(g, g->gates.parity.text, gate_speech_parity, &entry) : measure_parity(g, &entry);
     }
     finish_gate(g, &entry, "parity", g->gates.parity.optional);
     return st;
@@ -285,7 +301,10 @@ static tsr_status run_rollout(struct gating *g) {
     struct gate_text text = {0};
     struct rollout_result result = {0};
     tsr_status st = TSR_OK;
-    if (can_run(g, &entry, true)) {
+    bool can = can_run(g, &entry, true);
+    if (can && speech_table(&g->other)) {
+        st = with_speech(g, g->gates.rollout.prompts, gate_speech_rollout, &entry);
+    } else if (can) {
         st = gate_text_prompts(locate(g, g->gates.rollout.prompts), g->tokenizer, &text, g->err);
         if (st == TSR_OK) {
             st = rollout_run(&g->reference, &g->other, text.runs, text.count, g->gates.rollout.tokens, &result, g->err);
@@ -316,7 +335,10 @@ static tsr_status run_chain(struct gating *g) {
     struct chain_result result = {0};
     const char *path = g->gates.chain.text ? g->gates.chain.text : g->gates.parity.text;
     tsr_status st = TSR_OK;
-    if (can_run(g, &entry, true)) {
+    bool can = can_run(g, &entry, true);
+    if (can && speech_table(&g->other)) {
+        gate_entry_say(&entry, VERDICT_NOT_RUN, "a model that speaks has no layers over text: parity judges talker and predictor");
+    } else if (can) {
         st = gate_text_documents(locate(g, path), g->tokenizer, &text, g->err);
         if (st == TSR_OK) {
             st = chain_run(&g->reference, &g->other, &text.runs[0], g->gates.chain.tokens, &result, g->err);
@@ -336,6 +358,20 @@ static tsr_status run_chain(struct gating *g) {
     chain_clear(&result);
     gate_text_clear(&text);
     finish_gate(g, &entry, "chain", g->gates.chain.optional);
+    return st;
+}
+
+static tsr_status run_speech(struct gating *g) {
+    struct gate_entry entry = gate_entry_begin("speech");
+    const char *text = g->gates.speech.text ? g->gates.speech.text : g->gates.parity.text;
+    tsr_status st = TSR_OK;
+    bool can = can_run(g, &entry, false);
+    if (can && !speech_table(&g->other)) {
+        gate_entry_say(&entry, VERDICT_NOT_RUN, "this model does not speak");
+    } else if (can) {
+        st = with_speech(g, text, gate_speech_sound, &entry);
+    }
+    finish_gate(g, &entry, "speech", g->gates.speech.optional);
     return st;
 }
 
@@ -380,6 +416,7 @@ static tsr_status run_all(struct gating *g) {
         {g->gates.storage.wanted, run_storage}, {g->gates.width.wanted, run_width},
         {g->gates.reference.wanted, run_reference}, {g->gates.chain.wanted, run_chain},
         {g->gates.parity.wanted, run_parity},   {g->gates.rollout.wanted, run_rollout},
+        {g->gates.speech.wanted, run_speech},
     };
     tsr_status st = TSR_OK;
     for (size_t i = 0; i < sizeof gates / sizeof gates[0] && st == TSR_OK; i++) {

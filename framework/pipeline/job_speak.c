@@ -14,7 +14,8 @@
 #include <base/error.h>
 #include <time.h>
 
-#define PIECE_FRAMES 4 /* decoded at once while others are still being made */
+#define PIECE_FRAMES 16 /* decoded at once */
+#define LIVE_FRAMES 4   /* the same while somebody listens */
 #define REFERENCE_SECONDS_MAX 120
 
 struct speaking {
@@ -114,7 +115,7 @@ static tsr_status next_frame(struct speaking *s, void *utterance, uint32_t *code
     if (st != TSR_OK || s->speech.end != TSR_SPEECH_FRAME) return st;
     st = speech_add_frame(&s->speech, codes, s->info.groups, s->err);
     /* A listener hears at once; a file waits, since where a reference is cut depends on the whole length. */
-    if (st == TSR_OK && s->io->samples && s->speech.frames - s->pushed == PIECE_FRAMES) st = decode_pending(s);
+    if (st == TSR_OK && s->io->samples && s->speech.frames - s->pushed == LIVE_FRAMES) st = decode_pending(s);
     tell_progress(s);
     return st;
 }

@@ -41,6 +41,12 @@ static const struct gate_value VALUES[] = {
     {"chain", "tokens", VALUE_COUNT, 1, 1e6, AT(chain.tokens)},
     {"chain", "min_cos", VALUE_REAL, -1, 1, AT(chain.min_cos)},
     {"chain", "optional", VALUE_BOOL, 0, 0, AT(chain.optional)},
+    {"speech", "text", VALUE_TEXT, 0, 0, AT(speech.text)},
+    {"speech", "profile", VALUE_TEXT, 0, 0, AT(speech.profile)},
+    {"speech", "frames", VALUE_COUNT, 1, 1e6, AT(speech.frames)},
+    {"speech", "max_difference", VALUE_REAL, 0, 100, AT(speech.max_difference)},
+    {"speech", "max_mel", VALUE_REAL, 0, 100, AT(speech.max_mel)},
+    {"speech", "optional", VALUE_BOOL, 0, 0, AT(speech.optional)},
     {"width", "min_cos", VALUE_REAL, -1, 1, AT(width.min_cos)},
     {"width", "max_error", VALUE_REAL, 0, 100, AT(width.max_error)},
     {"width", "optional", VALUE_BOOL, 0, 0, AT(width.optional)},
@@ -55,6 +61,7 @@ struct gate_row {
 static const struct gate_row GATES[] = {
     {"storage", AT(storage.wanted)}, {"parity", AT(parity.wanted)}, {"rollout", AT(rollout.wanted)},
     {"reference", AT(reference.wanted)}, {"chain", AT(chain.wanted)}, {"width", AT(width.wanted)},
+    {"speech", AT(speech.wanted)},
 };
 #define GATE_ROWS (sizeof GATES / sizeof GATES[0])
 
@@ -68,13 +75,16 @@ void gate_config_init(struct gate_config *gates) {
     gates->reference.tolerance = -1;
     gates->chain.tokens = 512;
     gates->chain.min_cos = -1;
+    gates->speech.frames = 150;
+    gates->speech.max_difference = 0.05;
+    gates->speech.max_mel = 0.15;
     gates->width.min_cos = -1;
     gates->width.max_error = -1;
 }
 
 bool gate_config_any(const struct gate_config *gates) {
     return gates->storage.wanted || gates->parity.wanted || gates->rollout.wanted || gates->reference.wanted ||
-           gates->chain.wanted || gates->width.wanted;
+           gates->chain.wanted || gates->width.wanted || gates->speech.wanted;
 }
 
 static tsr_status read_bool(const struct config_reader *reader, const struct yaml_node *node, const char *key, bool *flag,
@@ -134,6 +144,9 @@ static tsr_status check_whole(const struct config_reader *reader, const struct y
         {gates->reference.wanted && !gates->reference.fixture, "reference: needs fixture"},
         {gates->chain.wanted && !gates->chain.text && !gates->parity.text, "chain: needs text, its own or parity's"},
         {gates->chain.wanted && gates->chain.min_cos < 0, "chain: needs min_cos"},
+        {gates->speech.wanted && !gates->speech.text && !gates->parity.text, "speech: needs text, its own or parity's"},
+        {gates->speech.wanted && gates->speech.profile && strcmp(gates->speech.profile, "default"),
+         "speech: the one profile is default"},
         {gates->width.wanted && gates->width.min_cos < 0 && gates->width.max_error < 0, "width: needs min_cos or max_error"},
     };
     for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++) {
@@ -150,11 +163,6 @@ tsr_status config_read_gates(const struct config_reader *reader, const struct ya
     if (!node) return TSR_OK;
     tsr_status st = yaml_expect(node, YAML_MAP, "gates", reader->path, err);
     if (st == TSR_OK) st = yaml_known_keys(node, names, reader->path, err);
-    for (uint64_t i = 0; st == TSR_OK && i < node->count; i++) {
-        if (!strcmp(node->keys[i].text, "speech")) {
-            return yaml_fail(err, reader->path, &node->keys[i], "speech is not in this version");
-        }
-    }
     for (size_t i = 0; i < GATE_ROWS && st == TSR_OK; i++) {
         const struct yaml_node *gate = yaml_get(node, GATES[i].name);
         if (gate) st = read_gate(reader, &GATES[i], gate, gates, err);

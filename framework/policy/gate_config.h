@@ -42,6 +42,15 @@ struct gate_config {
     } chain;
     struct {
         bool wanted, optional;
+        const char *text;    /* lines to speak; NULL: parity's */
+        const char *profile; /* of limits: "default" or NULL */
+        const char *picture; /* SVG to write, or NULL */
+        uint64_t frames;     /* most of a line */
+        double max_difference; /* relative, from the raw model: level, zero crossings, envelope */
+        double max_mel;        /* mean absolute difference of log10 mel bands */
+    } speech;
+    struct {
+        bool wanted, optional;
         double min_cos;   /* below 0: none */
         double max_error; /* relative squared error of each tensor; below 0: none */
     } width;

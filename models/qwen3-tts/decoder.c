@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#define PIECE_FRAMES 8
+#define PIECE_FRAMES 16
 #define CONVNEXT_EPS 1e-6
 #define ROWS_A_TASK 64
 

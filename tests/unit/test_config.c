@@ -147,7 +147,8 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: quant}\ngates:\n  storage: {optional: 1}\n", "5:23", "optional: expected true or false"},
     {HEAD "{codec: quant}\ngates:\n  paritty: {}\n", "5:3", "unknown key \"paritty\"; did you mean \"parity\"?"},
     {HEAD "{codec: quant}\ngates:\n  parity: {min_top1: 1.97}\n", "5:22", "min_top1: 1.97 is outside 0..1"},
-    {HEAD "{codec: quant}\ngates:\n  speech: {profile: default}\n", "5:3", "speech is not in this version"},
+    {HEAD "{codec: quant}\ngates:\n  speech: {profile: default}\n", "5:3", "speech: needs text"},
+    {HEAD "{codec: quant}\ngates:\n  speech: {profile: loud, text: x}\n", "5:3", "the one profile is default"},
 };
 
 static void each_planted_mistake_has_its_place_and_words(void) {
