@@ -68,10 +68,11 @@ static tsr_status read_line(struct chat_input *input, struct str *line, enum job
             show_prompt(input, PROMPT_CONTINUED);
         } else if (input->ended) {
             if (!line->length) *wish = JOB_RUN_END;
-            if (is_person()) show_prompt(input, "\n");
+            show_prompt(input, "\n");
             return TSR_OK;
         } else {
             tsr_status st = read_more(input, err);
+            if (st != TSR_OK) show_prompt(input, "\n");
             if (st != TSR_OK) return st;
         }
     }
