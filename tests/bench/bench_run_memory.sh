@@ -19,8 +19,8 @@ SmolLM2-135M-Instruct, BF16, 269 MB decoded; 512 tokens or so are read, 32 made,
 sampled every 20 ms: what the process holds, not the pages of the files it reads. `file` is the compressed checkpoint, `layer` the largest
 tensor decoded (the embedding, which is the output matrix too), `cache` the keys and values in F32.
 
-| weights | `--memory` | file MiB | layer MiB | cache MiB | file + layer + cache | peak MiB | answer tokens/s |
-|---|---|---|---|---|---|---|---|
+| weights | `--memory` | file MiB | layer MiB | cache MiB | file + layer + cache | peak MiB |
+|---|---|---|---|---|---|---|
 END
 row() { # label folder memory
     local options=(run "$2" --raw --prompt "$prompt" --max-tokens 32 --min-tokens 32 -j2 --json)
@@ -35,7 +35,7 @@ assert watched["exit"] == 0, watched
 file = int(size) / mib
 layer, cache = 49152 * 576 * 2 / mib, (result["prompt_tokens"] + 32) * 30 * 2 * 3 * 64 * 4 / mib
 print(f"| {label} | {'not given' if memory == '-' else memory} | {file:.0f} | {layer:.0f} | {cache:.0f} "
-      f"| {file + layer + cache:.0f} | {watched['peak_bytes'] / mib:.0f} | {result['tokens_per_second']:.1f} |")
+      f"| {file + layer + cache:.0f} | {watched['peak_bytes'] / mib:.0f} |")
 END
 }
 for memory in 1K 128M -; do row lossless "$work/lossless" $memory; done
