@@ -21,7 +21,7 @@ PACKAGE_openblas := libopenblas-dev
 SNDFILE ?= $(shell pkg-config --exists sndfile 2>/dev/null && echo sndfile)
 
 # Targets that build nothing themselves, or install what is missing first.
-UNCHECKED := help clean bootstrap demo check check-asan check-tsan check-fault fuzz soak bench stats uninstall
+UNCHECKED := help clean bootstrap demo check check-slurm check-asan check-tsan check-fault fuzz soak bench stats uninstall
 ifneq ($(filter-out $(UNCHECKED),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v pkg-config),)
 $(error pkg-config is missing: apt-get install pkg-config, or run contrib/bootstrap)
@@ -66,8 +66,8 @@ CODECS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 MODELS := $(notdir $(patsubst %/,%,$(wildcard models/*/)))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
-# Script tests; those of bench/ and soak/ are run by their own targets.
-SCRIPTS := $(filter-out tests/bench/% tests/soak/%,$(wildcard tests/*/*.sh))
+# Script tests; those of bench/, soak/ and slurm/ are run by their own targets.
+SCRIPTS := $(filter-out tests/bench/% tests/soak/% tests/slurm/%,$(wildcard tests/*/*.sh))
 
 object = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB := $(B)/lib/libtessera.a
@@ -205,6 +205,13 @@ check-fault: ## fault tests: every N-th allocation, read, write, fsync, rename f
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fault programs
 	@TESSERA_FAULTS=all tests/run $(wildcard tests/fault/*.sh)
+
+.PHONY: check-slurm
+check-slurm: ## batches on a Slurm of this machine's own (installs slurm-wlm and munge)
+	@contrib/bootstrap
+	@contrib/bootstrap slurm
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@TESSERA_BUILD=$(B) tests/run $(wildcard tests/slurm/*.sh)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang)

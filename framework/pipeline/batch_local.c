@@ -77,7 +77,7 @@ static tsr_status settle(struct local *local, uint64_t job, const struct batch_e
     const struct batch_run *run = local->run;
     struct batch_result *result = result_of(local, job);
     bool transient = false;
-    batch_settle(run->batch, job, ending, result, &transient);
+    batch_settle(run->batch, job, &(struct batch_share){BATCH_WHOLE, 0}, ending, result, &transient);
     if (!strcmp(result->reason, "cancelled") && local->stopping) {
         result->phase = BATCH_STOPPED;
     } else if (result->phase == BATCH_FAILED && transient && result->attempts <= run->batch->jobs[job].retries &&

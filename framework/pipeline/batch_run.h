@@ -24,8 +24,8 @@ tsr_status batch_run_local(const struct batch_run *run, tsr_error *err);
 
 /* Job arrays of a Slurm. Jobs stay in its queue when the coordinator ends; the next one follows them. */
 tsr_status batch_run_slurm(const struct batch_run *run, tsr_error *err);
-/* Before and after a state that Slurm's tasks are read from. */
-void batch_follow_slurm(struct batch_state *state);
+/* Before and after a state whose tasks shall be known. TSR_E_NOMEM. */
+tsr_status batch_follow_slurm(const struct batch *batch, struct batch_state *state, tsr_error *err);
 void batch_forget_slurm(struct batch_state *state);
 /* Ends whatever of this batch Slurm still has. */
 tsr_status batch_cancel_slurm(const struct batch_run *run, tsr_error *err);

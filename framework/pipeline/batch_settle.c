@@ -160,9 +160,38 @@ static void take_figures(const json_t *record, struct batch_result *result) {
     result->top1 = parity_figure(gates, "top1");
 }
 
+/* Time of all stages, for engines that did not see the process itself. */
+static double seconds_of(const json_t *record) {
+    const json_t *seconds = json_object_get(json_object_get(record, "run"), "seconds");
+    const char *stage;
+    json_t *value;
+    double sum = 0;
+    json_object_foreach((json_t *)(uintptr_t)seconds, stage, value) sum += json_number_value(value);
+    return sum;
+}
+
+static json_t *read_share(const struct batch *batch, const char *name) {
+    json_t *record = NULL;
+    char *path = batch_state_path(batch, "records", name, ".json");
+    if (path) record_read(path, &record);
+    mem_free(path);
+    return record;
+}
+
+void batch_add_share(const struct batch *batch, uint64_t job, const struct batch_share *share, struct batch_result *result) {
+    struct arena arena = {0};
+    const char *name = batch_share_name(batch, job, share, &arena);
+    json_t *record = name ? read_share(batch, name) : NULL;
+    result->encoded_bytes += count_in(json_object_get(record, "run"), "encoded_bytes");
+    result->stored_bytes += count_in(json_object_get(record, "run"), "stored_bytes");
+    result->seconds += seconds_of(record);
+    json_decref(record);
+    arena_clear(&arena);
+}
+
 /* The last error line of the log, in fresh memory, or NULL. */
-static char *last_error(const struct batch *batch, uint64_t job) {
-    char *path = batch_state_path(batch, "logs", batch->jobs[job].name, ".log"), *found = NULL;
+static char *last_error(const struct batch *batch, const char *name) {
+    char *path = batch_state_path(batch, "logs", name, ".log"), *found = NULL;
     char text[LOG_TAIL_BYTES + 1];
     struct fs_file file = {0};
     if (path && fs_open(path, &file, NULL) == TSR_OK) {
@@ -195,13 +224,13 @@ static void say(struct batch_result *result, const char *reason, const char *for
 /* ---- settling ---- */
 
 /* It ended by itself with a code: the record says more. */
-static void settle_code(const struct batch *batch, uint64_t job, const json_t *record, int code,
+static void settle_code(const struct batch *batch, const char *name, const json_t *record, int code,
                         struct batch_result *result) {
     static const char *const by_code[] = {"io", "config", "input", "gate", "io"};
     const char *status = json_string_value(json_object_get(record, "status"));
     const char *message = json_string_value(json_object_get(record, "message"));
     bool fits = status && json_integer_value(json_object_get(record, "exit_code")) == code;
-    char *line = fits ? NULL : last_error(batch, job);
+    char *line = fits ? NULL : last_error(batch, name);
     const char *reason = code == 130 ? "cancelled" : code >= 1 && code <= 4 ? by_code[code] : "crashed";
     if (fits) reason = status;
     say(result, reason, "%s", fits && message && *message ? message : line ? line : "ended without a word");
@@ -209,9 +238,8 @@ static void settle_code(const struct batch *batch, uint64_t job, const json_t *r
     mem_free(line);
 }
 
-static void settle_failure(const struct batch *batch, uint64_t job, const struct batch_ending *ending,
-                           const json_t *record, struct batch_result *result) {
-    const struct batch_job *it = &batch->jobs[job];
+static void settle_failure(const struct batch *batch, const struct batch_job *it, const char *name,
+                           const struct batch_ending *ending, const json_t *record, struct batch_result *result) {
     if (ending->reason) {
         say(result, ending->reason, "%s", ending->message ? ending->message : "");
     } else if (ending->verdict == PROCESS_TOO_LONG) {
@@ -223,20 +251,20 @@ static void settle_failure(const struct batch *batch, uint64_t job, const struct
     } else if (ending->signal) {
         say(result, "crashed", "was ended by signal %d (%s)", ending->signal, strsignal(ending->signal));
     } else {
-        settle_code(batch, job, record, ending->code, result);
+        settle_code(batch, name, record, ending->code, result);
     }
 }
 
-void batch_settle(const struct batch *batch, uint64_t job, const struct batch_ending *ending, struct batch_result *result,
-                  bool *transient) {
-    char *path = batch_state_path(batch, "records", batch->jobs[job].name, ".json");
-    json_t *record = NULL;
-    if (path) record_read(path, &record);
-    mem_free(path);
+void batch_settle(const struct batch *batch, uint64_t job, const struct batch_share *share,
+                  const struct batch_ending *ending, struct batch_result *result, bool *transient) {
+    struct arena arena = {0};
+    const char *name = batch_share_name(batch, job, share, &arena);
+    if (!name) name = batch->jobs[job].name;
+    json_t *record = read_share(batch, name);
     const char *state = json_string_value(json_object_get(record, "state"));
     bool good = !ending->reason && ending->verdict == PROCESS_ENDED && !ending->code && !ending->signal;
     *transient = false;
-    result->seconds += ending->seconds;
+    result->seconds += ending->seconds > 0 ? ending->seconds : seconds_of(record);
     result->reason[0] = '\0';
     result->exit_code = 0;
     batch_result_say(result, NULL);
@@ -248,13 +276,14 @@ void batch_settle(const struct batch *batch, uint64_t job, const struct batch_en
         if (good) {
             say(result, "io", "said that it is done, but left no record of it");
         } else {
-            settle_failure(batch, job, ending, record, result);
+            settle_failure(batch, &batch->jobs[job], name, ending, record, result);
         }
         const struct reason *reason = find_reason(result->reason);
         result->exit_code = reason ? reason->exit_code : 4;
         *transient = reason && reason->transient;
     }
     json_decref(record);
+    arena_clear(&arena);
 }
 
 /* ---- beginning ---- */

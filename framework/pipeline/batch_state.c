@@ -116,7 +116,10 @@ static bool take_job_line(struct batch_state *state, const char *kind, const jso
         result->attempts = count_of(said, "attempt");
         return true;
     }
-    if (!strcmp(kind, "end")) return take_end(said, result);
+    if (!strcmp(kind, "end")) {
+        if (state->on_task) state->on_task(state->on_task_ctx, job, NULL);
+        return take_end(said, result);
+    }
     if (strcmp(kind, "task")) return false;
     if (state->on_task) state->on_task(state->on_task_ctx, job, said);
     return true;
@@ -279,10 +282,10 @@ tsr_status batch_state_add_end(struct batch_state *state, uint64_t job, tsr_erro
     return append(state, "end", &said, true, err);
 }
 
-tsr_status batch_state_add_task(struct batch_state *state, uint64_t job, json_t *task, tsr_error *err) {
+tsr_status batch_state_add_task(struct batch_state *state, uint64_t job, json_t *task, bool sync, tsr_error *err) {
     struct members said = {task, task == NULL};
     members_text(&said, "job", state->batch->jobs[job].name);
-    return append(state, "task", &said, true, err);
+    return append(state, "task", &said, sync, err);
 }
 
 tsr_status batch_state_add_close(struct batch_state *state, tsr_error *err) {

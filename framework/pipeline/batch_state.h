@@ -46,7 +46,7 @@ struct batch_state {
     char holder[160];  /* who opened it last: "process 17 on HOST, engine local" */
     bool open;         /* and has not closed it */
     uint64_t runs;
-    /* Lines of kind "task" go to whoever knows them. */
+    /* Lines of kind "task" go to whoever knows them; NULL says that the job has ended and so have its tasks. */
     void (*on_task)(void *ctx, uint64_t job, const json_t *task);
     void *on_task_ctx;
 };
@@ -60,7 +60,8 @@ void batch_state_close(struct batch_state *state);
 /* Events. A start that is lost does not matter and is not synced; an end is on the disk when this returns. */
 tsr_status batch_state_add_start(struct batch_state *state, uint64_t job, tsr_error *err);
 tsr_status batch_state_add_end(struct batch_state *state, uint64_t job, tsr_error *err);
-tsr_status batch_state_add_task(struct batch_state *state, uint64_t job, json_t *task, tsr_error *err); /* takes task */
+tsr_status batch_state_add_task(struct batch_state *state, uint64_t job, json_t *task, bool sync,
+                                tsr_error *err); /* takes task */
 tsr_status batch_state_add_close(struct batch_state *state, tsr_error *err);
 
 /* STATE/records/NAME.json and so on, in fresh memory (mem_free), or NULL. [any] */

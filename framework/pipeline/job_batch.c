@@ -61,7 +61,8 @@ static tsr_status judge(const struct batch *batch, const struct batch_state *sta
     for (uint64_t i = 0; i < batch->count; i++) {
         if (state->results[i].phase == BATCH_DONE) continue;
         bad++;
-        if (state->results[i].phase == BATCH_FAILED && first == batch->count) first = i;
+        bool ended = state->results[i].phase == BATCH_FAILED || state->results[i].phase == BATCH_STOPPED;
+        if (ended && first == batch->count) first = i;
     }
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
         if (statuses[i].exit_code != code || first == batch->count) continue;
@@ -112,7 +113,7 @@ tsr_status job_batch_run(const struct job_batch_options *options, const struct j
     run.workers = choose_workers(options, &batch, env);
     run.memory_bytes = env->memory_bytes ? env->memory_bytes : batch.memory_bytes;
     if (st == TSR_OK && !is_slurm(options)) st = check_footprints(&batch, run.memory_bytes, err);
-    if (st == TSR_OK && is_slurm(options)) batch_follow_slurm(&state);
+    if (st == TSR_OK && is_slurm(options)) st = batch_follow_slurm(&batch, &state, err);
     if (st == TSR_OK) st = batch_state_open(&batch, is_slurm(options) ? "slurm" : "local", &state, err);
     if (st == TSR_OK) st = run_opened(options, &run, paths, result, err);
     batch_forget_slurm(&state);
@@ -159,7 +160,7 @@ tsr_status job_batch_cancel(const struct job_batch_options *options, const struc
         st = tsr_fail(err, TSR_E_CONFIG, "%s: this batch has not begun", batch.state);
     }
     if (st == TSR_OK && batch_state_is_held(&batch, NULL)) st = wait_for_coordinator(&batch, env, err);
-    batch_follow_slurm(&state);
+    if (st == TSR_OK) st = batch_follow_slurm(&batch, &state, err);
     if (st == TSR_OK) st = batch_state_open(&batch, "cancel", &state, err);
     if (st == TSR_OK) st = batch_cancel_slurm(&run, err);
     if (st == TSR_OK) st = batch_state_add_close(&state, err);

@@ -67,8 +67,6 @@ check gc_brings_it_to_a_smaller_one [ "$(python3 -c 'import json, sys; print(jso
 
 # ---- two coordinators, cancel ----
 bad_plugin "$work/slow" 'for (int i = 0; i < 40; i++) usleep(100000);'
-sed -i 's|#include <stdlib.h>|&\n#include <unistd.h>|' "$work/slow/bad.c"
-gcc -std=gnu11 -w -fPIC -shared -Iframework/include "$work/slow/bad.c" -o "$work/slow/tessera-codec-absmax.so"
 printf 'tessera: 1\nroles: auto\nrules:\n  - {codec: absmax}\n' >"$work/absmax.yaml"
 sed "s/configs: lossless/configs: absmax.yaml, plugin_path: slow/; s#out/#slow-out/#; /store/d" "$work/jobs.yaml" >"$work/slow.yaml"
 "$tool" batch run "$work/slow.yaml" -q 2>"$work/first" &
