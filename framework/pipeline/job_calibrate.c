@@ -3,12 +3,12 @@
  * calibrate as a command: text and model from disk, the result told as JSON. */
 #include "calibrate.h"
 
+#include "gate_text.h"
 #include "members.h"
 #include "work.h"
 
 #include <base/alloc.h>
 #include <base/error.h>
-#include <format/tokenizer.h>
 
 #define TEXT_BYTES_MAX ((uint64_t)1 << 30)
 
@@ -18,7 +18,7 @@ static tsr_status read_tokens(const struct open_model *model, const char *path, 
     char *text = NULL;
     uint64_t size = 0;
     tsr_status st = fs_read_whole(path, TEXT_BYTES_MAX, &text, &size, err);
-    if (st == TSR_OK) st = tokenizer_open(model->root, &tokenizer, err);
+    if (st == TSR_OK) st = gate_tokenizer(model, &tokenizer, err);
     if (st == TSR_OK) {
         *digest = digest_of(text, size);
         st = tokenizer_encode(tokenizer, text, (size_t)size, true, ids, err);

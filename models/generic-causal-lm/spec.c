@@ -221,13 +221,27 @@ static void set_fallbacks(struct spec *spec) {
 
 #define DIMENSION_MAX 16777216
 
-static tsr_status check_dimensions(const struct spec *spec, tsr_error *err) {
-    if (!spec->hidden || !spec->layers || !spec->vocabulary || !spec->heads) {
-        return tsr_fail(err, TSR_E_INPUT, "config.json: %s is missing or 0",
-                        !spec->hidden ? "the hidden size" : !spec->layers ? "the number of layers"
-                                                        : !spec->heads    ? "the number of heads"
-                                                                          : "the vocabulary size");
+/* The numbers without which there is no model; the family says where in the config they stand. */
+static tsr_status check_needed(const struct spec *spec, tsr_error *err) {
+    const struct {
+        const char *field, *what;
+        uint64_t value;
+    } needed[] = {{"hidden", "the hidden size", spec->hidden},
+                  {"layers", "the number of layers", spec->layers},
+                  {"heads", "the number of heads", spec->heads},
+                  {"vocabulary", "the vocabulary size", spec->vocabulary}};
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        const tsr_node *values = node_get(spec->family, "values"), *key = values ? node_get(values, needed[i].field) : NULL;
+        if (needed[i].value) continue;
+        return tsr_fail(err, TSR_E_INPUT, "config.json: %s is missing or 0%s%s", needed[i].what,
+                        key && key->text[0] == '$' ? ": " : "", key && key->text[0] == '$' ? key->text + 1 : "");
     }
+    return TSR_OK;
+}
+
+static tsr_status check_dimensions(const struct spec *spec, tsr_error *err) {
+    tsr_status needed = check_needed(spec, err);
+    if (needed != TSR_OK) return needed;
     if (spec->hidden > DIMENSION_MAX || spec->layers > 4096 || spec->heads > 65536 || spec->head_dim > 65536 ||
         spec->vocabulary > (1u << 28) || spec->intermediate > DIMENSION_MAX || spec->experts > 65536 ||
         spec->kv_heads > spec->heads || spec->nope_dim > 65536 || spec->rope_dim > 65536) {

@@ -32,8 +32,8 @@ h['a'] = dict(h['model.layers.0.self_attn.q_norm.weight'])
 o = h['a']['data_offsets']
 h['model.layers.0.self_attn.q_norm.weight'].update(shape=[16], data_offsets=[o[0], o[0] + 32])
 h['a'].update(shape=[16], data_offsets=[o[0] + 32, o[1]])"
-refused missing_hidden_size 'the hidden size is missing' "del c['hidden_size']"
-refused missing_vocabulary 'the vocabulary size is missing' "del c['vocab_size']"
+refused missing_hidden_size 'the hidden size is missing or 0: hidden_size' "del c['hidden_size']"
+refused missing_vocabulary 'the vocabulary size is missing or 0: vocab_size' "del c['vocab_size']"
 refused heads_do_not_divide '4 query heads cannot share 3' "c['num_key_value_heads'] = 3"
 refused more_layers_than_tensors 'layers.4.*is not in the checkpoint' "c['num_hidden_layers'] = 5"
 refused fewer_layers_than_tensors 'layers.3.*does not use it' "c['num_hidden_layers'] = 3"
@@ -59,3 +59,21 @@ printf '[1, 2' >"$work/no_config/config.json"
 fails_with broken_config 2 'config.json' "$tool" gate "$work/no_config" --text "$work/text.txt" -q
 seq -s ' ' 2000 >"$work/long.txt"
 fails_with prompt_longer_than_the_context 2 'exceed the context of 512' "$tool" gate "$model" --reference "$model" --prompts "$work/long.txt" -q
+
+calibrate() { "$tool" calibrate "$1" --text "$2" -o "$work/stats" -q; }
+fails_with calibrate_a_missing_tensor 2 'is not in the checkpoint' calibrate "$work/missing_tensor" "$work/text.txt"
+fails_with calibrate_a_wrong_shape 2 'shape \[128, 64\]' calibrate "$work/wrong_shape" "$work/text.txt"
+fails_with calibrate_without_a_size 2 'hidden_size' calibrate "$work/missing_hidden_size" "$work/text.txt"
+fails_with calibrate_with_a_tokenizer_too_large 2 'ids up to 5000, the model.s vocabulary holds 2048' calibrate "$work/tokenizer_too_large" "$work/text.txt"
+: >"$work/empty.txt"
+printf 'Once upon \377 a time' >"$work/broken.txt"
+fails_with calibrate_an_empty_text 2 'empty.txt: is empty' calibrate "$model" "$work/empty.txt"
+fails_with calibrate_text_that_is_not_utf8 2 'broken.txt: .*byte 10 is not UTF-8' calibrate "$model" "$work/broken.txt"
+fails_with calibrate_a_window_longer_than_the_context 1 'the context has 512' "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/stats" --window 513 -q
+check refused_calibrations_leave_nothing eval '! ls -d "$work"/stats* 2>/dev/null'
+fails_with gate_an_empty_text 2 'empty.txt: has no text' "$tool" gate "$model" --text "$work/empty.txt" -q
+fails_with gate_text_that_is_not_utf8 2 'broken.txt: .*byte 10 is not UTF-8' "$tool" gate "$model" --text "$work/broken.txt" -q
+fails_with gate_an_absent_text 2 'absent.txt' "$tool" gate "$model" --text "$work/absent.txt" -q
+fails_with tokenize_text_that_is_not_utf8 2 'byte 10 is not UTF-8' "$tool" tokenize "$model" --text "$(cat "$work/broken.txt")"
+fails_with tokenize_without_a_tokenizer 2 'tokenizer' "$tool" tokenize "$work/no_tokenizer" --text Hello
+fails_with tokenize_ids_that_do_not_exist 2 'id 5000 ' "$tool" tokenize "$model" --decode --text 5000
