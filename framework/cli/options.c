@@ -4,6 +4,7 @@
  * abbreviations, because a script that relies on one breaks when an option is added. */
 #include "options.h"
 
+#include <base/number.h>
 #include <base/str.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,7 +239,7 @@ tsr_status arguments_number(const char *text, const char *what, uint64_t maximum
 tsr_status arguments_real(const char *text, const char *what, double minimum, double maximum, double *real,
                           tsr_error *err) {
     char *end = NULL;
-    *real = strtod(text, &end);
+    *real = number_read(text, &end);
     if (*text && !*end && *real >= minimum && *real <= maximum) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "%s: \"%.40s\" is not a number from %g to %g", what, text, minimum, maximum);
 }

@@ -4,7 +4,7 @@
  * schema's spelling; quoted ones stay text. Depth was bounded by the parsers. */
 #include "document.h"
 
-#include <stdlib.h>
+#include <base/number.h>
 #include <string.h>
 
 #include "json.h"
@@ -47,7 +47,8 @@ static tsr_status copy_json_scalar(const json_t *value, struct arena *arena, tsr
     } else if (json_is_number(value)) {
         node->kind = TSR_NODE_NUMBER;
         node->number = json_number_value(value);
-        node->text = arena_format(arena, "%.17g", node->number);
+        char text[NUMBER_TEXT];
+        node->text = arena_format(arena, "%s", number_text(node->number, text));
     } else {
         node->kind = json_is_null(value) ? TSR_NODE_NULL : TSR_NODE_BOOL;
         node->number = json_is_true(value);
@@ -93,7 +94,7 @@ static void classify_scalar(const struct yaml_node *from, tsr_node *node) {
         node->kind = TSR_NODE_BOOL;
         node->number = from->text[0] == 't';
     } else {
-        double number = strtod(from->text, &end);
+        double number = number_read(from->text, &end);
         if (*end) return;
         node->kind = TSR_NODE_NUMBER;
         node->number = number;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/number.h>
 #include <base/str.h>
 
 static const char *kind_name(enum yaml_kind kind) {
@@ -74,7 +75,7 @@ tsr_status yaml_real(const struct yaml_node *node, const char *what, double mini
     tsr_status st = yaml_expect(node, YAML_SCALAR, what, subject, err);
     if (st) return st;
     char *end = NULL;
-    double number = strtod(node->text, &end); /* the program never calls setlocale: a point is a point */
+    double number = number_read(node->text, &end);
     bool is_number = !node->quoted && strspn(node->text, "+-.0123456789eE") == strlen(node->text) && end != node->text;
     if (!is_number || *end) return yaml_fail(err, subject, node, "%s: expected a number, found \"%s\"", what, node->text);
     if (!(number >= minimum && number <= maximum)) {

@@ -13,6 +13,7 @@
 #include <base/alloc.h>
 #include <base/bytes.h>
 #include <base/error.h>
+#include <base/number.h>
 #include <base/pool.h>
 #include <base/str.h>
 #include <format/container_write.h>
@@ -35,11 +36,11 @@ tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, cha
     const struct safetensors_entry *source = entry->source->entry;
     const struct plan_group *group = entry->group < 0 ? NULL : &plan->groups[entry->group];
     struct str text = {0};
-    char hex[DIGEST_HEX];
+    char hex[DIGEST_HEX], real[NUMBER_TEXT];
     str_add_format(&text, "%s\n%s\n%s", TSR_VERSION, source->name, source->dtype_name);
     for (uint64_t i = 0; i < source->rank; i++) str_add_format(&text, " %" PRIu64, source->shape[i]);
-    str_add_format(&text, "\n%" PRIu64 " %" PRIu64 " %d %d %.17g\n", entry->rows, entry->columns, entry->transposed,
-                   entry->regime, entry->row_error_max);
+    str_add_format(&text, "\n%" PRIu64 " %" PRIu64 " %d %d %s\n", entry->rows, entry->columns, entry->transposed,
+                   entry->regime, number_text(entry->row_error_max, real));
     for (uint64_t i = 0; i < part_payloads(entry); i++) {
         struct plan_stage stage = payload_stage(entry, i);
         str_add_format(&text, "%s %" PRIu64 " %s\n%s\n", stage.codec->id, stage.codec->bitstream_version,

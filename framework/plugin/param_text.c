@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Grammar of values: integers -?(0|[1-9][0-9]*), reals with optional fraction and exponent, true/false, names, and
- * [a, b, ...]. The syntax is checked here before strtod sees it, which would take much more. The program never calls
- * setlocale, so the decimal point is a point. */
+ * [a, b, ...]. The syntax is checked here before number_read sees it, which would take much more. */
 #include "param_text.h"
 
+#include <base/number.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 char *param_real_text(double value, char text[PARAM_REAL_TEXT]) {
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, PARAM_REAL_TEXT, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    return text;
+    return number_text(value, text);
 }
 
 static const char *skip_digits(const char *at) {
@@ -84,7 +80,7 @@ static tsr_status parse_integer(const tsr_param *param, const char *text, int64_
 static tsr_status parse_real(const tsr_param *param, const char *text, double *value, tsr_error *err) {
     const char *end = real_end(text);
     if (!end || *end) return wrong_form(param, text, "a number", err);
-    double number = strtod(text, NULL);
+    double number = number_read(text, NULL);
     if (!isfinite(number) || number < param->minimum || number > param->maximum) {
         return out_of_range(param, text, err);
     }

@@ -52,6 +52,38 @@ static struct value value_of_node(const tsr_node *node) {
     return value;
 }
 
+/* Digits with an optional fraction and exponent, at most 15 of them: by one exact product or quotient, since strtod heeds
+ * the locale. False when it is something else. */
+static bool take_number(const char *text, size_t length, double *number) {
+    uint64_t digits = 0, mantissa = 0;
+    int64_t scale = 0, exponent = 0;
+    size_t at = length && text[0] == '-';
+    for (bool fraction = false; at < length && (text[at] == '.' ? !fraction : text[at] >= '0' && text[at] <= '9'); at++) {
+        if (text[at] == '.') {
+            fraction = true;
+            continue;
+        }
+        mantissa = mantissa * 10 + (uint64_t)(text[at] - '0');
+        scale -= fraction;
+        if (++digits > 15) return false;
+    }
+    if (at < length && (text[at] | 32) == 'e') {
+        bool down = ++at < length && text[at] == '-';
+        at += at < length && (text[at] == '-' || text[at] == '+');
+        if (at == length) return false;
+        for (; at < length && text[at] >= '0' && text[at] <= '9' && exponent < 100; at++) {
+            exponent = exponent * 10 + (text[at] - '0');
+        }
+        scale += down ? -exponent : exponent;
+    }
+    if (!digits || at < length || scale < -22 || scale > 22) return false;
+    double power = 1;
+    for (int64_t i = scale < 0 ? -scale : scale; i > 0; i--) power *= 10;
+    double value = scale < 0 ? (double)mantissa / power : (double)mantissa * power;
+    *number = text[0] == '-' ? -value : value;
+    return true;
+}
+
 /* One alternative that is written out: a number, true, false, or a word. */
 static struct value value_of_literal(const char *text, size_t length) {
     struct value value = {.kind = TSR_NODE_TEXT, .text = text, .text_length = length};
@@ -59,11 +91,8 @@ static struct value value_of_literal(const char *text, size_t length) {
     if (length == 0 || length >= sizeof copy) return value;
     memcpy(copy, text, length);
     copy[length] = '\0';
-    char *end;
-    double number = strtod(copy, &end);
-    if (!*end) {
+    if (take_number(text, length, &value.number)) {
         value.kind = TSR_NODE_NUMBER;
-        value.number = number;
     } else if (!strcmp(copy, "true") || !strcmp(copy, "false")) {
         value.kind = TSR_NODE_BOOL;
         value.number = copy[0] == 't';

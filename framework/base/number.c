@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The "C" locale, which always exists, stands in front of the calling thread's for the time of one call. */
+#include "number.h"
+
+#include <locale.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static locale_t with_a_point;
+
+static void make_locale(void) {
+    with_a_point = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+static locale_t enter(void) {
+    pthread_once(&once, make_locale);
+    return with_a_point ? uselocale(with_a_point) : (locale_t)0;
+}
+
+static void leave(locale_t before) {
+    if (before) (void)uselocale(before);
+}
+
+double number_read(const char *text, char **end) {
+    locale_t before = enter();
+    double value = strtod(text, end);
+    leave(before);
+    return value;
+}
+
+char *number_text(double value, char text[NUMBER_TEXT]) {
+    locale_t before = enter();
+    for (int digits = 15; digits <= 17; digits++) {
+        (void)snprintf(text, NUMBER_TEXT, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    leave(before);
+    return text;
+}
