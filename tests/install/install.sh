@@ -32,3 +32,18 @@ check uninstall quiet_make uninstall
 check nothing_is_left [ "$(cd "$work/prefix" && find . -mindepth 1 | sort | tr '\n' ' ')" = \
     "./bin ./lib ./lib/tessera ./lib/tessera/mine.txt " ]
 check second_uninstall_says_so eval '! make -s PREFIX="$work/prefix" uninstall 2>/dev/null >&2'
+
+# A prefix with a space, a careful umask, and an installation that breaks off.
+spaced="$work/pre fix"
+install_in() { (umask 077; PREFIX="$1" DESTDIR= VERSION=1 TESSERA_BUILD=${TESSERA_BUILD:-build} contrib/install install >"$work/log" 2>&1); }
+check prefix_with_a_space install_in "$spaced"
+export PKG_CONFIG_PATH="$spaced/lib/pkgconfig"
+check pkg_config_quotes_the_space eval 'echo "#include <tessera/plugin.h>" | eval gcc -x c -std=c11 -fsyntax-only $(pkg-config --cflags tessera) -'
+check others_may_read_it eval '[ -z "$(find "$spaced" ! -perm -444)" ]'
+PREFIX="$spaced" DESTDIR= contrib/install uninstall >"$work/log"
+check nothing_is_left_of_the_space [ -z "$(ls -A "$spaced")" ]
+mkdir -p "$work/broken/include"
+echo "in the way" >"$work/broken/include/tessera"
+check installing_over_a_file_breaks_off eval '! install_in "$work/broken"'
+check what_broke_off_is_uninstalled eval 'PREFIX="$work/broken" DESTDIR= contrib/install uninstall >"$work/log" 2>&1'
+check nothing_is_left_of_it [ "$(cd "$work/broken" && find . -mindepth 1 | sort | tr '\n' ' ')" = "./include ./include/tessera " ]
