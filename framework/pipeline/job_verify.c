@@ -14,6 +14,7 @@
 #include "stored.h"
 
 #include <base/alloc.h>
+#include <base/checked.h>
 #include <base/str.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ struct verified_item {
     uint64_t tiles;
     tsr_status status;
     tsr_error error;
+    uint64_t metered; /* stored bytes that progress has counted */
 };
 
 struct verifying {
@@ -208,14 +210,21 @@ static tsr_status check_files(struct verifying *v) {
 
 /* ---- tensors ---- */
 
-static tsr_status ignore_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes,
-                              void *scratch, tsr_error *err) {
-    struct verifying *v = ctx;
-    (void)decoder;
+struct checking {
+    struct verifying *all;
+    struct verified_item *item;
+};
+
+/* Progress counts what is stored: the total of the decoded bytes is known only at the end. */
+static tsr_status count_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes, void *scratch,
+                             tsr_error *err) {
+    const struct checking *checking = ctx;
+    uint64_t stored = decoder->payload.tiles[tile->index].bytes;
     (void)bytes;
     (void)scratch;
     (void)err;
-    meter_add(&v->meter, NULL, tile->bytes);
+    checking->item->metered += stored;
+    meter_add(&checking->all->meter, NULL, stored);
     return TSR_OK;
 }
 
@@ -247,8 +256,9 @@ static tsr_status check_payload(struct verifying *v, const struct verified_file 
     struct decoder_place place = {&file->st, item->entry};
     struct decoder_input input = {&place, 1, &v->dictionaries, 0};
     struct decoder decoder = {0};
+    struct checking checking = {v, item};
     tsr_status st = decoder_open(&input, v->registry, v->env, &decoder, &item->error);
-    if (st == TSR_OK) st = decoder_each(&decoder, ignore_tile, v, &item->error);
+    if (st == TSR_OK) st = decoder_each(&decoder, count_tile, &checking, &item->error);
     item->tiles = decoder.grid.count;
     decoder_close(&decoder);
     return st;
@@ -267,6 +277,7 @@ static tsr_status check_item(void *ctx, uint64_t index, uint64_t worker, tsr_err
     } else {
         item->status = check_payload(v, file, item);
     }
+    meter_add(&v->meter, item->entry->name, item->entry->bytes - min_u64(item->metered, item->entry->bytes));
     if (!is_trouble(file, item->status)) return TSR_OK;
     if (err) *err = item->error;
     return item->status;
@@ -305,7 +316,7 @@ static tsr_status check_items(struct verifying *v) {
     tsr_status st = list_items(v, &bytes);
     if (st != TSR_OK) return st;
     read_dictionaries(v);
-    meter_begin(&v->meter, v->env, "verify", 0, v->item_count);
+    meter_begin(&v->meter, v->env, "verify", v->bytes, v->item_count);
     st = lanes_run(v->env, bytes, v->item_count, check_item, v, v->err);
     meter_end(&v->meter);
     for (uint64_t i = 0; st == TSR_OK && i < v->item_count; i++) {

@@ -308,6 +308,15 @@ static tsr_status fail_absent(const char *name, const char *const *folders, uint
     return st;
 }
 
+static void warn_fallback(const struct env *env, const char *model_type) {
+    static const char USED[] = "using " FALLBACK ROLE_FILE_SUFFIX;
+    if (model_type) {
+        env_log(env, TSR_LOG_WARNING, "roles: no role file lists model type \"%s\"; %s", model_type, USED);
+    } else {
+        env_log(env, TSR_LOG_WARNING, "roles: no config.json names a model_type; %s", USED);
+    }
+}
+
 tsr_status role_find(const char *name, const char *model_type, const char *const *folders, uint64_t folder_count,
                      const struct env *env, struct arena *arena, struct role_set **set, tsr_error *err) {
     char *path = NULL;
@@ -319,10 +328,7 @@ tsr_status role_find(const char *name, const char *model_type, const char *const
             st = ask_folder(folders[i], model_type, &path, err);
         }
         name = FALLBACK;
-        if (st == TSR_OK && !path) {
-            env_log(env, TSR_LOG_WARNING, "roles: no role file lists model type \"%s\"; using " FALLBACK ROLE_FILE_SUFFIX,
-                    model_type ? model_type : "(none)");
-        }
+        if (st == TSR_OK && !path) warn_fallback(env, model_type);
     }
     if (st == TSR_OK && !path) st = locate_name(name, folders, folder_count, &path, err);
     if (st == TSR_OK && !path) st = fail_absent(name, folders, folder_count, err);

@@ -77,3 +77,7 @@ fails_with gate_an_absent_text 2 'absent.txt' "$tool" gate "$model" --text "$wor
 fails_with tokenize_text_that_is_not_utf8 2 'byte 10 is not UTF-8' "$tool" tokenize "$model" --text "$(cat "$work/broken.txt")"
 fails_with tokenize_without_a_tokenizer 2 'tokenizer' "$tool" tokenize "$work/no_tokenizer" --text Hello
 fails_with tokenize_ids_that_do_not_exist 2 'id 5000 ' "$tool" tokenize "$model" --decode --text 5000
+
+mkdir "$work/bare"
+cp "$model/model.safetensors" "$work/bare"
+check bare_weights_are_said_to_have_no_model_type eval '"$tool" plan "$work/bare" 2>&1 >/dev/null | grep -q "no config.json names a model_type; using generic.yaml"'

@@ -413,6 +413,35 @@ static void a_second_run_is_refused_by_the_lock(void) {
     world_end(&world);
 }
 
+/* ---- progress ---- */
+
+static struct progress last_progress;
+
+static void note_progress(void *ctx, const struct progress *progress) {
+    (void)ctx;
+    last_progress = *progress;
+}
+
+static void every_stage_arrives_at_its_total(void) {
+    struct world world;
+    tsr_error err = {0};
+    json_t *result = NULL;
+    world_begin(&world, 2);
+    write_model(&world, "model");
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    world.env.progress = note_progress;
+    EXPECT_OK(world_verify(&world, "out", &result, &err));
+    CU_ASSERT_STRING_EQUAL(last_progress.stage, "verify");
+    CU_ASSERT(last_progress.total_bytes > 1000 && last_progress.done_bytes == last_progress.total_bytes);
+    CU_ASSERT(last_progress.total_items > 5 && last_progress.done_items == last_progress.total_items);
+    EXPECT_OK(world_decompress(&world, "out", "back", &err));
+    CU_ASSERT_STRING_EQUAL(last_progress.stage, "decompress");
+    CU_ASSERT(last_progress.total_bytes > 1000 && last_progress.done_bytes == last_progress.total_bytes);
+    CU_ASSERT(last_progress.done_items == last_progress.total_items);
+    json_decref(result);
+    world_end(&world);
+}
+
 /* ---- damage ---- */
 
 static void missing_files_are_damage(void) {
@@ -470,6 +499,7 @@ static const struct unit_test TESTS[] = {
     {"outputs_are_refused_before_any_work", outputs_are_refused_before_any_work},
     {"force_replaces_the_output_whole", force_replaces_the_output_whole},
     {"a_second_run_is_refused_by_the_lock", a_second_run_is_refused_by_the_lock},
+    {"every_stage_arrives_at_its_total", every_stage_arrives_at_its_total},
     {"missing_files_are_damage", missing_files_are_damage},
     {"a_folder_that_is_no_output_is_bad_input", a_folder_that_is_no_output_is_bad_input},
 };
