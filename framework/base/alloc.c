@@ -2,15 +2,18 @@
  *
  * Wrappers around the C library's allocator. Every entry passes fault_hit, which is empty unless the build
  * defines TSR_FAULT. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "alloc.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "checked.h"
 #include "fault.h"
 
 #define ALIGNMENT 64
+#define LARGE_PAGE ((size_t)2 << 20)
 
 void *mem_alloc(size_t size) {
     if (fault_hit(FAULT_ALLOC)) return NULL;
@@ -57,4 +60,15 @@ void *mem_alloc_aligned(uint64_t size) {
     if (fault_hit(FAULT_ALLOC)) return NULL;
     size_t rounded = ((size_t)size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return aligned_alloc(ALIGNMENT, rounded ? rounded : ALIGNMENT);
+}
+
+void *mem_alloc_pages(uint64_t size) {
+    if (size > SIZE_MAX - LARGE_PAGE) return NULL;
+    if (fault_hit(FAULT_ALLOC)) return NULL;
+    size_t rounded = ((size_t)size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *memory = aligned_alloc(LARGE_PAGE, rounded ? rounded : LARGE_PAGE);
+#if defined(MADV_HUGEPAGE)
+    if (memory) (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: without it only slower */
+#endif
+    return memory;
 }

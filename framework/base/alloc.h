@@ -19,5 +19,7 @@ void mem_free(void *memory);                         /* NULL is allowed; frees a
 
 /* 64-byte aligned, uninitialised. [any] */
 void *mem_alloc_aligned(uint64_t size);
+/* The same on large pages where the system has them, for what is read through again and again. [any] */
+void *mem_alloc_pages(uint64_t size);
 
 #endif

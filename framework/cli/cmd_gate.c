@@ -97,6 +97,7 @@ static tsr_status gate_run(struct session *session, tsr_error *err) {
     gate_config_init(&options.gates);
     tsr_status status = read_parity(session, &options.gates, err);
     if (!status) status = read_others(session, &options.gates, err);
+    if (!status) status = session_model_path(session, &options.path, err);
     if (!status && options.config && gate_config_any(&options.gates)) {
         status = tsr_fail(err, TSR_E_CONFIG, "--config: holds the gates, give it or thresholds, not both");
     }
@@ -128,8 +129,7 @@ const struct command COMMAND_GATE = {
            "The exit code is 3 when a gate does not pass.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
                 OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_SPEECH,
-                OPT_PICTURE, OPT_JOBS,
-                OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+                OPT_PICTURE, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera gate small --reference ./my-model --text eval.txt --min-top1 0.97 --max-kld 0.02",
                   "parity on held-out text"},
                  {"tessera gate ./my-model --fixture golden.safetensors", "the engine against the official one"},

@@ -133,6 +133,7 @@ static tsr_status run_text(struct session *session, tsr_error *err) {
     const struct job_run_io io = {&talk, json ? NULL : print_text, json ? NULL : end_answer, ask, failed};
     tsr_status st = session_open(session, err);
     if (st == TSR_OK) st = read_options(session, &options, err);
+    if (st == TSR_OK) st = session_model_path(session, &options.path, err);
     if (st == TSR_OK) st = session_plugins(session, err);
     if (st == TSR_OK) st = job_run(&options, session->registry, &session->paths, &session->env, &io, &result, err);
     if (st == TSR_OK && json) st = output_json(&session->output, result, err);
@@ -142,6 +143,9 @@ static tsr_status run_text(struct session *session, tsr_error *err) {
 }
 
 static tsr_status run_run(struct session *session, tsr_error *err) {
+    if (run_speech_wanted(session) && session_has(session, OPT_PATH)) {
+        return tsr_fail(err, TSR_E_CONFIG, "--path is for models that write text");
+    }
     return run_speech_wanted(session) ? run_speech(session, err) : run_text(session, err);
 }
 
@@ -151,8 +155,8 @@ const struct command COMMAND_RUN = {
     .operand_min = 1,
     .operand_max = 1,
     .summary = "answer or continue a prompt, or speak a text",
-    .doc = "MODEL is plain or compressed: a compressed one is decoded tensor by tensor as it is used, and --memory bounds "
-           "how much stays decoded. The text is printed as it is made. A model with a chat template answers the prompt, "
+    .doc = "MODEL is plain or compressed: a compressed one is decoded tensor by tensor as it is used, or multiplied straight from "
+           "the payload (--path), and --memory bounds how much stays decoded and packed. The text is printed as it is made. A model with a chat template answers the prompt, "
            "with --raw it continues it as it stands, as any other model does. --chat is a conversation: Ctrl-C ends an "
            "answer, between answers the program. Without --temperature the most probable token is "
            "taken each time; the same --seed gives the same text. With -v the speed is told.\n"
@@ -162,7 +166,7 @@ const struct command COMMAND_RUN = {
     .options = {OPT_PROMPT, OPT_CHAT, OPT_SYSTEM, OPT_RAW, OPT_MAX_TOKENS, OPT_MIN_TOKENS, OPT_CONTEXT, OPT_STOP, OPT_TEMPERATURE, OPT_TOP_K,
                 OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY, OPT_SEED, OPT_SAY, OPT_SOUND, OPT_SPEAKER, OPT_LANGUAGE, OPT_INSTRUCT,
                 OPT_REF_AUDIO, OPT_REF_TEXT, OPT_CODES_IN, OPT_CODES_OUT, OPT_SAMPLE_FORMAT, OPT_TEXT_LAYOUT, OPT_ONE_PIECE,
-                OPT_GREEDY, OPT_SUB_TEMPERATURE, OPT_SUB_TOP_K, OPT_SUB_TOP_P, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON,
+                OPT_GREEDY, OPT_SUB_TEMPERATURE, OPT_SUB_TOP_K, OPT_SUB_TOP_P, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON,
                 OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera run ./my-model --prompt \"Once upon a time\"", "the most probable continuation"},
                  {"tessera run my-model.tsr -p \"A poem:\" --temperature 0.8 --top-p 0.95 --seed 7", "another text a seed"},

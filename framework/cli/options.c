@@ -78,6 +78,9 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_SKIP] = {"skip", 0, "N", "positions at the front of each window that are not scored (default 0)"},
     [OPT_PROMPTS] = {"prompts", 0, "FILE", "prompts, one a line, that both models continue greedily"},
     [OPT_MIN_MATCH] = {"min-match", 0, "P", "share of continued tokens that must be equal (default 1)"},
+    [OPT_PATH] = {"path", 0, "HOW",
+                  "auto: one token straight from the payload where the codec can, many decoded; dense: always decoded; codec: "
+                  "many tokens from the payload too (default auto)"},
     [OPT_MIN_COS] = {"min-cos", 0, "C", "smallest mean cosine of the hidden state behind any layer"},
     [OPT_SPEECH] = {"speech", 0, "FILE", "lines that a model that speaks says: each must sound like speech"},
     [OPT_PICTURE] = {"picture", 0, "FILE", "waveforms and spectrograms of --speech, an SVG file"},

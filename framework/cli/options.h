@@ -75,6 +75,7 @@ enum option_id {
     OPT_PROMPTS,
     OPT_MIN_MATCH,
     OPT_MIN_COS,
+    OPT_PATH,
     OPT_SPEECH,
     OPT_PICTURE,
     OPT_PUBLISH_ANYWAY,

@@ -136,6 +136,19 @@ tsr_status session_open(struct session *session, tsr_error *err) {
     return status;
 }
 
+tsr_status session_model_path(const struct session *session, enum model_path *path, tsr_error *err) {
+    static const char *const names[] = {"auto", "dense", "codec"};
+    static const enum model_path paths[] = {MODEL_PATH_AUTO, MODEL_PATH_DENSE, MODEL_PATH_CODEC};
+    const char *text = session_value(session, OPT_PATH);
+    *path = MODEL_PATH_AUTO;
+    for (size_t i = 0; text && i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i])) continue;
+        *path = paths[i];
+        return TSR_OK;
+    }
+    return text ? tsr_fail(err, TSR_E_CONFIG, "--path: found \"%s\", expected auto, dense or codec", text) : TSR_OK;
+}
+
 tsr_status session_plugins(struct session *session, tsr_error *err) {
     const char *folders[SESSION_FOLDERS_MAX];
     const char *flag = session_value(session, OPT_PLUGIN_PATH);

@@ -11,6 +11,7 @@
 
 #include <base/arena.h>
 #include <pipeline/job.h>
+#include <pipeline/model_path.h>
 
 #define SESSION_FOLDERS_MAX 64
 
@@ -40,6 +41,8 @@ tsr_status session_plugins(struct session *session, tsr_error *err);
 static inline const char *session_value(const struct session *session, enum option_id id) {
     return session->arguments.values[id];
 }
+/* The value of --path. */
+tsr_status session_model_path(const struct session *session, enum model_path *path, tsr_error *err);
 static inline bool session_has(const struct session *session, enum option_id id) {
     return session->arguments.given[id] > 0;
 }

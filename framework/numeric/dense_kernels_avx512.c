@@ -10,7 +10,7 @@
 
 #define TOKENS 6
 #define VECTORS (DENSE_PANEL / 16)
-#define AHEAD 4096 /* bytes: pages; what the hardware fetches on its own stops at page ends */
+#define AHEAD 6144 /* bytes at least: what the hardware fetches on its own stops at page ends */
 
 /* `count` is a constant at each call. */
 __attribute__((always_inline)) static inline void multiply_some(const struct dense_tile *tile, uint64_t first, int count) {
@@ -169,10 +169,12 @@ static inline void arrange32(int32_t dtype, const float *x, __m512 *first, __m51
     }
 }
 
-/* Two running sums a row; `count` rows share the loads of x. */
+/* Two running sums a row; `count` rows share the loads of x. Each row fetches its counterpart some groups of rows ahead, so
+ * that lines come in the order in which they will be read. */
 __attribute__((always_inline)) static inline void dot_some(int32_t dtype, const uint8_t *data, uint64_t columns, const float *x,
                                                            float *y, int count) {
     const uint64_t bytes = dtype == TSR_DTYPE_F32 ? 4 : 2, row = columns * bytes;
+    const uint64_t group = row * (uint64_t)count, ahead = group ? (AHEAD + group - 1) / group * group : 0;
     __m512 sum[4][2];
     uint64_t c = 0;
     for (int i = 0; i < count; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
@@ -182,7 +184,7 @@ __attribute__((always_inline)) static inline void dot_some(int32_t dtype, const 
 #pragma GCC unroll 4
         for (int i = 0; i < count; i++) {
             const uint8_t *at = data + (uint64_t)i * row + c * bytes;
-            _mm_prefetch((const char *)at + AHEAD, _MM_HINT_T1);
+            _mm_prefetch((const char *)at + ahead, _MM_HINT_T1);
             load32(dtype, at, &w0, &w1);
             sum[i][0] = _mm512_fmadd_ps(w0, x0, sum[i][0]);
             sum[i][1] = _mm512_fmadd_ps(w1, x1, sum[i][1]);

@@ -17,7 +17,7 @@
 
 /* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less
  * than the chunk; logits, caches and activations take the rest of 300 MiB. */
-#define PARITY_DECODED_BYTES ((uint64_t)128 << 20)
+#define PARITY_DECODED_BYTES ((uint64_t)112 << 20)
 
 struct gating {
     const struct job_gate_options *options;
@@ -40,6 +40,11 @@ struct gating {
     char failed[TSR_ERROR_TEXT]; /* "parity: ..." of the worst gate */
     tsr_error *err;
 };
+
+/* What products of the output ran for a gate. */
+static void say_path(struct gating *g, struct gate_entry *entry) {
+    members_text(&entry->members, "path", model_weights_path(g->other.weights));
+}
 
 static void finish_gate(struct gating *g, struct gate_entry *entry, const char *name, bool optional) {
     enum verdict counted = entry->verdict == VERDICT_NOT_RUN && optional ? VERDICT_PASS : entry->verdict;
@@ -91,6 +96,7 @@ static tsr_status open_models(struct gating *g) {
     if (!wants_model(g)) return TSR_OK;
     tsr_status st = open_one(g, g->options->output, &g->other, &g->has_other);
     if (st != TSR_OK || !g->has_other) return st;
+    model_weights_choose(g->other.weights, g->options->path);
     if (g->options->reference) st = open_one(g, g->options->reference, &g->reference, &g->has_reference);
     bool needs_text = g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.speech.wanted;
     if (st == TSR_OK && needs_text) st = gate_tokenizer(&g->other, &g->tokenizer, g->err);
@@ -270,6 +276,7 @@ static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
         limit_decoded(g, PARITY_DECODED_BYTES);
         st = parity_run(reference, &g->other, text.runs, text.count, &options, g->env, &result, g->err);
         limit_decoded(g, MODEL_DECODED_BYTES);
+        say_path(g, entry);
     }
     if (st == TSR_OK) {
         gate_json_parity(&entry->members, &result, &text, g->tokenizer);
@@ -310,6 +317,7 @@ static tsr_status run_rollout(struct gating *g) {
             st = rollout_run(&g->reference, &g->other, text.runs, text.count, g->gates.rollout.tokens, &result, g->err);
         }
         double match = result.tokens ? (double)result.matched / (double)result.tokens : 0;
+        say_path(g, &entry);
         gate_json_rollout(&entry.members, &result);
         gate_json_number(&entry.members, "threshold", g->gates.rollout.min_match);
         gate_entry_say(&entry, match >= g->gates.rollout.min_match ? VERDICT_PASS : VERDICT_FAIL,
@@ -345,6 +353,7 @@ static tsr_status run_chain(struct gating *g) {
         }
         if (st == TSR_OK) {
             uint64_t broken = first_broken(&result, g->gates.chain.min_cos);
+            say_path(g, &entry);
             gate_json_chain(&entry.members, &result);
             gate_json_number(&entry.members, "threshold", g->gates.chain.min_cos);
             if (broken == result.count) {

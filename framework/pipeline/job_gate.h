@@ -6,6 +6,7 @@
 #define PIPELINE_JOB_GATE_H
 
 #include "job.h"
+#include "model_path.h"
 
 #include <policy/gate_config.h>
 
@@ -14,6 +15,7 @@ struct job_gate_options {
     const char *reference; /* raw model it came from; NULL: parity becomes perplexity alone */
     const char *config;    /* its `gates`; a file or profile name, or NULL */
     struct gate_config gates; /* what the command line gave; used when `config` is NULL */
+    enum model_path path;  /* of the output */
     const char *base;      /* folder that relative texts are looked for in first, or NULL */
 };
 

@@ -183,6 +183,8 @@ static tsr_status make_result(struct running *run, json_t **result) {
     members_real(&whole, "prompt_tokens_per_second", rate(last->prompt_tokens, last->prompt_seconds));
     members_real(&whole, "tokens_per_second", rate(last->tokens.count, last->seconds));
     members_count(&whole, "peak_decoded_bytes", model_weights_peak(run->model.weights));
+    members_count(&whole, "packed_bytes", model_weights_packed(run->model.weights));
+    members_text(&whole, "path", model_weights_path(run->model.weights));
     return members_finish(&whole, result, run->err);
 }
 
@@ -192,6 +194,7 @@ static tsr_status open_model_and_tokenizer(struct running *run, const struct reg
                                             .family_folder_count = paths->family_folder_count,
                                             .decoded_bytes = run->env->memory_bytes};
     tsr_status st = model_open(run->options->model, registry, &model_paths, run->env, &run->model, run->err);
+    if (st == TSR_OK) model_weights_choose(run->model.weights, run->options->path);
     if (st == TSR_OK) st = tokenizer_open(run->model.root, &run->tokenizer, run->err);
     if (st == TSR_OK) st = model_text_read(&run->model, &run->text, run->err);
     if (st == TSR_OK) st = read_chat(run);

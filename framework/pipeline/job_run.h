@@ -6,6 +6,7 @@
 
 #include "generate.h"
 #include "job.h"
+#include "model_path.h"
 
 struct job_run_options {
     const char *model;
@@ -18,6 +19,7 @@ struct job_run_options {
     uint64_t context; /* tokens of the whole text; 0: what is needed, in a chat 4096, at most the model's */
     const char *const *stops;
     uint64_t stop_count;
+    enum model_path path; /* of a compressed model */
 };
 
 enum job_run_wish { JOB_RUN_MESSAGE, JOB_RUN_RESET, JOB_RUN_END };

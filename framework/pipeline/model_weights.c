@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Implements tsr_weights with dense products over the tensor cache. Linear operators are kept in a list and die with
- * the table; their bytes are pinned for one product at a time. */
+ * Implements tsr_weights with dense products over the tensor cache, and with products from the payload where a codec has
+ * them. Linear operators are kept in a list and die with the table; their bytes are pinned for one product at a time. Packed
+ * tiles take at most three quarters of the budget, and the cache has what they leave. */
 #include "model_weights.h"
+
+#include "product.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
@@ -14,6 +17,8 @@ struct tsr_linear {
     struct dense dense; /* data is set while pinned */
     uint64_t index;
     uint64_t offset; /* of the first row in the tensor's bytes */
+    struct product *product; /* NULL: none, or not tried */
+    bool tried;
     struct tsr_linear *next;
 };
 
@@ -25,6 +30,10 @@ struct model_weights {
     tsr_tensor *tensors;
     uint64_t *by_name; /* [count], sorted by name */
     struct tsr_linear *linears;
+    enum model_path path;
+    uint64_t budget, packed;
+    struct product_memory memory;
+    bool ran_dense, ran_codec;
     const struct model_weights *overlay; /* where some tensors come from, or NULL */
     const int64_t *overlay_index;        /* [count]; below 0: not from there */
 };
@@ -151,9 +160,48 @@ static void unpin(const struct model_weights *weights, const tsr_linear *op) {
     tensor_cache_unpin(cache, index);
 }
 
+/* ---- products from the payload ---- */
+
+static tsr_status make_product(struct model_weights *weights, tsr_linear *op, tsr_error *err) {
+    const struct product_shape shape = {op->index, op->dense.rows, op->dense.columns, op->dense.transposed};
+    uint64_t most = weights->budget - weights->budget / 4, limit = most - min_u64(weights->packed, most);
+    op->tried = true;
+    if (op->offset) return TSR_OK;
+    tsr_status st = product_create(weights->cache, &shape, limit, &weights->memory, weights->env, &op->product, err);
+    if (st != TSR_OK || !op->product) return st;
+    weights->packed += product_bytes(op->product);
+    tensor_cache_limit(weights->cache, weights->budget - min_u64(weights->packed, weights->budget));
+    return TSR_OK;
+}
+
+/* True when the operator is to be applied by its product, which is there then. */
+static tsr_status find_product(struct model_weights *weights, tsr_linear *op, bool *found, tsr_error *err) {
+    *found = false;
+    if (weights->overlay || weights->path == MODEL_PATH_DENSE) return TSR_OK;
+    tsr_status st = op->tried ? TSR_OK : make_product(weights, op, err);
+    *found = st == TSR_OK && op->product;
+    return st;
+}
+
+static tsr_status apply_product(struct model_weights *weights, const tsr_linear *op, const float *x, uint64_t tokens, float *y,
+                                tsr_error *err) {
+    tsr_status st = TSR_OK;
+    weights->ran_codec = true;
+    for (uint64_t t = 0; t < tokens && st == TSR_OK; t++) {
+        st = product_apply(op->product, x + t * op->dense.columns, y + t * op->dense.rows, err);
+    }
+    return st;
+}
+
+/* ---- dense products ---- */
+
 static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t tokens, float *y, tsr_error *err) {
-    const struct model_weights *weights = ctx;
-    tsr_status st = pin(weights, op, err);
+    struct model_weights *weights = ctx;
+    bool found = false;
+    tsr_status st = weights->path == MODEL_PATH_CODEC ? find_product(weights, op, &found, err) : TSR_OK;
+    if (st == TSR_OK && found) return apply_product(weights, op, x, tokens, y, err);
+    weights->ran_dense = true;
+    if (st == TSR_OK) st = pin(weights, op, err);
     if (st != TSR_OK) return st;
     st = dense_apply(&op->dense, x, tokens, y, weights->env, err);
     unpin(weights, op);
@@ -161,8 +209,12 @@ static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t toke
 }
 
 static tsr_status apply_one(void *ctx, tsr_linear *op, const float *x, float *y, tsr_error *err) {
-    const struct model_weights *weights = ctx;
-    tsr_status st = pin(weights, op, err);
+    struct model_weights *weights = ctx;
+    bool found = false;
+    tsr_status st = find_product(weights, op, &found, err);
+    if (st == TSR_OK && found) return apply_product(weights, op, x, 1, y, err);
+    weights->ran_dense = true;
+    if (st == TSR_OK) st = pin(weights, op, err);
     if (st != TSR_OK) return st;
     st = dense_apply_one(&op->dense, x, y, weights->env, err);
     unpin(weights, op);
@@ -222,6 +274,7 @@ tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, co
     struct model_weights *weights = mem_alloc_zero(1, sizeof *weights);
     if (!weights) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the weights table");
     weights->env = env;
+    weights->budget = budget_bytes;
     tsr_status st = tensor_cache_create(reader, budget_bytes, env, &weights->cache, err);
     if (st == TSR_OK) st = describe_all(weights, reader, err);
     if (st != TSR_OK) {
@@ -247,9 +300,11 @@ void model_weights_destroy(struct model_weights *weights) {
     if (!weights) return;
     while (weights->linears) {
         struct tsr_linear *next = weights->linears->next;
+        product_destroy(weights->linears->product);
         mem_free(weights->linears);
         weights->linears = next;
     }
+    product_memory_clear(&weights->memory);
     tensor_cache_destroy(weights->cache);
     mem_free(weights->by_name);
     mem_free(weights->tensors);
@@ -266,7 +321,22 @@ const tsr_weights *model_weights_table(const struct model_weights *weights) {
 }
 
 void model_weights_limit(struct model_weights *weights, uint64_t budget_bytes) {
-    tensor_cache_limit(weights->cache, budget_bytes);
+    weights->budget = budget_bytes;
+    tensor_cache_limit(weights->cache, budget_bytes - min_u64(weights->packed, budget_bytes));
+}
+
+void model_weights_choose(struct model_weights *weights, enum model_path path) {
+    weights->path = path;
+}
+
+const char *model_weights_path(struct model_weights *weights) {
+    const char *name = !weights->ran_codec ? "dense" : weights->ran_dense ? "codec and dense" : "codec";
+    weights->ran_codec = weights->ran_dense = false;
+    return name;
+}
+
+uint64_t model_weights_packed(const struct model_weights *weights) {
+    return weights->packed;
 }
 
 uint64_t model_weights_peak(const struct model_weights *weights) {

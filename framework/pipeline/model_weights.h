@@ -5,6 +5,7 @@
 #ifndef PIPELINE_MODEL_WEIGHTS_H
 #define PIPELINE_MODEL_WEIGHTS_H
 
+#include "model_path.h"
 #include "tensor_cache.h"
 
 #include <tessera/model.h>
@@ -21,6 +22,12 @@ void model_weights_overlay(struct model_weights *weights, const struct model_wei
 const tsr_weights *model_weights_table(const struct model_weights *weights);
 /* Another budget from here on. */
 void model_weights_limit(struct model_weights *weights, uint64_t budget_bytes);
+/* AUTO unless told. */
+void model_weights_choose(struct model_weights *weights, enum model_path path);
+/* What products ran since the last call of this: "dense", "codec", or "codec and dense". */
+const char *model_weights_path(struct model_weights *weights);
+/* Memory of what was packed for products. */
+uint64_t model_weights_packed(const struct model_weights *weights);
 /* Largest number of bytes that were decoded at one time. */
 uint64_t model_weights_peak(const struct model_weights *weights);
 

@@ -16,8 +16,11 @@ struct slot {
     uint64_t used;    /* clock of the last use */
     uint64_t next;    /* the tensor that was pinned after this one, count for none */
     bool sure;        /* it was so twice in a row */
+    uint32_t reads;   /* of rows while it was not decoded */
     uint32_t pins;
 };
+
+#define READS_MAX 32 /* of single rows, each of which decodes a tile, before all are decoded at once if they fit */
 
 #define BATCH_MAX 16
 #define BATCH_BYTES ((uint64_t)12 << 20)
@@ -287,11 +290,16 @@ static tsr_status read_from_tiles(struct tensor_cache *cache, uint64_t offset, u
     return TSR_OK;
 }
 
+static bool is_worth_decoding(struct tensor_cache *cache, uint64_t storage) {
+    uint64_t bytes = cache->reader->stored.tensors[storage].bytes;
+    return cache->slots[storage].reads++ >= READS_MAX && cache->held + bytes <= cache->budget;
+}
+
 tsr_status tensor_cache_read(struct tensor_cache *cache, uint64_t index, uint64_t offset, uint64_t size, void *dst,
                              tsr_error *err) {
     const uint8_t *data;
     uint64_t storage = storage_of(cache, index);
-    if (cache->reader->compressed && !cache->slots[storage].decoded) {
+    if (cache->reader->compressed && !cache->slots[storage].decoded && !is_worth_decoding(cache, storage)) {
         tsr_status st = open_tile_of(cache, storage, err);
         if (st != TSR_OK) return st;
         const struct decoder *decoder = &cache->last.decoder;
@@ -303,6 +311,10 @@ tsr_status tensor_cache_read(struct tensor_cache *cache, uint64_t index, uint64_
     memcpy(dst, data + offset, size);
     tensor_cache_unpin(cache, index);
     return TSR_OK;
+}
+
+tsr_status tensor_cache_decoder(struct tensor_cache *cache, uint64_t index, struct decoder *decoder, tsr_error *err) {
+    return cache->reader->compressed ? open_decoder(cache, storage_of(cache, index), decoder, err) : TSR_OK;
 }
 
 uint64_t tensor_cache_peak(const struct tensor_cache *cache) {

@@ -27,6 +27,9 @@ void tensor_cache_unpin(struct tensor_cache *cache, uint64_t index);
 tsr_status tensor_cache_read(struct tensor_cache *cache, uint64_t index, uint64_t offset, uint64_t size, void *dst,
                              tsr_error *err);
 
+/* A decoder over the storage of tensor `index` of a compressed checkpoint; stays closed on a raw one. Close in any case. */
+tsr_status tensor_cache_decoder(struct tensor_cache *cache, uint64_t index, struct decoder *decoder, tsr_error *err);
+
 /* Largest number of bytes that were decoded at one time. */
 uint64_t tensor_cache_peak(const struct tensor_cache *cache);
 

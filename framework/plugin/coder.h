@@ -62,6 +62,8 @@ struct coder;
 tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid, const void *header, uint64_t bytes,
                       uint64_t bitstream_version, struct coder **coder, tsr_error *err);
 void coder_close(struct coder *coder);
+/* The codec's decoding instance, for groups of operations on stored tiles (ext/). Lent as long as the coder lives. */
+void *coder_self(const struct coder *coder);
 /* Decodes one stored tile into source-dtype bytes in matrix order (dst holds tile_at(...).rows * columns elements).
  * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. `worker` is the
  * caller's in env->pool. [worker] */

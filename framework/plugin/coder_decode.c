@@ -72,6 +72,10 @@ void coder_close(struct coder *coder) {
     mem_free(coder);
 }
 
+void *coder_self(const struct coder *coder) {
+    return coder->instance.self;
+}
+
 /* The worker's buffer for the largest tile and a canary. */
 static float *values_of(struct coder *coder, uint64_t worker) {
     uint64_t weights = coder->grid.tile_rows * coder->grid.tile_columns;

@@ -4,7 +4,9 @@
  * file is the plugin's face: parameters, instances, the table. README.md has formulas, bytes and measurements. */
 #include "scalar_decode.h"
 #include "scalar_encode.h"
+#include "scalar_matvec.h"
 
+#include <tessera/ext/matvec.h>
 #include <tessera/plugin.h>
 
 enum { PARAM_BITS, PARAM_STEP, PARAM_DEAD_ZONE, PARAM_CENTROIDS, PARAM_GROUP, PARAM_ROW_ERROR_MAX, PARAM_COUNT };
@@ -90,7 +92,11 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
     scalar->host = host;
     scalar->decoding = setup->decoding;
     if (setup->decoding) {
-        scalar->decoder = (struct scalar_decoder){.host = host, .entropy = entropy, .kernels = scalar_kernels_get()};
+        scalar->decoder = (struct scalar_decoder){.host = host,
+                                                   .dtype = setup->tensor->dtype,
+                                                   .entropy = entropy,
+                                                   .kernels = scalar_kernels_get(),
+                                                   .products = scalar_products_get()};
         status = scalar_decoder_init(&scalar->decoder, setup->header, setup->header_bytes, err);
     } else {
         status = can_encode(setup, err);
@@ -124,6 +130,42 @@ static tsr_status decode(void *self, const tsr_tile *tile, const void *src, uint
     return scalar_decode_tile(&scalar->decoder, tile, src, size, dst, err);
 }
 
+/* ---- matvec ---- */
+
+static uint64_t packed_bytes(void *self, const tsr_tile *tile) {
+    const struct scalar *scalar = self;
+    return scalar_packed_bytes(&scalar->decoder, tile);
+}
+
+static tsr_status pack(void *self, const tsr_tile *tile, const void *src, uint64_t size, void *dst, tsr_error *err) {
+    const struct scalar *scalar = self;
+    return scalar_pack_tile(&scalar->decoder, tile, src, size, dst, err);
+}
+
+static tsr_status apply_rows(void *self, const tsr_tile *tile, const void *packed, uint64_t first_row, uint64_t rows,
+                             const float *x, const void *query, float *y, tsr_error *err) {
+    const struct scalar *scalar = self;
+    (void)query;
+    (void)err;
+    scalar_apply_rows(&scalar->decoder, tile, packed, first_row, rows, x + tile->first_column, y);
+    return TSR_OK;
+}
+
+static tsr_status apply(void *self, const tsr_tile *tile, const void *packed, const float *x, const void *query, float *y,
+                        tsr_error *err) {
+    return apply_rows(self, tile, packed, 0, tile->rows, x, query, y, err);
+}
+
+static const tsr_matvec MATVEC = {.struct_size = sizeof MATVEC,
+                                  .packed_bytes = packed_bytes,
+                                  .pack = pack,
+                                  .apply = apply,
+                                  .apply_rows = apply_rows};
+
+static const void *get_extension(const char *id) {
+    return strcmp(id, TSR_MATVEC_ID) ? NULL : &MATVEC;
+}
+
 static const tsr_codec SCALAR = {
     .struct_size = sizeof(tsr_codec),
     .id = "org.tessera.scalar",
@@ -144,6 +186,7 @@ static const tsr_codec SCALAR = {
     .encode_bound = encode_bound,
     .encode = encode,
     .decode = decode,
+    .get_extension = get_extension,
 };
 
 static const tsr_codec *const CODECS[] = {&SCALAR, NULL};

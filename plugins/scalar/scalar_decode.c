@@ -4,14 +4,7 @@
  * not what an encoder writes is TSR_E_CORRUPT. One F32 multiplication a weight, no libm. */
 #include "scalar_decode.h"
 
-/* What is left of the input; `short_of` once more was asked for than there is. */
-struct input {
-    const uint8_t *bytes;
-    uint64_t size;
-    bool short_of;
-};
-
-static const uint8_t *input_take(struct input *input, uint64_t size) {
+static const uint8_t *input_take(struct scalar_input *input, uint64_t size) {
     if (input->short_of || size > input->size) {
         input->short_of = true;
         return NULL;
@@ -22,14 +15,14 @@ static const uint8_t *input_take(struct input *input, uint64_t size) {
     return taken;
 }
 
-static uint32_t input_number(struct input *input, unsigned size) {
+static uint32_t input_number(struct scalar_input *input, unsigned size) {
     const uint8_t *bytes = input_take(input, size);
     uint32_t value = 0;
     for (unsigned i = 0; bytes && i < size; i++) value |= (uint32_t)bytes[i] << (8 * i);
     return value;
 }
 
-static uint32_t input_varint(struct input *input) {
+uint32_t scalar_input_varint(struct scalar_input *input) {
     uint64_t value = 0;
     for (unsigned i = 0; i < SCALAR_VARINT_MAX; i++) {
         uint32_t byte = input_number(input, 1);
@@ -47,7 +40,7 @@ static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "scalar: %s", what);
 }
 
-static tsr_status read_classes(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
+static tsr_status read_classes(struct scalar_decoder *decoder, struct scalar_input *input, tsr_error *err) {
     const uint32_t alphabet = 2 * decoder->middle + 2;
     uint64_t bytes = (uint64_t)decoder->class_count * alphabet * sizeof *decoder->points;
     decoder->points = decoder->host->alloc(decoder->host, bytes);
@@ -63,7 +56,7 @@ static tsr_status read_classes(struct scalar_decoder *decoder, struct input *inp
     return TSR_OK;
 }
 
-static tsr_status read_model(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
+static tsr_status read_model(struct scalar_decoder *decoder, struct scalar_input *input, tsr_error *err) {
     uint64_t consumed = 0;
     tsr_entropy_shape shape = {.struct_size = sizeof shape};
     tsr_status status =
@@ -76,11 +69,11 @@ static tsr_status read_model(struct scalar_decoder *decoder, struct input *input
 }
 
 tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
-    struct input input = {header, size, false};
+    struct scalar_input input = {header, size, false};
     decoder->mantissa_bits = input_number(&input, 1);
     decoder->class_count = input_number(&input, 1);
-    decoder->group = input_varint(&input);
-    decoder->middle = input_varint(&input);
+    decoder->group = scalar_input_varint(&input);
+    decoder->middle = scalar_input_varint(&input);
     if (input.short_of) return corrupt(err, "header: cut short");
     if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 ||
         decoder->class_count > SCALAR_CLASSES_MAX || decoder->middle > SCALAR_LIMIT_MAX) {
@@ -121,18 +114,7 @@ static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
     return prefix << parameter | bits_get(bits, parameter);
 }
 
-/* Working memory for one tile, all of it the worker's scratch. */
-struct tile_work {
-    const struct scalar_decoder *decoder;
-    const tsr_tile *tile;
-    uint16_t *codes;   /* [segment_count] */
-    uint16_t *symbols; /* [rows * columns] at most */
-    uint8_t *classes;  /* [segment_count] */
-    uint8_t *contexts; /* [rows * columns]; only with several classes */
-    uint64_t row_segments, segment_count, symbol_count;
-};
-
-static tsr_status work_init(struct tile_work *work, tsr_error *err) {
+static tsr_status work_init(struct scalar_tile *work, tsr_error *err) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint64_t weights = work->tile->rows * work->tile->columns;
     work->row_segments = scalar_segments(work->tile->columns, decoder->group);
@@ -149,12 +131,8 @@ static tsr_status work_init(struct tile_work *work, tsr_error *err) {
     return TSR_OK;
 }
 
-static uint64_t segment_columns(const struct tile_work *work, uint64_t segment) {
-    return scalar_segment_columns(work->tile->columns, work->decoder->group, segment % work->row_segments);
-}
-
 /* Steps and classes of all segments, and from them the number of symbols and their contexts. */
-static bool read_segments(struct tile_work *work, struct bits *bits, uint32_t centre, const uint8_t rice[2]) {
+static bool read_segments(struct scalar_tile *work, struct bits *bits, uint32_t centre, const uint8_t rice[2]) {
     const struct scalar_decoder *decoder = work->decoder;
     for (uint64_t i = 0; i < work->segment_count; i++) {
         int64_t code = (int64_t)centre + scalar_unzigzag(bits_get_rice(bits, rice[0]));
@@ -168,25 +146,25 @@ static bool read_segments(struct tile_work *work, struct bits *bits, uint32_t ce
         work->codes[i] = (uint16_t)code;
         work->classes[i] = (uint8_t) class;
         if (!coded) continue;
-        uint64_t count = segment_columns(work, i);
+        uint64_t count = scalar_tile_columns(work, i);
         if (work->contexts) memset(work->contexts + work->symbol_count, (int)class, (size_t)count);
         work->symbol_count += count;
     }
     return !bits->overrun && bits->count - bits->at < 8;
 }
 
-static tsr_status read_symbols(const struct tile_work *work, const uint8_t *stream, uint64_t size, tsr_error *err) {
+static tsr_status read_symbols(const struct scalar_tile *work, const uint8_t *stream, uint64_t size, tsr_error *err) {
     const struct scalar_decoder *decoder = work->decoder;
     const tsr_entropy_split split = {sizeof split, decoder->model, work->contexts, 0, 16};
     if (work->symbol_count == 0) return size == 0 ? TSR_OK : corrupt(err, "tile: symbols for no segment");
     return decoder->entropy->split_decode(&split, stream, size, work->symbols, work->symbol_count, err);
 }
 
-static bool patch_escapes(const struct tile_work *work, const uint16_t *symbols, uint64_t count, float step,
-                          struct input *escapes, float *x) {
+static bool patch_escapes(const struct scalar_tile *work, const uint16_t *symbols, uint64_t count, float step,
+                          struct scalar_input *escapes, float *x) {
     for (uint64_t i = 0; i < count; i++) {
         if (symbols[i] != 2 * work->decoder->middle + 1) continue;
-        int32_t index = scalar_unzigzag(input_varint(escapes));
+        int32_t index = scalar_unzigzag(scalar_input_varint(escapes));
         if (escapes->short_of || index > SCALAR_INDEX_MAX || index < -SCALAR_INDEX_MAX) return false;
         x[i] = (float)index * step;
     }
@@ -194,12 +172,12 @@ static bool patch_escapes(const struct tile_work *work, const uint16_t *symbols,
 }
 
 /* All but raw segments. */
-static bool reconstruct(const struct tile_work *work, struct input *rest, float *x) {
+static bool reconstruct(const struct scalar_tile *work, struct scalar_input *rest, float *x) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint32_t escape = 2 * decoder->middle + 1;
     const uint16_t *symbols = work->symbols;
     for (uint64_t i = 0; i < work->segment_count; i++) {
-        uint64_t count = segment_columns(work, i);
+        uint64_t count = scalar_tile_columns(work, i);
         if (work->codes[i] == SCALAR_CODE_ZERO) memset(x, 0, (size_t)count * sizeof *x);
         if (work->codes[i] > SCALAR_CODE_RAW) {
             const float *points = decoder->points + (uint64_t)work->classes[i] * (escape + 1);
@@ -213,9 +191,9 @@ static bool reconstruct(const struct tile_work *work, struct input *rest, float 
     return true;
 }
 
-static bool read_raw(const struct tile_work *work, struct input *rest, float *x) {
+static bool read_raw(const struct scalar_tile *work, struct scalar_input *rest, float *x) {
     for (uint64_t i = 0; i < work->segment_count; i++) {
-        uint64_t count = segment_columns(work, i);
+        uint64_t count = scalar_tile_columns(work, i);
         for (uint64_t j = 0; work->codes[i] == SCALAR_CODE_RAW && j < count; j++) {
             uint32_t bits = input_number(rest, 4);
             memcpy(&x[j], &bits, sizeof bits);
@@ -225,27 +203,34 @@ static bool read_raw(const struct tile_work *work, struct input *rest, float *x)
     return !rest->short_of && rest->size == 0;
 }
 
-tsr_status scalar_decode_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
-                              uint64_t size, float *x, tsr_error *err) {
-    struct tile_work work = {.decoder = decoder, .tile = tile};
-    struct input input = {src, size, false};
+tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src, uint64_t size,
+                            struct scalar_tile *work, struct scalar_input *rest, tsr_error *err) {
+    *work = (struct scalar_tile){.decoder = decoder, .tile = tile};
+    *rest = (struct scalar_input){src, size, false};
     uint8_t rice[2] = {0, 0};
-    uint32_t centre = input_number(&input, 2);
-    rice[0] = (uint8_t)input_number(&input, 1);
-    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(&input, 1);
-    uint64_t side_bytes = input_varint(&input);
-    uint64_t stream_bytes = input_varint(&input);
-    const uint8_t *side = input_take(&input, side_bytes);
-    const uint8_t *stream = input_take(&input, stream_bytes);
-    if (input.short_of) return corrupt(err, "tile: cut short");
+    uint32_t centre = input_number(rest, 2);
+    rice[0] = (uint8_t)input_number(rest, 1);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(rest, 1);
+    uint64_t side_bytes = scalar_input_varint(rest);
+    uint64_t stream_bytes = scalar_input_varint(rest);
+    const uint8_t *side = input_take(rest, side_bytes);
+    const uint8_t *stream = input_take(rest, stream_bytes);
+    if (rest->short_of) return corrupt(err, "tile: cut short");
     if (rice[0] > SCALAR_RICE_MAX || rice[1] > SCALAR_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
-    tsr_status status = work_init(&work, err);
+    tsr_status status = work_init(work, err);
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};
-    if (!read_segments(&work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
-    status = read_symbols(&work, stream, stream_bytes, err);
+    if (!read_segments(work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
+    return read_symbols(work, stream, stream_bytes, err);
+}
+
+tsr_status scalar_decode_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
+                              uint64_t size, float *x, tsr_error *err) {
+    struct scalar_tile work;
+    struct scalar_input rest;
+    tsr_status status = scalar_tile_open(decoder, tile, src, size, &work, &rest, err);
     if (status != TSR_OK) return status;
-    if (!reconstruct(&work, &input, x)) return corrupt(err, "tile: damaged escapes");
-    if (!read_raw(&work, &input, x)) return corrupt(err, "tile: bytes missing or left over");
+    if (!reconstruct(&work, &rest, x)) return corrupt(err, "tile: damaged escapes");
+    if (!read_raw(&work, &rest, x)) return corrupt(err, "tile: bytes missing or left over");
     return TSR_OK;
 }

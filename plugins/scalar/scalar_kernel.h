@@ -24,6 +24,44 @@ struct scalar_kernels {
                             float *x);
 };
 
+/* Columns travel in blocks of 64: byte 4 l + k of a block belongs to its column 16 k + l, so that one load and three
+ * shifts give four vectors of 16 neighbours. */
+#define SCALAR_BLOCK 64
+#define SCALAR_TABLE_MAX 128
+
+static inline uint64_t scalar_code_place(uint64_t column) {
+    uint64_t inside = column % SCALAR_BLOCK;
+    return column - inside + inside % 16 * 4 + inside / 16;
+}
+
+/* One segment of some packed rows. */
+struct scalar_rows {
+    const uint8_t *codes;   /* whole blocks, those behind `columns` any */
+    uint64_t row_bytes;     /* from one row's codes to the next */
+    uint64_t rows, columns;
+    const float *points;    /* [classes][table] */
+    uint64_t table;         /* 32, 64 or 128 */
+    const float *steps;     /* of the segment of each row, `stride` apart; classes likewise */
+    const uint8_t *classes;
+    uint64_t stride;
+    int32_t dtype;          /* F32, F16 or BF16 */
+    const float *x;         /* [columns] */
+};
+
+/* Products with packed tiles. They need not be bit-exact from machine to machine. */
+struct scalar_products {
+    /* table[i] = points[i] * step as `dtype` holds it. count is a multiple of 32. */
+    void (*fill)(const float *points, uint64_t count, float step, int32_t dtype, float *table);
+    /* y[row] += sum over columns of table[code] * x, with the row's table; a row does not depend on those beside it. */
+    void (*add_rows)(const struct scalar_rows *rows, float *y);
+};
+
+const struct scalar_products *scalar_products_get(void);
+extern const struct scalar_products scalar_products_portable;
+#if defined(__x86_64__)
+extern const struct scalar_products scalar_products_avx512;
+#endif
+
 /* The best for this machine. [any] */
 const struct scalar_kernels *scalar_kernels_get(void);
 

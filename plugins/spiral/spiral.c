@@ -168,7 +168,7 @@ static tsr_status apply(void *self, const tsr_tile *tile, const void *packed, co
     return spiral_apply(&spiral->decoder, tile, packed, walk, y, err);
 }
 
-static const tsr_matvec MATVEC = {sizeof(tsr_matvec), packed_bytes, pack, query_bytes, query, apply};
+static const tsr_matvec MATVEC = {sizeof(tsr_matvec), packed_bytes, pack, query_bytes, query, apply, NULL};
 
 /* ---- block ---- */
 

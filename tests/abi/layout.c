@@ -45,7 +45,7 @@ LAST_MEMBER(tsr_dictionary_member, rows);
 LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);
 LAST_MEMBER(tsr_residual, decode);
-LAST_MEMBER(tsr_matvec, apply);
+LAST_MEMBER(tsr_matvec, apply_rows);
 LAST_MEMBER(tsr_logits, apply);
 LAST_MEMBER(tsr_block, abandon);
 LAST_MEMBER(tsr_signature_source, score);

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum { PREFILL = 512, DECODE = 64, WINDOW = 512, GROUP = 2048, ROUNDS_MAX = 99, SHAPES_MAX = 64, READ_TASKS = 64, AHEAD = 4096 };
-#define GATE_DECODED_BYTES ((uint64_t)128 << 20) /* as job_gate.c */
+#define GATE_DECODED_BYTES ((uint64_t)112 << 20) /* as job_gate.c */
 
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};
 static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};

@@ -22,6 +22,18 @@ assert 10 < gate[\"perplexity\"] < 25 and gate[\"perplexity_ratio\"] == 1, gate"
 check json_has_the_documented_members eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json >"$work/json" && python3 tests/cli/members.py docs/cli.md gate "$work/json"'
 check same_figures_with_3_workers eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json -j3 | cmp - "$work/json"'
 
+gate_by() { "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json --path "$@"; }
+gate_by dense >"$work/dense"
+gate_by codec >"$work/codec"
+check products_from_the_payload_give_the_same_figures python3 -c '
+import json, sys
+dense, codec = (json.load(open(f))["gates"][0] for f in sys.argv[1:])
+assert dense["path"] == "dense" and "codec" in codec["path"], (dense["path"], codec["path"])
+for figure in ("kld", "top1"):
+    a, b = dense[figure]["estimate"], codec[figure]["estimate"]
+    assert abs(a - b) <= 2e-4 * a, (figure, a, b)' "$work/dense" "$work/codec"
+check and_do_not_depend_on_workers cmp <(gate_by codec -j3) "$work/codec"
+
 sed "s#text/stories.txt#$work/short.txt#; s#positions: 10000, ##" demo/gated.yaml >"$work/gated.yaml"
 sed 's/min_top1: 0.95/min_top1: 0.9999/' "$work/gated.yaml" >"$work/strict.yaml"
 check gated_config_publishes "$tool" compress "$model" -c "$work/gated.yaml" -o "$work/gated" -q

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Codec extension "tessera.codec.matvec/0": y = W x straight from the payload, for one token. A tile is packed once when
- * a model is loaded, into at most one byte a weight (the host counts it as memory), and multiplied many times. Without
- * it, and for raw tiles, the host decodes and multiplies densely. The result agrees with the decoded weights' product
- * within float rounding; it need not be bit-exact on every machine, but is for any number of workers. */
+ * a model is loaded, into one byte a weight and a few per cent for scales (the host counts it as memory), and multiplied
+ * many times. Without it, and for raw tiles, the host decodes and multiplies densely. The result agrees with the product of
+ * the decoded weights, as decode returns them or as the host rounds them to the source dtype (better), within float
+ * rounding; it need not be bit-exact on every machine, but is for any number of workers. */
 #ifndef TESSERA_EXT_MATVEC_H
 #define TESSERA_EXT_MATVEC_H
 
@@ -29,6 +30,10 @@ typedef struct tsr_matvec {
     /* y[rows of the tile] = packed tile times x[first_column ..]. x is the whole vector. [worker] */
     tsr_status (*apply)(void *self, const tsr_tile *tile, const void *packed, const float *x, const void *query,
                         float *y, tsr_error *err);
+    /* apply for rows [first_row, first_row + rows) of the tile (counted within the tile) alone, y[rows]: a matrix of few
+     * tiles keeps all workers busy. The same bits as apply. Nullable: tiles are not cut. [worker] */
+    tsr_status (*apply_rows)(void *self, const tsr_tile *tile, const void *packed, uint64_t first_row, uint64_t rows,
+                             const float *x, const void *query, float *y, tsr_error *err);
 } tsr_matvec;
 
 #ifdef __cplusplus
