@@ -63,21 +63,24 @@ static tsr_status read_file(const char *folder, const char *name, char **text, u
     return st;
 }
 
-static tsr_status read_json(const char *folder, const char *name, json_t **value, tsr_error *err) {
+typedef tsr_status (*json_parser)(const char *text, size_t size, const char *subject, json_t **value, tsr_error *err);
+
+static tsr_status read_json(const char *folder, const char *name, json_parser parse, json_t **value, tsr_error *err) {
     char *text = NULL;
     uint64_t size;
     tsr_status st = read_file(folder, name, &text, &size, err);
-    if (st == TSR_OK) st = json_parse(text, size, name, value, err);
+    if (st == TSR_OK) st = parse(text, size, name, value, err);
     mem_free(text);
     return st;
 }
 
-static tsr_status read_json_if_there(const char *folder, const char *name, json_t **value, tsr_error *err) {
+static tsr_status read_json_if_there(const char *folder, const char *name, json_parser parse, json_t **value,
+                                     tsr_error *err) {
     char *path = fs_join(folder, name);
     if (!path) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
     bool is_there = fs_kind_of(path) == FS_FILE;
     mem_free(path);
-    return is_there ? read_json(folder, name, value, err) : TSR_OK;
+    return is_there ? read_json(folder, name, parse, value, err) : TSR_OK;
 }
 
 /* The model's two files. */
@@ -108,10 +111,11 @@ static const struct token_class *find_class(const struct token_files *files, con
 }
 
 static tsr_status read_files(const char *folder, struct token_files *files, tsr_error *err) {
-    tsr_status st = read_json_if_there(folder, "tokenizer_config.json", &files->tokenizer_config, err);
-    if (st == TSR_OK) st = read_json_if_there(folder, "config.json", &files->config, err);
-    if (st == TSR_OK) st = read_json_if_there(folder, "special_tokens_map.json", &files->special_map, err);
-    return st == TSR_OK ? read_json_if_there(folder, "added_tokens.json", &files->added, err) : st;
+    /* A model_max_length of 1e30 stands in many as an integer. */
+    tsr_status st = read_json_if_there(folder, "tokenizer_config.json", json_parse_reals, &files->tokenizer_config, err);
+    if (st == TSR_OK) st = read_json_if_there(folder, "config.json", json_parse_reals, &files->config, err);
+    if (st == TSR_OK) st = read_json_if_there(folder, "special_tokens_map.json", json_parse, &files->special_map, err);
+    return st == TSR_OK ? read_json_if_there(folder, "added_tokens.json", json_parse, &files->added, err) : st;
 }
 
 /* The members that are not the model. */

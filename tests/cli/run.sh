@@ -22,6 +22,24 @@ echo '{{ messages }}' >"$work/chat/chat_template.jinja"
 fails_with chat_template_is_not_guessed 2 'chat template' "$tool" run "$work/chat" --prompt Hello
 check raw_continues_all_the_same "$tool" run "$work/chat" --prompt Hello --raw --max-tokens 3
 
+# The same tokenizer as vocab.json and merges.txt.
+python3 - "$model" "$work/parts" <<'END'
+import json, os, shutil, sys
+shutil.copytree(*sys.argv[1:])
+folder = sys.argv[2]
+model = json.load(open(folder + "/tokenizer.json"))["model"]
+os.remove(folder + "/tokenizer.json")
+json.dump(model["vocab"], open(folder + "/vocab.json", "w"))
+merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+open(folder + "/merges.txt", "w").write("#version: 0.2\n" + "\n".join(merges) + "\n")
+config = json.load(open(folder + "/tokenizer_config.json"))
+assert config["model_max_length"] > 2**64
+json.dump(dict(config, tokenizer_class="GPT2Tokenizer"), open(folder + "/tokenizer_config.json", "w"))
+END
+check vocabulary_and_merges_tell_the_same cmp <(tell "$model") <(tell "$work/parts")
+check vocabulary_and_merges_give_the_same_ids cmp <("$tool" tokenize "$model" --text "Once upon 12 times, it's") \
+    <("$tool" tokenize "$work/parts" --text "Once upon 12 times, it's")
+
 head -c 3000 demo/text/stories.txt >"$work/text.txt"
 check calibrate_writes "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/one.safetensors" -j1 -q
 "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/many.safetensors" -j3 --memory 300K -q
