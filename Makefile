@@ -122,12 +122,12 @@ $(foreach m,$(MODELS),$(eval $(call plugin_rule,model,$(m),models)))
 
 # Data is copied, so that the build tree is complete in itself.
 FAMILIES := $(wildcard models/*/families/*.yaml)
-$(DATA)/.stamp: $(wildcard roles/*.yaml configs/*.yaml) $(FAMILIES)
+$(DATA)/.stamp: $(wildcard roles/*.yaml configs/*) $(FAMILIES)
 	@mkdir -p $(DATA)/roles $(DATA)/configs $(DATA)/families
 	@rm -f $(DATA)/roles/* $(DATA)/configs/* $(DATA)/families/*
 	@cp $(FAMILIES) $(DATA)/families/
 	@cp $(wildcard roles/*.yaml) $(DATA)/roles/ 2>/dev/null || true
-	@cp $(wildcard configs/*.yaml) $(DATA)/configs/ 2>/dev/null || true
+	@cp $(wildcard configs/*) $(DATA)/configs/ 2>/dev/null || true
 	@touch $@
 
 # The last folders that are searched; whatever PREFIX was when these two were compiled, an installed binary finds its own

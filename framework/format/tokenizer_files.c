@@ -24,6 +24,14 @@ static const char QWEN2_PARTS[] =
     "\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
     "\"decoder\":{\"type\":\"ByteLevel\"}}";
 
+/* Qwen3-TTS: the official code loads its tokenizer with fix_mistral_regex, and transformers 4.57.3 then puts this pattern in
+ * place of Qwen's own, for folders whose vocabulary has more than 100,000 entries and whose config.json was written by a
+ * version above 4.57.2 (docs/tokenizer.md, "Qwen3-TTS"). */
+static const char SWAPPED_PATTERN[] =
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}"
+    "\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+#define SWAPPED_ENTRIES 100000
+
 #define GPT2_DEFAULTS                                                                                                  \
     "{\"bos_token\":\"<|endoftext|>\",\"eos_token\":\"<|endoftext|>\",\"unk_token\":\"<|endoftext|>\"}"
 #define QWEN2_DEFAULTS                                                                                                 \
@@ -133,6 +141,30 @@ static tsr_status put_together(const struct token_files *files, const struct tok
     return failed ? tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory") : TSR_OK;
 }
 
+/* Above 4.57.2 and below 5. */
+static bool is_swapping_version(const char *version) {
+    unsigned parts[3] = {0};
+    for (int i = 0; i < 3 && *version; i++) {
+        for (; *version >= '0' && *version <= '9'; version++) parts[i] = parts[i] * 10 + (unsigned)(*version - '0') % 10;
+        if (*version == '.') version++;
+    }
+    return parts[0] == 4 && (parts[1] > 57 || (parts[1] == 57 && parts[2] > 2));
+}
+
+static bool is_swapped(const struct token_files *files) {
+    const char *model = json_string_value(json_object_get(files->config, "model_type"));
+    const char *version = json_string_value(json_object_get(files->config, "transformers_version"));
+    return model && !strcmp(model, "qwen3_tts") && version && is_swapping_version(version) &&
+           files->tokenizer->vocabulary.model_count > SWAPPED_ENTRIES;
+}
+
+static tsr_status swap_pattern(json_t *document, tsr_error *err) {
+    json_t *splitters = json_object_get(json_object_get(document, "pre_tokenizer"), "pretokenizers");
+    json_t *pattern = json_object_get(json_array_get(splitters, 0), "pattern");
+    int failed = json_object_set_new(pattern, "Regex", json_string(SWAPPED_PATTERN));
+    return failed ? tsr_fail(err, TSR_E_NOMEM, "vocab.json: out of memory") : TSR_OK;
+}
+
 static tsr_status load_class(const char *folder, struct token_files *files, const struct token_class *class,
                              const struct loader *loader) {
     json_t *document = NULL, *added = json_array();
@@ -141,6 +173,7 @@ static tsr_status load_class(const char *folder, struct token_files *files, cons
         st = json_parse(class->defaults, strlen(class->defaults), "built-in tokens", &files->defaults, loader->err);
     }
     if (st == TSR_OK) st = load_tables(folder, loader);
+    if (st == TSR_OK && class == &QWEN2 && is_swapped(files)) st = swap_pattern(document, loader->err);
     if (st == TSR_OK) st = put_together(files, class, document, added, loader->err);
     if (st == TSR_OK) st = load_parts(loader, document);
     json_decref(document);

@@ -46,6 +46,8 @@ check text_of_report eval '"$tool" report "$work/out" | grep -q "^ratio"'
 check text_of_verify eval '"$tool" verify "$work/out" | grep -q "^intact: "'
 for config in configs/*.yaml; do
     profile=$(basename "$config" .yaml)
-    check "config_${profile}_plans" eval '"$tool" plan "$model" -c "$config" -q >/dev/null'
-    check "config_${profile}_is_found_by_name" eval '"$tool" plan "$model" -c "$profile" -q >/dev/null'
+    subject=$model
+    [[ $profile == qwen3-tts-* ]] && subject=$PWD/tests/data/qwen3-tts/a
+    check "config_${profile}_plans" eval '"$tool" plan "$subject" -c "$config" -q >/dev/null'
+    check "config_${profile}_is_found_by_name" eval '"$tool" plan "$subject" -c "$profile" -q >/dev/null'
 done

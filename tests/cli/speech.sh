@@ -84,6 +84,14 @@ check parity_tells_every_group eval 'compare "$work/near" --text "$work/lines.tx
 fails_with random_weights_are_no_speech 3 'speech: FAIL' compare "$work/lossless" --speech "$work/lines.txt" --picture "$work/picture.svg"
 check picture_is_drawn eval 'python3 -c "import base64, re, sys, xml.dom.minidom, zlib; t = open(sys.argv[1]).read(); xml.dom.minidom.parseString(t); p = [base64.b64decode(b) for b in re.findall(\"base64,([^\\\"]+)\", t)]; assert len(p) == 2 and all(len(zlib.decompress(b[41:-16])) > 1000 for b in p)" "$work/picture.svg"'
 fails_with picture_needs_speech 1 'picture' compare "$work/lossless" --prompts "$work/lines.txt" --picture "$work/x.svg"
+check lossless_profile_proves_and_publishes "$tool" compress "$data/b" -c qwen3-tts-lossless -o "$work/proved" -q
+fails_with quality_profile_refuses_random_weights 3 'parity: FAIL' "$tool" compress "$data/b" -c qwen3-tts-quality -o "$work/refused" -q
+# The pattern that the official loader swaps in, and Qwen's own, against the real vocabulary's ids.
+mkdir "$work/tokens"
+ids_are() { python3 tests/cli/speech_tokens.py "$work/tokens" "$1" "$2" && "$tool" tokenize "$work/tokens" --golden "$work/tokens/golden.jsonl" >/dev/null; }
+check ids_by_the_swapped_pattern ids_are 4.57.3 local
+check ids_by_the_plain_pattern ids_are 4.57.2 plain
+check the_two_patterns_differ eval '! ids_are 4.57.3 plain 2>/dev/null'
 check names_and_shapes_are_the_published_ones python3 tests/bench/make_qwen3_tts.py --check tests/data/names/qwen3-tts.txt
 
 # Without the library there is one clear line, and it compiles.
