@@ -181,6 +181,16 @@ tsr_status dense_apply_one_by(const struct dense_kernels *kernels, const struct 
     return pool_for(env->pool, ceil_div(matrix->rows, product.rows_a_task), one_task, &product, err);
 }
 
+uint64_t dense_one_pieces(const struct dense *matrix, uint64_t workers) {
+    return ceil_div(matrix->rows, rows_of_one_task(matrix, workers));
+}
+
+void dense_one_piece(const struct dense *matrix, uint64_t workers, uint64_t index, const float *x, float *y) {
+    struct product product = {.matrix = matrix, .x = x, .y = y, .tokens = 1, .kernels = dense_kernels_best()};
+    product.rows_a_task = rows_of_one_task(matrix, workers);
+    (void)one_task(&product, index, 0, NULL);
+}
+
 tsr_status dense_apply_one(const struct dense *matrix, const float *x, float *y, const struct env *env, tsr_error *err) {
     return dense_apply_one_by(dense_kernels_best(), matrix, x, y, env, err);
 }

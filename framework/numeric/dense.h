@@ -24,6 +24,10 @@ tsr_status dense_apply(const struct dense *matrix, const float *x, uint64_t toke
 /* y [rows] = W x. */
 tsr_status dense_apply_one(const struct dense *matrix, const float *x, float *y, const struct env *env, tsr_error *err);
 
+/* The same in pieces, for several matrices at once: how many there are, and one of them. Not for a transposed matrix. [any] */
+uint64_t dense_one_pieces(const struct dense *matrix, uint64_t workers);
+void dense_one_piece(const struct dense *matrix, uint64_t workers, uint64_t index, const float *x, float *y);
+
 /* Tells OpenBLAS to use one thread; the pool is what spreads work. Once a process. */
 void dense_setup(void);
 

@@ -9,6 +9,7 @@
 
 #include <base/alloc.h>
 #include <base/checked.h>
+#include <base/pool.h>
 #include <format/dtype.h>
 #include <numeric/dense.h>
 #include <string.h>
@@ -208,17 +209,69 @@ static tsr_status apply(void *ctx, tsr_linear *op, const float *x, uint64_t toke
     return st;
 }
 
-static tsr_status apply_one(void *ctx, tsr_linear *op, const float *x, float *y, tsr_error *err) {
-    struct model_weights *weights = ctx;
-    bool found = false;
-    tsr_status st = find_product(weights, op, &found, err);
-    if (st == TSR_OK && found) return apply_product(weights, op, x, 1, y, err);
-    weights->ran_dense = true;
-    if (st == TSR_OK) st = pin(weights, op, err);
+/* ---- one token ---- */
+
+/* Operators that are applied together: tasks first..first + count - 1 of the loop are the pieces of one. */
+struct part {
+    tsr_linear *op;
+    float *y;
+    uint64_t first;
+    bool product, pinned;
+};
+
+struct together {
+    struct model_weights *weights;
+    const float *x;
+    struct part parts[TSR_TOGETHER_MAX];
+    uint64_t count, tasks, workers;
+};
+
+static tsr_status part_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    const struct together *work = ctx;
+    uint64_t i = work->count - 1;
+    while (work->parts[i].first > index) i--;
+    const struct part *part = &work->parts[i];
+    if (part->product) return product_piece(part->op->product, index - part->first, worker, err);
+    dense_one_piece(&part->op->dense, work->workers, index - part->first, work->x, part->y);
+    return TSR_OK;
+}
+
+/* A transposed matrix is multiplied here and now. */
+static tsr_status add_part(struct together *work, tsr_linear *op, float *y, tsr_error *err) {
+    struct model_weights *weights = work->weights;
+    struct part *part = &work->parts[work->count++];
+    *part = (struct part){.op = op, .y = y, .first = work->tasks};
+    tsr_status st = find_product(weights, op, &part->product, err);
     if (st != TSR_OK) return st;
-    st = dense_apply_one(&op->dense, x, y, weights->env, err);
-    unpin(weights, op);
+    if (part->product) {
+        weights->ran_codec = true;
+        work->tasks += product_pieces(op->product);
+        return product_begin(op->product, work->x, y, err);
+    }
+    weights->ran_dense = true;
+    st = pin(weights, op, err);
+    part->pinned = st == TSR_OK;
+    if (st != TSR_OK) return st;
+    if (op->dense.transposed) return dense_apply_one(&op->dense, work->x, y, weights->env, err);
+    work->tasks += dense_one_pieces(&op->dense, work->workers);
+    return TSR_OK;
+}
+
+static tsr_status apply_ones(void *ctx, tsr_linear *const *ops, uint64_t count, const float *x, float *const *y, tsr_error *err) {
+    struct model_weights *weights = ctx;
+    struct together work = {.weights = weights, .x = x, .workers = pool_workers(weights->env->pool)};
+    tsr_status st = TSR_OK;
+    if (count > TSR_TOGETHER_MAX) return tsr_fail(err, TSR_E_ARGUMENT, "%llu operators at once", (unsigned long long)count);
+    for (uint64_t i = 0; i < count && st == TSR_OK; i++) st = add_part(&work, ops[i], y[i], err);
+    if (st == TSR_OK) st = pool_for(weights->env->pool, work.tasks, part_task, &work, err);
+    for (uint64_t i = 0; i < work.count; i++) {
+        if (work.parts[i].pinned) unpin(weights, work.parts[i].op);
+    }
     return st;
+}
+
+static tsr_status apply_one(void *ctx, tsr_linear *op, const float *x, float *y, tsr_error *err) {
+    return apply_ones(ctx, &op, 1, x, &y, err);
 }
 
 /* Rank 2 and up: last dimension against all others; below: one row. */
@@ -290,7 +343,8 @@ tsr_status model_weights_create(struct reader *reader, uint64_t budget_bytes, co
                                    .linear = linear,
                                    .apply = apply,
                                    .apply_one = apply_one,
-                                   .linear_view = linear_view};
+                                   .linear_view = linear_view,
+                                   .apply_ones = apply_ones};
     dense_setup();
     *out = weights;
     return TSR_OK;

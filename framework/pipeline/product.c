@@ -243,8 +243,7 @@ uint64_t product_bytes(const struct product *product) {
 
 /* ---- multiplying ---- */
 
-static tsr_status apply_piece(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
-    struct product *product = ctx;
+tsr_status product_piece(struct product *product, uint64_t index, uint64_t worker, tsr_error *err) {
     const struct piece *piece = &product->pieces[index];
     const struct packed_tile *packed = &product->tiles[piece->tile];
     float *y = product->y + packed->tile.first_row + piece->first_row;
@@ -263,13 +262,23 @@ static tsr_status apply_piece(void *ctx, uint64_t index, uint64_t worker, tsr_er
     return instance_verdict(product->codec, "apply", st, err);
 }
 
-tsr_status product_apply(struct product *product, const float *x, float *y, tsr_error *err) {
-    tsr_status st = TSR_OK;
+static tsr_status apply_piece(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    return product_piece(ctx, index, worker, err);
+}
+
+uint64_t product_pieces(const struct product *product) {
+    return product->piece_count;
+}
+
+tsr_status product_begin(struct product *product, const float *x, float *y, tsr_error *err) {
     product->x = x;
     product->y = y;
-    if (product->query) {
-        st = product->matvec->query(product->self, x, product->query, err);
-        st = instance_verdict(product->codec, "query", st, err);
-    }
+    if (!product->query) return TSR_OK;
+    tsr_status st = product->matvec->query(product->self, x, product->query, err);
+    return instance_verdict(product->codec, "query", st, err);
+}
+
+tsr_status product_apply(struct product *product, const float *x, float *y, tsr_error *err) {
+    tsr_status st = product_begin(product, x, y, err);
     return st == TSR_OK ? pool_for(product->env->pool, product->piece_count, apply_piece, product, err) : st;
 }

@@ -31,6 +31,12 @@ void product_destroy(struct product *product);
 /* Memory of the packed tiles. */
 uint64_t product_bytes(const struct product *product);
 
+/* A product in pieces, for several at once: begin makes what x asks for, then each piece is a task. x and y must stay until
+ * the last piece is done. */
+tsr_status product_begin(struct product *product, const float *x, float *y, tsr_error *err);
+uint64_t product_pieces(const struct product *product);
+tsr_status product_piece(struct product *product, uint64_t index, uint64_t worker, tsr_error *err);
+
 /* y [rows] = W x, the same bits for any number of workers. Not from inside a pool task. [instance] */
 tsr_status product_apply(struct product *product, const float *x, float *y, tsr_error *err);
 

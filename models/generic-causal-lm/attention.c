@@ -47,9 +47,8 @@ static tsr_status project_heads(struct pass *pass, const float *x, tsr_error *er
         st = apply_linear(pass, &layer->qkv, x, tokens, work->qkv, err);
         if (st == TSR_OK) split_fused(pass);
     } else {
-        st = apply_linear(pass, &layer->q, x, tokens, work->q, err);
-        if (st == TSR_OK) st = apply_linear(pass, &layer->k, x, tokens, work->k, err);
-        if (st == TSR_OK) st = apply_linear(pass, &layer->v, x, tokens, work->v, err);
+        const struct linear *const linears[] = {&layer->q, &layer->k, &layer->v};
+        st = apply_linears(pass, linears, 3, x, tokens, (float *const[]){work->q, work->k, work->v}, err);
     }
     if (st == TSR_OK && spec->clip_qkv > 0) {
         clip(work->q, tokens * spec->heads * spec->head_dim, (float)spec->clip_qkv);

@@ -12,13 +12,22 @@
 
 /* ---- shared by the parts ---- */
 
+static tsr_status report_input(const struct pass *pass, const struct linear *linear, const float *x, uint64_t tokens,
+                               tsr_error *err) {
+    if (!pass->hooks || !pass->hooks->linear_input) return TSR_OK;
+    return pass->hooks->linear_input(pass->hooks->ctx, linear->tensor, x, tokens, linear->columns, err);
+}
+
+static void add_bias(const struct linear *linear, uint64_t tokens, float *y) {
+    for (uint64_t t = 0; linear->bias && t < tokens; t++) {
+        for (uint64_t r = 0; r < linear->rows; r++) y[t * linear->rows + r] += linear->bias[r];
+    }
+}
+
 tsr_status apply_linear(struct pass *pass, const struct linear *linear, const float *x, uint64_t tokens, float *y,
                         tsr_error *err) {
     const tsr_weights *table = pass->model->weights.table;
-    tsr_status st = TSR_OK;
-    if (pass->hooks && pass->hooks->linear_input) {
-        st = pass->hooks->linear_input(pass->hooks->ctx, linear->tensor, x, tokens, linear->columns, err);
-    }
+    tsr_status st = report_input(pass, linear, x, tokens, err);
     if (st != TSR_OK) return st;
     if (pass->work->single) {
         for (uint64_t t = 0; t < tokens && st == TSR_OK; t++) {
@@ -27,9 +36,25 @@ tsr_status apply_linear(struct pass *pass, const struct linear *linear, const fl
     } else {
         st = table->apply(table->ctx, linear->op, x, tokens, y, err);
     }
-    for (uint64_t t = 0; linear->bias && t < tokens; t++) {
-        for (uint64_t r = 0; r < linear->rows; r++) y[t * linear->rows + r] += linear->bias[r];
+    add_bias(linear, tokens, y);
+    return st;
+}
+
+tsr_status apply_linears(struct pass *pass, const struct linear *const *linears, uint64_t count, const float *x, uint64_t tokens,
+                         float *const *y, tsr_error *err) {
+    const tsr_weights *table = pass->model->weights.table;
+    tsr_linear *ops[TSR_TOGETHER_MAX];
+    tsr_status st = TSR_OK;
+    if (!pass->work->single || tokens != 1 || !TSR_HAS(table, tsr_weights, apply_ones)) {
+        for (uint64_t i = 0; i < count && st == TSR_OK; i++) st = apply_linear(pass, linears[i], x, tokens, y[i], err);
+        return st;
     }
+    for (uint64_t i = 0; i < count && st == TSR_OK; i++) {
+        ops[i] = linears[i]->op;
+        st = report_input(pass, linears[i], x, 1, err);
+    }
+    if (st == TSR_OK) st = table->apply_ones(table->ctx, ops, count, x, y, err);
+    for (uint64_t i = 0; i < count; i++) add_bias(linears[i], 1, y[i]);
     return st;
 }
 

@@ -65,6 +65,9 @@ struct pass {
 /* y = x W^T + bias for the tokens of the chunk (or `tokens` of them); reports the input to the hook. */
 tsr_status apply_linear(struct pass *pass, const struct linear *linear, const float *x, uint64_t tokens, float *y,
                         tsr_error *err);
+/* The same by several that read the same x, at most TSR_TOGETHER_MAX. */
+tsr_status apply_linears(struct pass *pass, const struct linear *const *linears, uint64_t count, const float *x, uint64_t tokens,
+                         float *const *y, tsr_error *err);
 /* Runs `part` over `tokens` rows, some at a time, on all workers. */
 typedef void (*token_part)(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end);
 tsr_status for_tokens(const struct pass *pass, uint64_t tokens, token_part part, const void *ctx, tsr_error *err);

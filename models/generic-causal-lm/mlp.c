@@ -49,8 +49,8 @@ static tsr_status run_one(struct pass *pass, const struct mlp_weights *mlp, cons
         }
         return apply_linear(pass, &mlp->down, work->gate, tokens, out, err);
     }
-    st = apply_linear(pass, &mlp->up, x, tokens, work->up, err);
-    if (st == TSR_OK && spec->mlp == MLP_GATED) st = apply_linear(pass, &mlp->gate, x, tokens, work->gate, err);
+    const struct linear *const linears[] = {&mlp->up, &mlp->gate};
+    st = apply_linears(pass, linears, spec->mlp == MLP_GATED ? 2 : 1, x, tokens, (float *const[]){work->up, work->gate}, err);
     if (st == TSR_OK) st = for_tokens(pass, tokens, combine, &inner, err);
     if (st != TSR_OK) return st;
     return apply_linear(pass, &mlp->down, work->up, tokens, out, err);

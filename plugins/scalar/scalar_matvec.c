@@ -3,28 +3,26 @@
  * Products without decoding: a packed tile has a byte a weight, the index moved into 0..table - 1, and a step a segment. A
  * row's table of values (points times step, rounded as the host rounds decoded ones) is made when the row is multiplied.
  * Indices that the table does not hold are exceptions with a place and a value each; a tile with many takes a larger table,
- * and one with too many, or with raw segments, has no product. */
+ * whose look-up takes twice as long, and one with too many, or with raw segments, has no product. */
 #include "scalar_matvec.h"
 
-/* A packed tile: head, codes [rows][whole blocks], steps [segments], entries [EXCEPTIONS of tile], first [rows + 1],
- * classes [segments]. */
+#define COLUMNS_MAX 65536
+
+/* A packed tile: head, codes [rows][whole blocks], steps [segments], values [capacity], first [rows + 1], columns
+ * [capacity], classes [segments]. */
 struct packed_head {
     uint32_t table; /* 32, 64 or 128 */
     uint32_t exceptions;
     uint8_t padding[56];
 };
 
-struct exception {
-    uint32_t column;
-    float value;
-};
-
 struct packed {
     struct packed_head *head;
     uint8_t *codes;
     float *steps;
-    struct exception *entries;
-    uint32_t *first;
+    float *values; /* of exceptions */
+    uint32_t *first; /* exception of each row */
+    uint16_t *columns;
     uint8_t *classes;
     uint64_t row_bytes, row_segments, capacity, bytes;
 };
@@ -34,22 +32,24 @@ static struct packed place(const struct scalar_decoder *decoder, const tsr_tile 
     struct packed packed = {.head = memory};
     packed.row_bytes = (tile->columns + SCALAR_BLOCK - 1) / SCALAR_BLOCK * SCALAR_BLOCK;
     packed.row_segments = scalar_segments(tile->columns, decoder->group);
-    packed.capacity = tile->rows * tile->columns / 256 + 8;
+    packed.capacity = tile->rows * tile->columns / 128 + 8;
     uint64_t segments = tile->rows * packed.row_segments, codes = sizeof *packed.head, steps = codes + tile->rows * packed.row_bytes;
-    uint64_t entries = steps + segments * sizeof *packed.steps, first = entries + packed.capacity * sizeof *packed.entries;
-    uint64_t classes = first + (tile->rows + 1) * sizeof *packed.first;
+    uint64_t values = steps + segments * sizeof *packed.steps, first = values + packed.capacity * sizeof *packed.values;
+    uint64_t columns = first + (tile->rows + 1) * sizeof *packed.first;
+    uint64_t classes = columns + packed.capacity * sizeof *packed.columns;
     packed.bytes = classes + segments;
     if (!memory) return packed;
     packed.codes = at + codes;
     packed.steps = (float *)(void *)(at + steps);
-    packed.entries = (struct exception *)(void *)(at + entries);
+    packed.values = (float *)(void *)(at + values);
     packed.first = (uint32_t *)(void *)(at + first);
+    packed.columns = (uint16_t *)(void *)(at + columns);
     packed.classes = at + classes;
     return packed;
 }
 
 uint64_t scalar_packed_bytes(const struct scalar_decoder *decoder, const tsr_tile *tile) {
-    if (decoder->group % SCALAR_BLOCK || tile->columns < SCALAR_BLOCK) return 0;
+    if (decoder->group % SCALAR_BLOCK || tile->columns < SCALAR_BLOCK || tile->columns > COLUMNS_MAX) return 0;
     return place(decoder, tile, NULL).bytes;
 }
 
@@ -94,9 +94,9 @@ static bool pack_segment(const struct scalar_tile *work, struct packed *packed, 
     for (uint64_t i = 0; i < count; i++) {
         uint32_t code = symbols ? symbols[i] + half - decoder->middle : half;
         if (code >= table || (symbols && symbols[i] > 2 * decoder->middle)) {
-            struct exception *entry = &packed->entries[packed->head->exceptions++]; /* choose_table counted them */
-            entry->column = (uint32_t)(start + i);
-            if (!exception_value(work, segment, symbols[i], step, rest, &entry->value)) return false;
+            uint32_t at = packed->head->exceptions++; /* choose_table counted them */
+            packed->columns[at] = (uint16_t)(start + i);
+            if (!exception_value(work, segment, symbols[i], step, rest, &packed->values[at])) return false;
             code = half;
         }
         codes[scalar_code_place(start + i)] = (uint8_t)code;
@@ -172,7 +172,7 @@ void scalar_apply_rows(const struct scalar_decoder *decoder, const tsr_tile *til
     }
     for (uint64_t r = 0; r < rows; r++) {
         for (uint32_t i = packed.first[first_row + r]; i < packed.first[first_row + r + 1]; i++) {
-            y[r] += packed.entries[i].value * x[packed.entries[i].column];
+            y[r] += packed.values[i] * x[packed.columns[i]];
         }
     }
 }

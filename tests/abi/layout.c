@@ -30,7 +30,7 @@ LAST_MEMBER(tsr_tile, worker);
 LAST_MEMBER(tsr_encode_hints, column_weight);
 LAST_MEMBER(tsr_codec_setup, role);
 LAST_MEMBER(tsr_codec, get_extension);
-LAST_MEMBER(tsr_weights, linear_view);
+LAST_MEMBER(tsr_weights, apply_ones);
 LAST_MEMBER(tsr_hooks, logits);
 LAST_MEMBER(tsr_model_setup, parts);
 LAST_MEMBER(tsr_model_info, context);

@@ -20,6 +20,8 @@ extern "C" {
  * fly, or a codec's own product. */
 typedef struct tsr_linear tsr_linear;
 
+#define TSR_TOGETHER_MAX 8
+
 /* The host's weights. `index` counts the tensors of the checkpoint, aliases included. */
 typedef struct tsr_weights {
     uint64_t struct_size;
@@ -45,6 +47,10 @@ typedef struct tsr_weights {
      * convolution [out][in][taps] is a matrix of in * taps columns. `transposed` as in linear. */
     tsr_status (*linear_view)(void *ctx, uint64_t index, uint64_t columns, int32_t transposed, tsr_linear **linear,
                               tsr_error *err);
+    /* apply_one by several operators, at most TSR_TOGETHER_MAX, that read the same x: y[i] by linears[i]. The same bits, but
+     * workers wait for each other once. */
+    tsr_status (*apply_ones)(void *ctx, tsr_linear *const *linears, uint64_t count, const float *x, float *const *y,
+                             tsr_error *err);
 } tsr_weights;
 
 /* What forward reports while it runs; any member may be NULL. Rows are tokens. */
