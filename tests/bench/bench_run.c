@@ -3,10 +3,10 @@
  * Speed of inference against its bounds and its peer, measured in turn in the same run, so that all see the same machine.
  * Prefill: against the products of the model's matrices by OpenBLAS and by our own kernels on F32, whichever is faster for
  * each shape. One token: against a plain read of the same mapped bytes by the same workers. Parity gate, raw model against
- * its scalar-coded twin: against one prefill of the same text that computes logits at every position. Figures are medians
- * over rounds, with the smallest and the largest.
+ * its scalar-coded twin: against one prefill of the same text that computes logits at every position. One token of the
+ * twin, straight from its payload: against the raw model. Figures are medians over rounds (smallest-largest).
  * usage: bench_run [MODEL [WORKERS [POSITIONS [ROUNDS]]]]
- * LLAMA_BENCH: the peer's program; LLAMA_GGUF: the model for it in BF16 */
+ * LLAMA_BENCH: the peer's program; LLAMA_GGUF and LLAMA_GGUF_4: the model for it in BF16 and in Q4_0 */
 #include <base/alloc.h>
 #include <base/fs.h>
 #include <base/pool.h>
@@ -177,22 +177,22 @@ static double time_prefill(struct bench *bench) {
     return seconds;
 }
 
-/* Token by token, a plain read in front of each; seconds of DECODE of both. */
-static void time_decode(struct bench *bench, double *decode, double *read) {
-    const tsr_model *plugin = bench->model.plugin;
-    float *logits = mem_alloc_zero(bench->model.info.vocabulary, sizeof *logits);
+/* DECODE tokens, one by one; with `read`, a plain read in front of each, whose seconds it gets. */
+static double time_decode(struct bench *bench, struct open_model *model, double *read) {
+    float *logits = mem_alloc_zero(model->info.vocabulary, sizeof *logits);
     void *sequence;
     tsr_error err = {0};
-    *decode = *read = 0;
-    must(plugin->sequence_create(bench->model.self, DECODE, &sequence, &err), &err);
+    double seconds = 0;
+    must(model->plugin->sequence_create(model->self, DECODE, &sequence, &err), &err);
     for (uint64_t i = 0; i < DECODE; i++) {
-        *read += time_read(bench);
+        if (read) *read += time_read(bench);
         double start = now();
-        must(plugin->forward(bench->model.self, sequence, bench->tokens + i, 1, NULL, logits, &err), &err);
-        *decode += now() - start;
+        must(model->plugin->forward(model->self, sequence, bench->tokens + i, 1, NULL, logits, &err), &err);
+        seconds += now() - start;
     }
-    plugin->sequence_destroy(bench->model.self, sequence);
+    model->plugin->sequence_destroy(model->self, sequence);
     mem_free(logits);
+    return seconds;
 }
 
 static tsr_status drop_logits(void *ctx, uint64_t first, const float *logits, uint64_t tokens, uint64_t vocabulary,
@@ -250,8 +250,8 @@ static double status_mib(const char *name) {
 /* ---- peer ---- */
 
 /* Tokens/s of llama-bench in one of its two tests; 0 where there is no peer. */
-static double peer(const struct bench *bench, const char *test) {
-    const char *program = getenv("LLAMA_BENCH"), *model = getenv("LLAMA_GGUF");
+static double peer(const struct bench *bench, const char *variable, const char *test) {
+    const char *program = getenv("LLAMA_BENCH"), *model = getenv(variable);
     char command[2048], line[512];
     double speed = 0;
     if (!program || !model) return 0;
@@ -269,7 +269,7 @@ static double peer(const struct bench *bench, const char *test) {
 /* ---- the table ---- */
 
 enum { GEMM, READ, PREFILLED, DECODED, PEER_PREFILL, PEER_DECODE, PREFILL_RATIO, DECODE_RATIO, PEER_PREFILL_RATIO,
-       PEER_DECODE_RATIO, COLUMNS };
+       PEER_DECODE_RATIO, PLAIN_DECODED, CODEC_DECODED, CODEC_RATIO, PEER_CODEC, PEER_CODEC_RATIO, COLUMNS };
 
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -283,20 +283,29 @@ static double median(double *values, int count) {
 
 /* One round; everything as tokens/s. */
 static void measure(struct bench *bench, double values[COLUMNS]) {
-    double decode, read, gemm = time_gemm(bench), prefill = time_prefill(bench);
+    double read = 0, gemm = time_gemm(bench), prefill = time_prefill(bench);
     prefill = (prefill + time_prefill(bench)) / 2;
     gemm = (gemm + time_gemm(bench)) / 2;
-    time_decode(bench, &decode, &read);
+    double decode = time_decode(bench, &bench->model, &read);
     values[GEMM] = PREFILL / gemm;
     values[PREFILLED] = PREFILL / prefill;
     values[READ] = DECODE / read;
     values[DECODED] = DECODE / decode;
-    values[PEER_PREFILL] = peer(bench, "-p 512 -n 0");
-    values[PEER_DECODE] = peer(bench, "-p 0 -n 64");
+    values[PEER_PREFILL] = peer(bench, "LLAMA_GGUF", "-p 512 -n 0");
+    values[PEER_DECODE] = peer(bench, "LLAMA_GGUF", "-p 0 -n 64");
     values[PREFILL_RATIO] = values[PREFILLED] / values[GEMM];
     values[DECODE_RATIO] = values[DECODED] / values[READ];
     values[PEER_PREFILL_RATIO] = values[PEER_PREFILL] > 0 ? values[PREFILLED] / values[PEER_PREFILL] : 0;
     values[PEER_DECODE_RATIO] = values[PEER_DECODE] > 0 ? values[DECODED] / values[PEER_DECODE] : 0;
+}
+
+/* What is in use stays in the caches: both models by themselves, like the peer. */
+static void measure_codec(struct bench *bench, double values[COLUMNS]) {
+    values[PLAIN_DECODED] = DECODE / time_decode(bench, &bench->model, NULL);
+    values[CODEC_DECODED] = DECODE / time_decode(bench, &bench->twin, NULL);
+    values[CODEC_RATIO] = values[CODEC_DECODED] / values[PLAIN_DECODED];
+    values[PEER_CODEC] = peer(bench, "LLAMA_GGUF_4", "-p 0 -n 64");
+    values[PEER_CODEC_RATIO] = values[PEER_CODEC] > 0 ? values[CODEC_DECODED] / values[PEER_CODEC] : 0;
 }
 
 /* "median (smallest-largest)" of one column, or "-" where there was no peer. */
@@ -314,6 +323,7 @@ static void print_speeds(struct bench *bench, int rounds) {
     double row[COLUMNS];
     for (int round = 0; round < rounds; round++) {
         measure(bench, row);
+        measure_codec(bench, row);
         for (int i = 0; i < COLUMNS; i++) values[i][round] = row[i];
     }
     printf("| figure | tokens/s | bound | of the bound | llama.cpp BF16 | of llama.cpp |\n|---|---|---|---|---|---|\n");
@@ -323,6 +333,12 @@ static void print_speeds(struct bench *bench, int rounds) {
     printf("| one token, %d times | %s | %s (read) | %s | %s | %s |\n\n", DECODE, spread(values[DECODED], rounds, 1),
            spread(values[READ], rounds, 1), spread(values[DECODE_RATIO], rounds, 2), spread(values[PEER_DECODE], rounds, 1),
            spread(values[PEER_DECODE_RATIO], rounds, 2));
+    printf("| figure | tokens/s | BF16 | of BF16 | llama.cpp Q4_0 | of llama.cpp |\n|---|---|---|---|---|---|\n");
+    printf("| one token from the 4-bit payload | %s | %s | %s | %s | %s |\n\n", spread(values[CODEC_DECODED], rounds, 1),
+           spread(values[PLAIN_DECODED], rounds, 1), spread(values[CODEC_RATIO], rounds, 2), spread(values[PEER_CODEC], rounds, 1),
+           spread(values[PEER_CODEC_RATIO], rounds, 2));
+    printf("Path of the twin: %s; packed tiles %.1f MB for %.1f MB of BF16.\n", model_weights_path(bench->twin.weights),
+           (double)model_weights_packed(bench->twin.weights) * 1e-6, (double)bench->token_bytes * 1e-6);
 }
 
 static void print_gate(struct bench *bench) {
@@ -386,6 +402,9 @@ int main(int argc, char **argv) {
     printf("%s, %llu workers, weights as stored: %.1f MB a token, OpenBLAS as %s; medians of %d rounds (smallest-largest).\n\n",
            fs_base_name(path), (unsigned long long)workers, (double)bench.token_bytes * 1e-6, openblas_get_corename(), rounds);
     if (bench.positions) print_gate(&bench);
+    model_weights_limit(bench.twin.weights, MODEL_DECODED_BYTES);
+    (void)model_weights_path(bench.twin.weights);
+    (void)time_decode(&bench, &bench.twin, NULL); /* packs */
     print_speeds(&bench, rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds);
     return 0;
 }
