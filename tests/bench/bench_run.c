@@ -401,6 +401,8 @@ int main(int argc, char **argv) {
     count_shapes(&bench);
     printf("%s, %llu workers, weights as stored: %.1f MB a token, OpenBLAS as %s; medians of %d rounds (smallest-largest).\n\n",
            fs_base_name(path), (unsigned long long)workers, (double)bench.token_bytes * 1e-6, openblas_get_corename(), rounds);
+    printf("The model is TESSERA_RUN_MODEL, the peer LLAMA_BENCH with LLAMA_GGUF (BF16) and LLAMA_GGUF_4 (Q4_0); at the highest priority, since\n"
+           "other work goes on.\n\n");
     if (bench.positions) print_gate(&bench);
     model_weights_limit(bench.twin.weights, MODEL_DECODED_BYTES);
     (void)model_weights_path(bench.twin.weights);
