@@ -5,11 +5,10 @@
 
 #include "entropy_rans.h"
 
-
 enum rans_level rans_level_best(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
         return RANS_AVX512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return RANS_AVX2;
@@ -63,6 +62,11 @@ static tsr_status split_decode(const tsr_entropy_split *split, const void *src, 
     return rans_decode(split, rans_level_best(), src, size, values, count, err);
 }
 
+static tsr_status stream_decode(tsr_entropy_stream *stream, const uint8_t *contexts, uint16_t *symbols, uint64_t count,
+                                tsr_error *err) {
+    return rans_stream_decode(stream, rans_level_best(), contexts, symbols, count, err);
+}
+
 const tsr_entropy *entropy_services(void) {
     static const tsr_entropy services = {
         .struct_size = sizeof services,
@@ -83,6 +87,9 @@ const tsr_entropy *entropy_services(void) {
         .split_encode = split_encode,
         .split_decode = split_decode,
         .split_count = entropy_split_count,
+        .stream_begin = rans_stream_begin,
+        .stream_decode = stream_decode,
+        .stream_end = rans_stream_end,
     };
     return &services;
 }

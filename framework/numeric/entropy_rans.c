@@ -110,10 +110,10 @@ static inline uint16_t decode_symbol(const struct tsr_entropy_model *model, uint
     return (uint16_t)symbol;
 }
 
-/* Decodes the symbols of values[first..last) of one group; false when the words end too early. */
-static bool decode_lanes(struct rans_decoder *decoder, uint16_t *values, uint64_t first, uint64_t last) {
+/* Decodes the symbols of values[first..last), value 0 belonging to `lane`; false when the words end too early. */
+static bool decode_lanes(struct rans_decoder *decoder, uint16_t *values, uint64_t first, uint64_t last, uint64_t lane) {
     for (uint64_t i = first; i < last; i++) {
-        uint32_t *state = decoder->states + i % RANS_LANES;
+        uint32_t *state = decoder->states + (lane + i) % RANS_LANES;
         values[i] = decode_symbol(decoder->model, decoder->contexts ? decoder->contexts[i] : 0, state);
         if (*state >= RANS_LOW) continue;
         if (decoder->end - decoder->at < 2) return false;
@@ -148,7 +148,7 @@ static bool decode_all(struct rans_decoder *decoder, enum rans_level level, uint
     if (groups) done = groups(decoder, values, 0, count / RANS_LANES) * RANS_LANES;
     uint64_t at = decode_groups(decoder, values, done / RANS_LANES, count / RANS_LANES) * RANS_LANES;
     for (; at < count; at += RANS_LANES) {
-        if (!decode_lanes(decoder, values, at, count - at < RANS_LANES ? count : at + RANS_LANES)) return false;
+        if (!decode_lanes(decoder, values, at, count - at < RANS_LANES ? count : at + RANS_LANES, 0)) return false;
     }
     entropy_split_join(decoder, values, done, count - done);
     uint32_t wrong = 0;
@@ -182,4 +182,48 @@ tsr_status rans_decode(const tsr_entropy_split *split, enum rans_level level, co
         return tsr_fail(err, TSR_E_CORRUPT, "entropy coder: damaged stream of %llu bytes", (unsigned long long)size);
     }
     return TSR_OK;
+}
+
+static tsr_status stream_fail(tsr_error *err) {
+    return tsr_fail(err, TSR_E_CORRUPT, "entropy coder: damaged stream");
+}
+
+tsr_status rans_stream_begin(tsr_entropy_stream *stream, const tsr_entropy_model *model, const void *src, uint64_t size,
+                             uint64_t count, tsr_error *err) {
+    const uint64_t lanes = count < RANS_LANES ? count : RANS_LANES;
+    *stream = (tsr_entropy_stream){.struct_size = sizeof *stream, .model = model, .at = src, .count = count};
+    if (size < 4 * lanes) return stream_fail(err);
+    stream->end = stream->at + size;
+    for (uint64_t i = 0; i < RANS_LANES; i++) {
+        stream->states[i] = i < lanes ? (uint32_t)load_le(stream->at + 4 * i, 4) : RANS_LOW;
+    }
+    stream->at += 4 * lanes;
+    return TSR_OK;
+}
+
+tsr_status rans_stream_decode(tsr_entropy_stream *stream, enum rans_level level, const uint8_t *contexts,
+                              uint16_t *symbols, uint64_t count, tsr_error *err) {
+    struct rans_decoder decoder = {
+        .model = stream->model, .at = stream->at, .end = stream->end, .contexts = contexts, .symbol_bits = 16};
+    const uint64_t lane = stream->position % RANS_LANES;
+    rans_decode_groups groups = rans_kernels_of(level).decode;
+    uint64_t done = 0;
+    if (count > stream->count - stream->position) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "entropy coder: %llu symbols wanted, the stream has %llu more",
+                        (unsigned long long)count, (unsigned long long)(stream->count - stream->position));
+    }
+    memcpy(decoder.states, stream->states, sizeof decoder.states);
+    if (lane == 0 && groups) done = groups(&decoder, symbols, 0, count / RANS_LANES) * RANS_LANES;
+    if (lane == 0) done = decode_groups(&decoder, symbols, done / RANS_LANES, count / RANS_LANES) * RANS_LANES;
+    if (!decode_lanes(&decoder, symbols, done, count, lane)) return stream_fail(err);
+    memcpy(stream->states, decoder.states, sizeof decoder.states);
+    stream->at = decoder.at;
+    stream->position += count;
+    return TSR_OK;
+}
+
+tsr_status rans_stream_end(const tsr_entropy_stream *stream, tsr_error *err) {
+    uint32_t wrong = 0;
+    for (unsigned i = 0; i < RANS_LANES; i++) wrong |= stream->states[i] ^ RANS_LOW;
+    return wrong || stream->at != stream->end || stream->position != stream->count ? stream_fail(err) : TSR_OK;
 }

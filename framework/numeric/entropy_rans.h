@@ -83,6 +83,13 @@ tsr_status rans_decode(const tsr_entropy_split *split, enum rans_level level, co
                        uint16_t *values, uint64_t count, tsr_error *err);
 uint64_t rans_bound(uint64_t count);
 
+/* The services of a stream in pieces (tessera/ext/entropy.h); stream_decode with the kernels of one level. */
+tsr_status rans_stream_begin(tsr_entropy_stream *stream, const tsr_entropy_model *model, const void *src, uint64_t size,
+                             uint64_t count, tsr_error *err);
+tsr_status rans_stream_decode(tsr_entropy_stream *stream, enum rans_level level, const uint8_t *contexts,
+                              uint16_t *symbols, uint64_t count, tsr_error *err);
+tsr_status rans_stream_end(const tsr_entropy_stream *stream, tsr_error *err);
+
 /* entropy_model.c */
 tsr_status entropy_model_create(const tsr_host *host, const uint32_t *counts, const tsr_entropy_shape *shape,
                                 tsr_entropy_model **model, tsr_error *err);

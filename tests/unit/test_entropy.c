@@ -58,7 +58,7 @@ static uint8_t CONTEXTS[COUNT_MAX], STREAM[4 * COUNT_MAX + 1024], OTHER[sizeof S
 
 static const struct {
     uint32_t alphabet, contexts, bits;
-} SHAPES[] = {{1, 1, 8},    {2, 1, 8},     {3, 1, 12},   {200, 1, 12},  {256, 1, 8},   {1000, 1, 12},
+} SHAPES[] = {{1, 1, 8},     {2, 1, 8},     {3, 1, 12},    {200, 1, 12}, {256, 1, 8},    {1000, 1, 12},
               {1024, 1, 14}, {4096, 1, 12}, {4096, 1, 14}, {100, 5, 11}, {1024, 64, 13}, {17, 3, 9}};
 static const uint64_t COUNTS[] = {0, 1, 2, 31, 32, 33, 63, 64, 65, 1000, 4096, COUNT_MAX};
 
@@ -138,6 +138,46 @@ static void check_split(uint64_t count) {
 
 static void raw_bits_come_back_around_the_symbol(void) {
     for_all_shapes(check_split);
+}
+
+/* In pieces of `piece` symbols; stops at the first that is refused. */
+static tsr_status decode_pieces(enum rans_level level, const uint8_t *stream, uint64_t size, uint64_t count,
+                                uint64_t piece) {
+    tsr_entropy_stream state;
+    uint8_t *exact = mem_alloc(size);
+    memcpy(exact, stream, size);
+    memset(BACK, 0xcc, sizeof BACK);
+    tsr_status status = rans_stream_begin(&state, SOURCE.model, exact, size, count, NULL);
+    for (uint64_t at = 0; at < count && status == TSR_OK; at += piece) {
+        uint64_t now = count - at < piece ? count - at : piece;
+        status = rans_stream_decode(&state, level, CONTEXTS + at, BACK + at, now, NULL);
+    }
+    if (status == TSR_OK) status = rans_stream_end(&state, NULL);
+    CU_ASSERT_EQUAL(BACK[count], 0xcccc);
+    mem_free(exact);
+    return status;
+}
+
+static void check_pieces(uint64_t count) {
+    static const uint64_t PIECES[] = {1, 31, 32, 33, 96, 640, COUNT_MAX};
+    if (SOURCE.contexts == 1) memset(CONTEXTS, 0, sizeof CONTEXTS);
+    tsr_entropy_split split = {sizeof split, SOURCE.model, CONTEXTS, 0, 16};
+    uint64_t size = encode_at(RANS_SCALAR, &split, count, STREAM);
+    for (unsigned p = count > 5000 ? 1 : 0; p < sizeof PIECES / sizeof *PIECES; p++) {
+        for (enum rans_level level = RANS_SCALAR; level < RANS_LEVELS; level++) {
+            CU_ASSERT_EQUAL(decode_pieces(level, STREAM, size, count, PIECES[p]), TSR_OK);
+            CU_ASSERT_EQUAL(memcmp(BACK, VALUES, count * 2), 0);
+        }
+        if (size > 0)
+            CU_ASSERT_EQUAL(decode_pieces(RANS_LEVELS - 1, STREAM, size - 1, count, PIECES[p]), TSR_E_CORRUPT);
+        STREAM[size / 2] ^= 1;
+        if (size > 0) CU_ASSERT_EQUAL(decode_pieces(RANS_LEVELS - 1, STREAM, size, count, PIECES[p]), TSR_E_CORRUPT);
+        STREAM[size / 2] ^= 1;
+    }
+}
+
+static void a_stream_decodes_in_pieces(void) {
+    for_all_shapes(check_pieces);
 }
 
 static void check_rate(uint64_t count) {
@@ -288,7 +328,8 @@ static void symbols_are_counted(void) {
         memset(counts, 0, sizeof counts);
         for (uint64_t i = 0; i < 5003; i++) VALUES[i] = (uint16_t)(i * 40503);
         entropy_services()->split_count(&split, VALUES, 5003, counts);
-        for (uint64_t i = 0; i < 5003; i++) counts[(uint32_t)VALUES[i] >> split.low_bits & ((1u << split.symbol_bits) - 1)]--;
+        for (uint64_t i = 0; i < 5003; i++)
+            counts[(uint32_t)VALUES[i] >> split.low_bits & ((1u << split.symbol_bits) - 1)]--;
         for (uint32_t s = 0; s < 65536; s++) CU_ASSERT_EQUAL(counts[s], 0);
     }
 }
@@ -300,6 +341,7 @@ static const struct unit_test TESTS[] = {
     {"a_model_reads_back_and_its_truncations_do_not", a_model_reads_back_and_its_truncations_do_not},
     {"damaged_streams_are_refused_or_end_within_bounds", damaged_streams_are_refused_or_end_within_bounds},
     {"misuse_is_refused", misuse_is_refused},
+    {"a_stream_decodes_in_pieces", a_stream_decodes_in_pieces},
     {"extreme_counts_make_a_model", extreme_counts_make_a_model},
     {"bits_pack_at_every_width", bits_pack_at_every_width},
     {"symbols_are_counted", symbols_are_counted},

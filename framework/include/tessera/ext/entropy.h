@@ -40,6 +40,16 @@ typedef struct tsr_entropy_split {
     uint32_t symbol_bits; /* low_bits + symbol_bits <= 16 */
 } tsr_entropy_split;
 
+/* A stream that is decoded in pieces, since contexts depend on symbols before. Belongs to the caller, who changes nothing
+ * in it. */
+typedef struct tsr_entropy_stream {
+    uint64_t struct_size;
+    const tsr_entropy_model *model;
+    const uint8_t *at, *end;
+    uint64_t position, count; /* symbols */
+    uint32_t states[32];
+} tsr_entropy_stream;
+
 typedef struct tsr_entropy {
     uint64_t struct_size;
     /* Model of one context from counts[alphabet] (1..4096 symbols). Symbols with count 0 cannot be coded. The
@@ -84,6 +94,15 @@ typedef struct tsr_entropy {
                                uint64_t count, tsr_error *err);
     /* Adds the symbols of values[count] to counts[2^symbol_bits]; split->model and contexts are not used. */
     void (*split_count)(const tsr_entropy_split *split, const uint16_t *values, uint64_t count, uint32_t *counts);
+
+    /* Since ABI 0.3. What split_encode wrote with symbol_bits 16 and contexts, decoded in pieces: begin with the number of
+     * symbols that were coded, then pieces in order, contexts[count] each below the model's number of contexts, then
+     * end, which finds damage that the pieces did not. Fast for pieces of multiples of 32 symbols. */
+    tsr_status (*stream_begin)(tsr_entropy_stream *stream, const tsr_entropy_model *model, const void *src,
+                               uint64_t size, uint64_t count, tsr_error *err);
+    tsr_status (*stream_decode)(tsr_entropy_stream *stream, const uint8_t *contexts, uint16_t *symbols, uint64_t count,
+                                tsr_error *err);
+    tsr_status (*stream_end)(const tsr_entropy_stream *stream, tsr_error *err);
 } tsr_entropy;
 
 #ifdef __cplusplus
