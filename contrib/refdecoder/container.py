@@ -11,6 +11,7 @@ import codec_passthrough
 import codec_remainder
 import codec_scalar
 import codec_spiral
+import codec_trellis
 from errors import Damaged, Unsupported, require
 from reader import Reader
 from xxh3 import digest
@@ -21,7 +22,7 @@ DTYPES = ("?", "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4
           "U16", "U8", "BOOL", "C64")
 BYTES = dict(zip(DTYPES, (1, 8, 4, 2, 2, 1, 1, 1, 1, 8, 4, 2, 1, 8, 4, 2, 1, 1, 8)))
 OPAQUE, F4 = 0, 8
-CODECS = {codec.ID: codec for codec in (codec_passthrough, codec_remainder, codec_scalar, codec_spiral)}
+CODECS = {codec.ID: codec for codec in (codec_passthrough, codec_remainder, codec_scalar, codec_spiral, codec_trellis)}
 
 
 def no_duplicates(pairs):

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <time.h>
 
-extern const tsr_plugin tsr_plugin_scalar, tsr_plugin_spiral;
+extern const tsr_plugin tsr_plugin_scalar, tsr_plugin_spiral, tsr_plugin_trellis;
 
 /* Up to two parameters of a codec. */
 struct setting {
@@ -39,13 +39,38 @@ struct setting {
     }
 
 static const struct setting SETTINGS[] = {
-    ONE(scalar, "bits", "0.5"),    ONE(scalar, "bits", "1"),      ONE(scalar, "bits", "2"),
-    ONE(scalar, "bits", "3"),      ONE(scalar, "bits", "4"),      ONE(scalar, "bits", "5"),
-    ONE(scalar, "bits", "6"),      ONE(spiral, "bits", "0.5"),    ONE(spiral, "bits", "1"),
-    ONE(spiral, "bits", "2"),      ONE(spiral, "bits", "3"),      ONE(spiral, "bits", "4"),
-    ONE(spiral, "bits", "5"),      ONE(spiral, "bits", "6"),      ONE(spiral, "points", "4"),
-    ONE(spiral, "points", "16"),   ONE(spiral, "points", "64"),   ONE(spiral, "points", "256"),
-    ONE(spiral, "points", "1024"), ONE(spiral, "points", "4096"), TWO(spiral, "points", "256", "hadamard", "true"),
+    ONE(scalar, "bits", "0.5"),
+    ONE(scalar, "bits", "1"),
+    ONE(scalar, "bits", "2"),
+    ONE(scalar, "bits", "3"),
+    ONE(scalar, "bits", "4"),
+    ONE(scalar, "bits", "5"),
+    ONE(scalar, "bits", "6"),
+    ONE(spiral, "bits", "0.5"),
+    ONE(spiral, "bits", "1"),
+    ONE(spiral, "bits", "2"),
+    ONE(spiral, "bits", "3"),
+    ONE(spiral, "bits", "4"),
+    ONE(spiral, "bits", "5"),
+    ONE(spiral, "bits", "6"),
+    ONE(spiral, "points", "4"),
+    ONE(spiral, "points", "16"),
+    ONE(spiral, "points", "64"),
+    ONE(spiral, "points", "256"),
+    ONE(spiral, "points", "1024"),
+    ONE(spiral, "points", "4096"),
+    TWO(spiral, "points", "256", "hadamard", "true"),
+    ONE(trellis, "bits", "0.5"),
+    ONE(trellis, "bits", "1"),
+    ONE(trellis, "bits", "2"),
+    ONE(trellis, "bits", "3"),
+    ONE(trellis, "bits", "4"),
+    ONE(trellis, "bits", "6"),
+    TWO(trellis, "bits", "1", "states", "64"),
+    TWO(trellis, "bits", "2", "states", "64"),
+    TWO(trellis, "bits", "3", "states", "64"),
+    TWO(trellis, "bits", "4", "states", "64"),
+    TWO(trellis, "bits", "4", "states", "256"),
 };
 
 static double now(void) {

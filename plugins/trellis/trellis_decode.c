@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decodes headers and tiles in the order of trellis_bitstream.h. Every number is checked before it is used; whatever is
+ * not what an encoder writes is TSR_E_CORRUPT. A symbol's context is known once the row above is: columns go side by
+ * side, and the entropy coder is asked for at most a row of symbols at a time. One F32 multiplication a weight, no
+ * libm. */
+#include "trellis_decode.h"
+
+/* What is left of the input; `short_of` once more was asked for than there is. */
+struct input {
+    const uint8_t *bytes;
+    uint64_t size;
+    bool short_of;
+};
+
+static const uint8_t *input_take(struct input *input, uint64_t size) {
+    if (input->short_of || size > input->size) {
+        input->short_of = true;
+        return NULL;
+    }
+    const uint8_t *taken = input->bytes;
+    input->bytes += size;
+    input->size -= size;
+    return taken;
+}
+
+static uint64_t input_number(struct input *input, unsigned size) {
+    const uint8_t *bytes = input_take(input, size);
+    uint64_t value = 0;
+    for (unsigned i = 0; bytes && i < size; i++) value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+static uint32_t input_varint(struct input *input) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < TRELLIS_VARINT_MAX; i++) {
+        uint64_t byte = input_number(input, 1);
+        value |= (byte & 127) << (7 * i);
+        if (byte < 128) {
+            if (value > UINT32_MAX) input->short_of = true;
+            return (uint32_t)value;
+        }
+    }
+    input->short_of = true;
+    return 0;
+}
+
+static tsr_status corrupt(tsr_error *err, const char *what) {
+    return tsr_fail(err, TSR_E_CORRUPT, "trellis: %s", what);
+}
+
+static tsr_status read_points(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
+    const uint32_t alphabet = 2 * decoder->middle + 2, contexts = 2 * decoder->class_count;
+    decoder->points = decoder->host->alloc(decoder->host, (uint64_t)contexts * alphabet * sizeof *decoder->points);
+    if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for reconstruction points");
+    for (uint32_t c = 0; c < contexts; c++) {
+        uint32_t count = (uint32_t)input_number(input, 1);
+        const uint8_t *offsets = input_take(input, count);
+        if (!offsets || count > TRELLIS_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
+        int8_t signed_offsets[TRELLIS_OFFSETS_MAX];
+        memcpy(signed_offsets, offsets, count);
+        trellis_fill_points(decoder->points + (uint64_t)c * alphabet, c % 2, decoder->middle, signed_offsets, count);
+    }
+    return TSR_OK;
+}
+
+static tsr_status read_model(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
+    uint64_t consumed = 0;
+    tsr_entropy_shape shape = {.struct_size = sizeof shape};
+    tsr_status status =
+        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
+    if (status != TSR_OK) return status;
+    decoder->entropy->model_shape(decoder->model, &shape);
+    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 ||
+        shape.contexts != 2 * decoder->class_count) {
+        return corrupt(err, "header: model of another shape");
+    }
+    return TSR_OK;
+}
+
+tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
+    struct input input = {header, size, false};
+    decoder->mantissa_bits = (uint32_t)input_number(&input, 1);
+    uint32_t log_states = (uint32_t)input_number(&input, 1);
+    decoder->class_count = (uint32_t)input_number(&input, 1);
+    decoder->middle = input_varint(&input);
+    if (input.short_of) return corrupt(err, "header: cut short");
+    if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 || log_states > 8 ||
+        decoder->class_count > TRELLIS_CLASSES_MAX || decoder->middle > TRELLIS_LIMIT_MAX ||
+        !trellis_code_init(&decoder->code, UINT32_C(1) << log_states)) {
+        return corrupt(err, "header: numbers out of range");
+    }
+    tsr_status status = read_points(decoder, &input, err);
+    return status == TSR_OK ? read_model(decoder, &input, err) : status;
+}
+
+void trellis_decoder_clear(struct trellis_decoder *decoder) {
+    decoder->host->free(decoder->host, decoder->points);
+    if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
+}
+
+/* Side bits; zeros behind the end, and `overrun` then. */
+struct bits {
+    const uint8_t *bytes;
+    uint64_t at, count;
+    bool overrun;
+};
+
+static uint32_t bits_get(struct bits *bits, uint32_t count) {
+    uint32_t value = 0;
+    if (count > bits->count - bits->at) {
+        bits->overrun = true;
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++, bits->at++) {
+        value |= (uint32_t)(bits->bytes[bits->at / 8] >> (bits->at % 8) & 1) << i;
+    }
+    return value;
+}
+
+static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
+    uint32_t prefix = 0;
+    while (prefix < TRELLIS_RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;
+    if (prefix == TRELLIS_RICE_PREFIX_MAX) return bits_get(bits, 16);
+    return prefix << parameter | bits_get(bits, parameter);
+}
+
+/* What a tile is being decoded with; the arrays are the worker's scratch. */
+struct tile_work {
+    const struct trellis_decoder *decoder;
+    const tsr_tile *tile;
+    uint16_t *codes;   /* [rows] */
+    uint64_t *coded;   /* [rows]: rows that have symbols, in order */
+    uint8_t *classes;  /* [rows] */
+    uint8_t *states;   /* [columns] */
+    uint8_t *contexts; /* [piece] */
+    uint16_t *symbols; /* [piece] */
+    uint64_t coded_rows;
+    uint64_t first, last; /* rows wanted */
+    float *x;             /* of row `first` on */
+    struct input rest;    /* escapes, raw rows */
+};
+
+/* Symbols decoded at a time: as many whole groups of the entropy coder as a row has, since a symbol's context must be
+ * known and depends on the one a row before. */
+static uint64_t piece_of(uint64_t columns) {
+    return columns < 32 ? columns : columns / 32 * 32;
+}
+
+static tsr_status work_init(struct tile_work *work, tsr_error *err) {
+    const tsr_tile *tile = work->tile;
+    const uint64_t piece = piece_of(tile->columns);
+    uint64_t total = tile->rows * 11 + tile->columns + 3 * piece + 64;
+    uint8_t *memory = work->decoder->host->scratch(work->decoder->host, tile->worker, total);
+    if (!memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for a tile of %llu weights",
+                        (unsigned long long)(tile->rows * tile->columns));
+    }
+    work->coded = (uint64_t *)(void *)memory;
+    work->codes = (uint16_t *)(void *)(work->coded + tile->rows);
+    work->symbols = work->codes + tile->rows;
+    work->contexts = (uint8_t *)(work->symbols + piece);
+    work->states = work->contexts + piece;
+    work->classes = work->states + tile->columns;
+    memset(work->states, 0, (size_t)tile->columns);
+    return TSR_OK;
+}
+
+/* Steps and classes of all rows. */
+static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre, const uint8_t rice[2]) {
+    const struct trellis_decoder *decoder = work->decoder;
+    for (uint64_t r = 0; r < work->tile->rows; r++) {
+        int64_t code = (int64_t)centre + trellis_unzigzag(bits_get_rice(bits, rice[0]));
+        bool coded = code > TRELLIS_CODE_RAW;
+        if (code < 0 ||
+            (coded && (code > UINT16_MAX || !trellis_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+            return false;
+        }
+        uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
+        if (class >= decoder->class_count) return false;
+        work->codes[r] = (uint16_t)code;
+        work->classes[r] = (uint8_t) class;
+        if (coded) work->coded[work->coded_rows++] = r;
+    }
+    return !bits->overrun && bits->count - bits->at < 8;
+}
+
+static int32_t take_index(struct tile_work *work) {
+    int32_t index = trellis_unzigzag(input_varint(&work->rest));
+    if (index > TRELLIS_INDEX_MAX || index < -TRELLIS_INDEX_MAX) work->rest.short_of = true;
+    return work->rest.short_of ? 0 : index;
+}
+
+/* Contexts of columns [first, first + count) of one row. */
+static void fill_contexts(const struct tile_work *work, uint64_t row, uint64_t first, uint64_t count,
+                          uint8_t *contexts) {
+    const uint8_t class = (uint8_t)(2 * work->classes[row]);
+    for (uint64_t i = 0; i < count; i++) contexts[i] = (uint8_t)(class | (work->states[first + i] & 1));
+}
+
+/* Values of these columns, and the states below them. */
+static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, uint64_t count,
+                         const uint16_t *symbols) {
+    const struct trellis_decoder *decoder = work->decoder;
+    const uint8_t *next = decoder->code.next;
+    const uint32_t middle = decoder->middle, escape = 2 * middle + 1, alphabet = escape + 1;
+    const float *points = decoder->points + (uint64_t)work->classes[row] * 2 * alphabet;
+    const float step = trellis_code_step(work->codes[row], decoder->mantissa_bits);
+    const bool wanted = row >= work->first && row < work->last;
+    float *x = wanted ? work->x + (row - work->first) * work->tile->columns + first : NULL;
+    uint8_t *states = work->states + first;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint32_t state = states[i], quantiser = state & 1;
+        uint32_t parity = (symbols[i] ^ middle) & 1;
+        float point = points[quantiser * alphabet + symbols[i]];
+        if (symbols[i] == escape) {
+            int32_t index = take_index(work);
+            parity = (uint32_t)index & 1;
+            point = trellis_value(quantiser, index);
+        }
+        states[i] = next[2 * state + parity];
+        if (wanted) x[i] = point * step;
+    }
+}
+
+/* Calls part for each piece of a row in symbols [at, at + count) of the tile. */
+static void for_rows(struct tile_work *work, uint64_t at, uint64_t count, bool contexts) {
+    const uint64_t columns = work->tile->columns;
+    for (uint64_t done = 0; done < count;) {
+        const uint64_t row = work->coded[(at + done) / columns], first = (at + done) % columns;
+        const uint64_t part = columns - first < count - done ? columns - first : count - done;
+        if (contexts)
+            fill_contexts(work, row, first, part, work->contexts + done);
+        else
+            take_symbols(work, row, first, part, work->symbols + done);
+        done += part;
+    }
+}
+
+static tsr_status decode_symbols(struct tile_work *work, const uint8_t *stream, uint64_t size, tsr_error *err) {
+    const struct trellis_decoder *decoder = work->decoder;
+    const uint64_t count = work->coded_rows * work->tile->columns, piece = piece_of(work->tile->columns);
+    tsr_entropy_stream state;
+    if (count == 0) return size == 0 ? TSR_OK : corrupt(err, "tile: symbols for no row");
+    tsr_status status = decoder->entropy->stream_begin(&state, decoder->model, stream, size, count, err);
+    for (uint64_t at = 0; at < count && status == TSR_OK; at += piece) {
+        const uint64_t part = count - at < piece ? count - at : piece;
+        for_rows(work, at, part, true);
+        status = decoder->entropy->stream_decode(&state, work->contexts, work->symbols, part, err);
+        if (status == TSR_OK) for_rows(work, at, part, false);
+    }
+    if (status == TSR_OK) status = decoder->entropy->stream_end(&state, err);
+    if (status == TSR_OK && work->rest.short_of) status = corrupt(err, "tile: damaged escapes");
+    return status;
+}
+
+/* Rows without symbols: of zeros, and raw ones. */
+static bool decode_others(struct tile_work *work) {
+    const uint64_t columns = work->tile->columns;
+    for (uint64_t r = 0; r < work->tile->rows; r++) {
+        const bool wanted = r >= work->first && r < work->last;
+        float *row = wanted ? work->x + (r - work->first) * columns : NULL;
+        if (work->codes[r] == TRELLIS_CODE_ZERO && wanted) memset(row, 0, (size_t)columns * sizeof *row);
+        if (work->codes[r] != TRELLIS_CODE_RAW) continue;
+        const uint8_t *bytes = input_take(&work->rest, 4 * columns);
+        for (uint64_t c = 0; bytes && wanted && c < columns; c++) {
+            const uint8_t *at = bytes + 4 * c;
+            uint32_t bits = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+            memcpy(&row[c], &bits, sizeof bits);
+        }
+    }
+    return !work->rest.short_of && work->rest.size == 0;
+}
+
+tsr_status trellis_decode_rows(const struct trellis_decoder *decoder, const tsr_tile *tile, const void *src,
+                               uint64_t size, uint64_t first_row, uint64_t rows, float *x, tsr_error *err) {
+    struct tile_work work = {.decoder = decoder, .tile = tile, .first = first_row, .last = first_row + rows, .x = x};
+    struct input input = {src, size, false};
+    uint8_t rice[2] = {0, 0};
+    uint64_t centre = input_number(&input, 2);
+    rice[0] = (uint8_t)input_number(&input, 1);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(&input, 1);
+    uint64_t side_bytes = input_varint(&input);
+    uint64_t stream_bytes = input_varint(&input);
+    const uint8_t *side = input_take(&input, side_bytes);
+    const uint8_t *stream = input_take(&input, stream_bytes);
+    if (input.short_of) return corrupt(err, "tile: cut short");
+    if (rice[0] > TRELLIS_RICE_MAX || rice[1] > TRELLIS_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    tsr_status status = work_init(&work, err);
+    if (status != TSR_OK) return status;
+    struct bits bits = {side, 0, side_bytes * 8, false};
+    if (!read_rows(&work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
+    work.rest = input;
+    status = decode_symbols(&work, stream, stream_bytes, err);
+    if (status == TSR_OK && !decode_others(&work)) status = corrupt(err, "tile: bytes missing or left over");
+    return status;
+}
+
+tsr_status trellis_decode_tile(const struct trellis_decoder *decoder, const tsr_tile *tile, const void *src,
+                               uint64_t size, float *x, tsr_error *err) {
+    return trellis_decode_rows(decoder, tile, src, size, 0, tile->rows, x, err);
+}

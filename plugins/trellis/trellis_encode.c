@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Encodes one tile: chooses the step of each row, finds the path down each column, and writes the layout of
+ * trellis_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
+#include "trellis_encode.h"
+
+#include <math.h>
+
+/* Bytes at dst[at..]; `full` once something did not fit. */
+struct sink {
+    uint8_t *bytes;
+    uint64_t capacity, at;
+    bool full;
+};
+
+static uint8_t *sink_take(struct sink *sink, uint64_t size) {
+    if (sink->full || size > sink->capacity - sink->at) {
+        sink->full = true;
+        return NULL;
+    }
+    sink->at += size;
+    return sink->bytes + sink->at - size;
+}
+
+static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
+    uint8_t *bytes = sink_take(sink, size);
+    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+}
+
+static void sink_varint(struct sink *sink, uint32_t value) {
+    for (; value >= 128; value >>= 7) sink_number(sink, value | 128, 1);
+    sink_number(sink, value, 1);
+}
+
+/* Side bits, least significant first, into zeroed bytes. */
+struct bits {
+    uint8_t *bytes;
+    uint64_t at;
+};
+
+static void bits_put(struct bits *bits, uint32_t value, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++, bits->at++) {
+        bits->bytes[bits->at / 8] = (uint8_t)(bits->bytes[bits->at / 8] | ((value >> i) & 1u) << (bits->at % 8));
+    }
+}
+
+static void bits_put_rice(struct bits *bits, uint32_t value, uint32_t parameter) {
+    uint32_t prefix = value >> parameter;
+    if (prefix >= TRELLIS_RICE_PREFIX_MAX) {
+        bits_put(bits, (1u << TRELLIS_RICE_PREFIX_MAX) - 1, TRELLIS_RICE_PREFIX_MAX);
+        bits_put(bits, value, 16);
+        return;
+    }
+    bits_put(bits, (1u << prefix) - 1, prefix + 1);
+    bits_put(bits, value, parameter);
+}
+
+static void write_side(const struct trellis_tile_work *work, const struct trellis_side *side, uint8_t *bytes) {
+    const struct trellis_encoder *encoder = work->encoder;
+    struct bits bits = {bytes, 0};
+    memset(bytes, 0, (size_t)((side->bits + 7) / 8));
+    for (uint64_t i = 0; i < work->tile->rows; i++) {
+        const struct trellis_row *row = &work->rows[i];
+        bits_put_rice(&bits, trellis_zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
+        if (encoder->class_count > 1 && trellis_row_is_coded(row)) {
+            bits_put_rice(&bits, encoder->bucket_class[row->bucket], side->class_rice);
+        }
+    }
+}
+
+static bool is_escape(const struct trellis_encoder *encoder, const struct trellis_row *row, int32_t index) {
+    const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
+    return magnitude > encoder->limits[encoder->bucket_class[row->bucket]];
+}
+
+/* Symbols and contexts from indices, in the order of rows: states are followed as decoders do. Returns their number. */
+static uint64_t make_symbols(const struct trellis_tile_work *work) {
+    const struct trellis_encoder *encoder = work->encoder;
+    const uint64_t columns = work->tile->columns;
+    const int32_t *index = work->indices;
+    uint64_t count = 0;
+    memset(work->states, 0, (size_t)columns);
+    for (uint64_t r = 0; r < work->tile->rows; r++) {
+        const struct trellis_row *row = &work->rows[r];
+        if (!trellis_row_is_coded(row)) continue;
+        const uint32_t class = encoder->bucket_class[row->bucket];
+        for (uint64_t c = 0; c < columns; c++, count++) {
+            const uint32_t state = work->states[c];
+            uint32_t symbol = (uint32_t)((int32_t)encoder->middle + index[count]);
+            if (is_escape(encoder, row, index[count])) symbol = 2 * encoder->middle + 1;
+            work->symbols[count] = (uint16_t)symbol;
+            work->contexts[count] = (uint8_t)(2 * class + (state & 1));
+            work->states[c] = encoder->code.next[2 * state + ((uint32_t)index[count] & 1)];
+        }
+    }
+    return count;
+}
+
+/* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
+static tsr_status write_symbols(const struct trellis_tile_work *work, const struct trellis_side *side,
+                                struct sink *sink, tsr_error *err) {
+    const struct trellis_encoder *encoder = work->encoder;
+    const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
+    const uint64_t side_bytes = (side->bits + 7) / 8, gap = TRELLIS_VARINT_MAX + side_bytes;
+    const uint64_t count = make_symbols(work);
+    uint64_t stream_bytes = 0;
+    sink_varint(sink, (uint32_t)side_bytes);
+    if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "trellis: tile buffer full");
+    uint8_t *stream = sink->bytes + sink->at + gap;
+    if (count > 0) {
+        tsr_status status = encoder->entropy->split_encode(&split, work->symbols, count, stream,
+                                                           sink->capacity - sink->at - gap, &stream_bytes, err);
+        if (status != TSR_OK) return status;
+    }
+    sink_varint(sink, (uint32_t)stream_bytes);
+    uint8_t *bits = sink_take(sink, side_bytes);
+    uint8_t *place = sink_take(sink, stream_bytes);
+    if (place) memmove(place, stream, (size_t)stream_bytes);
+    if (bits) write_side(work, side, bits);
+    return TSR_OK;
+}
+
+/* Escaped indices, then raw rows. */
+static void write_rest(const struct trellis_tile_work *work, struct sink *sink) {
+    const uint64_t columns = work->tile->columns;
+    const int32_t *index = work->indices;
+    for (uint64_t r = 0; r < work->tile->rows; r++) {
+        if (!trellis_row_is_coded(&work->rows[r])) continue;
+        for (uint64_t c = 0; c < columns; c++, index++) {
+            if (is_escape(work->encoder, &work->rows[r], *index)) sink_varint(sink, trellis_zigzag(*index));
+        }
+    }
+    for (uint64_t r = 0; r < work->tile->rows; r++) {
+        for (uint64_t c = 0; work->rows[r].code == TRELLIS_CODE_RAW && c < columns; c++) {
+            uint32_t bits;
+            memcpy(&bits, &work->x[r * columns + c], sizeof bits);
+            sink_number(sink, bits, 4);
+        }
+    }
+}
+
+tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, uint64_t capacity, uint64_t *written,
+                              tsr_error *err) {
+    struct sink sink = {dst, capacity, 0, false};
+    struct trellis_side side = trellis_side_plan(work->encoder, work->rows, work->tile->rows);
+    sink_number(&sink, side.centre, 2);
+    sink_number(&sink, side.code_rice, 1);
+    if (work->encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);
+    tsr_status status = write_symbols(work, &side, &sink, err);
+    if (status != TSR_OK) return status;
+    write_rest(work, &sink);
+    if (sink.full)
+        return tsr_fail(err, TSR_E_SPACE, "trellis: tile needs more than %llu bytes", (unsigned long long)capacity);
+    *written = sink.at;
+    return TSR_OK;
+}
+
+uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_tile *tile) {
+    const tsr_entropy_split split = {sizeof split, encoder->model, NULL, 0, 16};
+    const uint64_t weights = tile->rows * tile->columns;
+    /* Two Rice codes of at most 28 bits a row; an escape or a raw value is at most 5 bytes. */
+    return 4 + 3 * TRELLIS_VARINT_MAX + 8 * tile->rows + encoder->entropy->split_bound(&split, weights) +
+           TRELLIS_VARINT_MAX * weights;
+}
+
+uint64_t trellis_work_bytes(const tsr_tile *tile) {
+    const uint64_t weights = tile->rows * tile->columns;
+    return tile->rows * sizeof(struct trellis_row) + weights * 7 + tile->columns + 64;
+}
+
+void trellis_work_init(struct trellis_tile_work *work, void *memory) {
+    const uint64_t weights = work->tile->rows * work->tile->columns;
+    work->rows = memory;
+    work->indices = (int32_t *)(void *)(work->rows + work->tile->rows);
+    work->symbols = (uint16_t *)(void *)(work->indices + weights);
+    work->contexts = (uint8_t *)(work->symbols + weights);
+    work->states = work->contexts + weights;
+}
+
+tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_tile *tile, const float *x, void *dst,
+                               uint64_t capacity, uint64_t *written, tsr_error *err) {
+    const uint64_t work_bytes = (trellis_work_bytes(tile) + 63) / 64 * 64, columns = tile->columns;
+    const uint64_t total = work_bytes + trellis_lane_bytes(encoder, tile->rows);
+    uint8_t *memory = encoder->host->scratch(encoder->host, tile->worker, total);
+    if (!memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for a tile of %llu weights",
+                        (unsigned long long)(tile->rows * columns));
+    }
+    struct trellis_tile_work work = {.encoder = encoder, .tile = tile, .x = x};
+    struct trellis_lane lane;
+    trellis_work_init(&work, memory);
+    trellis_lane_init(encoder, &lane, memory + work_bytes, tile->rows);
+    for (uint64_t r = 0; r < tile->rows; r++) {
+        const struct trellis_row_facts facts = trellis_row_look(x + r * columns, columns);
+        work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
+    }
+    for (uint64_t c = 0; c < columns; c++) {
+        uint64_t count = trellis_lane_find(encoder, work.rows, tile->rows, x + c, columns, true, &lane);
+        for (uint64_t i = 0; i < count; i++) work.indices[i * columns + c] = lane.indices[i];
+    }
+    return trellis_write_tile(&work, dst, capacity, written, err);
+}

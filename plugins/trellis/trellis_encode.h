@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The encoder's state: settings, what prepare decided for the whole tensor, and the steps and paths that prepare,
+ * encode and block must choose alike. trellis_prepare.c fills it, trellis_encode.c uses it, trellis.c owns it. */
+#ifndef TRELLIS_ENCODE_H
+#define TRELLIS_ENCODE_H
+
+#include "trellis_bitstream.h"
+#include "trellis_path.h"
+
+#include <tessera/codec.h>
+#include <tessera/ext/entropy.h>
+
+enum { TRELLIS_CONTEXTS_MAX = 2 * TRELLIS_CLASSES_MAX, TRELLIS_COSTS = 2 * 2 * (TRELLIS_LIMIT_MAX + 1) };
+
+struct trellis_settings {
+    double bits; /* asked for, side information included */
+    uint32_t states;
+};
+
+struct trellis_offsets {
+    uint32_t count;
+    int8_t values[TRELLIS_OFFSETS_MAX]; /* of magnitudes 1.. */
+};
+
+struct trellis_encoder {
+    const tsr_host *host;
+    const tsr_entropy *entropy;
+    const tsr_tensor *tensor;
+    const float *row_weight; /* [tensor->rows] or NULL */
+    struct trellis_settings settings;
+    struct trellis_code code;
+    double weighted_rms; /* unit of steps when there are row weights, see trellis_row_choose */
+    double scale;        /* step of a row in its unit */
+    uint32_t mantissa_bits;
+    uint32_t middle; /* M of the bitstream: largest limit of the classes */
+    uint32_t class_count;
+    uint8_t bucket_class[TRELLIS_CLASSES_MAX]; /* class of a bucket of spreads */
+    uint32_t limits[TRELLIS_CLASSES_MAX];      /* of classes: larger magnitudes are escapes */
+    struct trellis_offsets offsets[TRELLIS_CONTEXTS_MAX];
+    struct trellis_costs costs[2 * TRELLIS_CLASSES_MAX]; /* what paths go by: of buckets, and behind them of classes */
+    float *cost_memory;                                  /* [2 * TRELLIS_CLASSES_MAX][TRELLIS_COSTS] */
+    tsr_entropy_model *model;
+};
+
+/* One row of a tile. */
+struct trellis_row {
+    uint32_t code;   /* step code of the bitstream */
+    uint32_t bucket; /* by RMS over step */
+    float inverse;   /* 1 / step */
+};
+
+/* What must be known of a row's values. */
+struct trellis_row_facts {
+    double rms;
+    float largest;
+};
+
+struct trellis_row_facts trellis_row_look(const float *row, uint64_t columns);
+
+/* For row `index` of the tensor. */
+struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+                                      uint64_t index);
+
+static inline bool trellis_row_is_coded(const struct trellis_row *row) {
+    return row->code > TRELLIS_CODE_RAW;
+}
+
+/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
+static inline uint32_t trellis_bucket_count(const struct trellis_encoder *encoder) {
+    return encoder->row_weight ? TRELLIS_CLASSES_MAX : 1;
+}
+
+/* How the step codes and classes of a tile are written. */
+struct trellis_side {
+    uint64_t bits;
+    uint32_t centre;
+    uint32_t code_rice;
+    uint32_t class_rice;
+};
+
+struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, const struct trellis_row *rows,
+                                      uint64_t count);
+
+/* Room for the paths of columns of up to `rows` rows. */
+struct trellis_lane {
+    const struct trellis_costs **costs; /* [rows] */
+    float *u;                           /* [rows] */
+    int32_t (*choices)[4];
+    int32_t *indices;
+    uint8_t *before;
+};
+
+uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder, uint64_t rows);
+void trellis_lane_init(const struct trellis_encoder *encoder, struct trellis_lane *lane, void *memory, uint64_t rows);
+
+/* Path down x[rows], `stride` apart, over the rows that are coded: lane->indices, one for each of them; returns their
+ * number. `classes` says whether costs are those of classes, or of buckets. */
+uint64_t trellis_lane_find(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
+                           const float *x, uint64_t stride, bool classes, struct trellis_lane *lane);
+
+/* Frees what prepare made. */
+void trellis_encoder_clear(struct trellis_encoder *encoder);
+
+/* A tile whose rows and indices are chosen. */
+struct trellis_tile_work {
+    const struct trellis_encoder *encoder;
+    const tsr_tile *tile;
+    const float *x;           /* [rows][columns], for raw rows */
+    struct trellis_row *rows; /* [rows] */
+    int32_t *indices;         /* [coded rows][columns] */
+    uint16_t *symbols;        /* as many; room */
+    uint8_t *contexts;        /* as many; room */
+    uint8_t *states;          /* [columns]; room */
+};
+
+tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, uint64_t capacity, uint64_t *written,
+                              tsr_error *err);
+/* Bytes of indices, symbols, contexts and states behind memory, and where they are. */
+uint64_t trellis_work_bytes(const tsr_tile *tile);
+void trellis_work_init(struct trellis_tile_work *work, void *memory);
+
+/* Operations of the codec table (tessera/codec.h). */
+tsr_status trellis_prepare(struct trellis_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
+                           tsr_error *err);
+uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_tile *tile);
+tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_tile *tile, const float *x, void *dst,
+                               uint64_t capacity, uint64_t *written, tsr_error *err);
+
+/* log2 of value > 0 and 2^x for |x| < 1000 by + - * / alone: the same bits on every machine, to about 1e-12. */
+double trellis_log2(double value);
+double trellis_exp2(double value);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Blocks spread over the host's workers and added up in block order, so that the sums do not depend on who did what. */
+#include "trellis_measure.h"
+
+#include <math.h>
+
+enum {
+    BLOCK_ROWS = 256, /* long enough for a path */
+    BLOCK_WEIGHTS = 1 << 14,
+    ROWS_WEIGHTS = 1 << 16, /* of a block that is only looked at */
+    LONG_ROW = 1 << 22,     /* such a row is several tiles, and is looked at in pieces */
+    WAVE = 8                /* blocks in flight; a constant, not the number of workers */
+};
+
+struct grid {
+    uint64_t rows, columns; /* of a block */
+    uint64_t across;        /* blocks beside each other */
+    uint64_t count;
+};
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static struct grid grid_of(const tsr_tensor *tensor) {
+    struct grid grid = {0};
+    if (tensor->rows == 0 || tensor->columns == 0) return grid;
+    grid.rows = least(tensor->rows, BLOCK_ROWS);
+    grid.columns = least(tensor->columns, BLOCK_WEIGHTS / grid.rows);
+    grid.across = (tensor->columns - 1) / grid.columns + 1;
+    grid.count = ((tensor->rows - 1) / grid.rows + 1) * grid.across;
+    return grid;
+}
+
+/* One block's sums and working memory. */
+struct slot {
+    uint64_t weights, raw_bits;
+    uint64_t bucket_weights[TRELLIS_CLASSES_MAX];
+    struct trellis_tally (*tallies)[2];
+    float *x;
+    struct trellis_lane lane;
+};
+
+struct pass {
+    const struct trellis_measure *measure;
+    struct grid grid;
+    uint64_t blocks, first; /* to measure; in slot 0 */
+    struct slot *slots[WAVE];
+};
+
+static void tally_path(const struct trellis_encoder *encoder, struct slot *slot, const struct trellis_row *rows,
+                       uint64_t count) {
+    uint32_t state = 0;
+    uint64_t i = 0;
+    for (uint64_t r = 0; r < count; r++) {
+        if (!trellis_row_is_coded(&rows[r])) continue;
+        const int32_t index = slot->lane.indices[i];
+        const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index), quantiser = state & 1;
+        struct trellis_tally *tally = &slot->tallies[rows[r].bucket][quantiser];
+        bool fits = magnitude <= TRELLIS_LIMIT_MAX;
+        tally->symbols[fits ? (uint32_t)(TRELLIS_LIMIT_MAX + index) : TRELLIS_SYMBOLS_MAX - 1]++;
+        slot->bucket_weights[rows[r].bucket]++;
+        if (magnitude >= 1 && magnitude <= TRELLIS_OFFSETS_MAX) {
+            float difference = slot->lane.u[i] - trellis_value(quantiser, index);
+            tally->overshoot[magnitude - 1] += index < 0 ? -(double)difference : (double)difference;
+        }
+        state = encoder->code.next[2 * state + ((uint32_t)index & 1)];
+        i++;
+    }
+}
+
+static tsr_status measure_block(void *ctx, uint64_t at, uint64_t worker, tsr_error *err) {
+    (void)worker;
+    struct pass *pass = ctx;
+    struct slot *slot = pass->slots[at];
+    const struct trellis_encoder *encoder = pass->measure->encoder;
+    const tsr_tensor *tensor = encoder->tensor;
+    const uint64_t index = (pass->first + at) * pass->grid.count / pass->blocks;
+    const uint64_t row = index / pass->grid.across * pass->grid.rows;
+    const uint64_t column = index % pass->grid.across * pass->grid.columns;
+    const uint64_t rows = least(pass->grid.rows, tensor->rows - row);
+    const uint64_t columns = least(pass->grid.columns, tensor->columns - column);
+    if (encoder->host->cancelled(encoder->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+    tsr_status status =
+        pass->measure->source->read(pass->measure->source->ctx, row, rows, column, columns, slot->x, err);
+    if (status != TSR_OK) return status;
+    slot->weights = rows * columns;
+    slot->raw_bits = 0;
+    for (uint64_t r = 0; r < rows; r++) {
+        if (pass->measure->rows[row + r].code == TRELLIS_CODE_RAW) slot->raw_bits += 32 * columns;
+    }
+    for (uint64_t c = 0; c < columns; c++) {
+        (void)trellis_lane_find(encoder, pass->measure->rows + row, rows, slot->x + c, columns, false, &slot->lane);
+        tally_path(encoder, slot, pass->measure->rows + row, rows);
+    }
+    return TSR_OK;
+}
+
+/* Adds a slot up and leaves it zero. */
+static void take_slot(struct slot *slot, struct trellis_counts *counts) {
+    counts->weights += slot->weights;
+    counts->raw_bits += slot->raw_bits;
+    for (uint32_t b = 0; b < counts->buckets; b++) {
+        if (slot->bucket_weights[b] == 0) continue;
+        counts->bucket_weights[b] += slot->bucket_weights[b];
+        slot->bucket_weights[b] = 0;
+        for (uint32_t q = 0; q < 2; q++) {
+            struct trellis_tally *from = &slot->tallies[b][q], *to = &counts->tallies[b][q];
+            for (uint32_t s = 0; s < TRELLIS_SYMBOLS_MAX; s++) to->symbols[s] += from->symbols[s];
+            for (uint32_t m = 0; m < TRELLIS_OFFSETS_MAX; m++) to->overshoot[m] += from->overshoot[m];
+            memset(from, 0, sizeof *from);
+        }
+    }
+}
+
+static struct slot *slot_create(const struct trellis_encoder *encoder, const struct grid *grid, uint32_t buckets) {
+    const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64, tallies = buckets * sizeof(struct trellis_tally[2]);
+    const uint64_t lane = (trellis_lane_bytes(encoder, grid->rows) + 63) / 64 * 64;
+    uint8_t *memory = encoder->host->alloc(encoder->host, head + tallies + lane + grid->rows * grid->columns * 4);
+    if (!memory) return NULL;
+    memset(memory, 0, (size_t)(head + tallies));
+    struct slot *slot = (struct slot *)(void *)memory;
+    slot->tallies = (struct trellis_tally(*)[2])(void *)(memory + head);
+    trellis_lane_init(encoder, &slot->lane, memory + head + tallies, grid->rows);
+    slot->x = (float *)(void *)(memory + head + tallies + lane);
+    return slot;
+}
+
+tsr_status trellis_measure_run(const struct trellis_measure *measure, struct trellis_counts *counts, tsr_error *err) {
+    const struct trellis_encoder *encoder = measure->encoder;
+    const tsr_host *host = encoder->host;
+    struct pass pass = {.measure = measure, .grid = grid_of(encoder->tensor)};
+    tsr_status status = TSR_OK;
+    pass.blocks = least(pass.grid.count, measure->blocks);
+    counts->weights = counts->raw_bits = 0;
+    memset(counts->bucket_weights, 0, sizeof counts->bucket_weights);
+    memset(counts->tallies, 0, counts->buckets * sizeof *counts->tallies);
+    for (uint64_t i = 0; i < WAVE && i < pass.blocks; i++) {
+        pass.slots[i] = slot_create(encoder, &pass.grid, counts->buckets);
+        if (!pass.slots[i]) {
+            status = tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to measure %s", encoder->tensor->name);
+            goto done;
+        }
+    }
+    for (; pass.first < pass.blocks && status == TSR_OK; pass.first += WAVE) {
+        uint64_t wave = least(pass.blocks - pass.first, WAVE);
+        status = host->parallel_for(host, wave, measure_block, &pass, err);
+        for (uint64_t i = 0; i < wave && status == TSR_OK; i++) take_slot(pass.slots[i], counts);
+    }
+done:
+    for (uint64_t i = 0; i < WAVE; i++) host->free(host, pass.slots[i]);
+    return status;
+}
+
+/* ---- facts of rows ---- */
+
+struct look {
+    const struct trellis_encoder *encoder;
+    const tsr_row_source *source;
+    struct trellis_row_facts *facts;
+    uint64_t rows; /* of a block */
+};
+
+static tsr_status look_at_long_row(const struct look *look, uint64_t row, float *x, tsr_error *err) {
+    const uint64_t columns = look->encoder->tensor->columns;
+    struct trellis_row_facts whole = {0};
+    tsr_status status = TSR_OK;
+    for (uint64_t at = 0; at < columns && status == TSR_OK; at += LONG_ROW) {
+        const uint64_t count = least(columns - at, LONG_ROW);
+        status = look->source->read(look->source->ctx, row, 1, at, count, x, err);
+        if (status != TSR_OK) break;
+        const struct trellis_row_facts part = trellis_row_look(x, count);
+        whole.rms += part.rms * part.rms * (double)count;
+        whole.largest = part.largest > whole.largest ? part.largest : whole.largest;
+    }
+    whole.rms = sqrt(whole.rms / (double)columns);
+    look->facts[row] = whole;
+    return status;
+}
+
+static tsr_status look_at_block(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    const struct look *look = ctx;
+    const struct trellis_encoder *encoder = look->encoder;
+    const uint64_t columns = encoder->tensor->columns, first = index * look->rows;
+    const uint64_t rows = least(look->rows, encoder->tensor->rows - first);
+    float *x = encoder->host->scratch(encoder->host, worker, look->rows * least(columns, LONG_ROW) * sizeof *x);
+    if (!x)
+        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for rows of %llu weights", (unsigned long long)columns);
+    if (encoder->host->cancelled(encoder->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+    if (columns > LONG_ROW) return look_at_long_row(look, first, x, err);
+    tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, x, err);
+    for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
+        look->facts[first + r] = trellis_row_look(x + r * columns, columns);
+    }
+    return status;
+}
+
+tsr_status trellis_measure_rows(const struct trellis_encoder *encoder, const tsr_row_source *source,
+                                struct trellis_row_facts *facts, tsr_error *err) {
+    struct look look = {encoder, source, facts, 1};
+    const uint64_t columns = encoder->tensor->columns;
+    if (encoder->tensor->rows == 0 || columns == 0) return TSR_OK;
+    if (columns < ROWS_WEIGHTS) look.rows = ROWS_WEIGHTS / columns;
+    const uint64_t blocks = (encoder->tensor->rows - 1) / look.rows + 1;
+    return encoder->host->parallel_for(encoder->host, blocks, look_at_block, &look, err);
+}

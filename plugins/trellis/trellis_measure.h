@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Measures what the encoder would do with a sample of a tensor at its present scale and costs: blocks of rows and
+ * columns spread over it, or all of it where it is small. */
+#ifndef TRELLIS_MEASURE_H
+#define TRELLIS_MEASURE_H
+
+#include "trellis_encode.h"
+
+enum { TRELLIS_SYMBOLS_MAX = 2 * TRELLIS_LIMIT_MAX + 2 };
+
+/* Of one bucket and quantiser; symbols are those of middle TRELLIS_LIMIT_MAX. */
+struct trellis_tally {
+    uint32_t symbols[TRELLIS_SYMBOLS_MAX];
+    double overshoot[TRELLIS_OFFSETS_MAX]; /* sums of |x| / step - point, of magnitudes 1.. */
+};
+
+struct trellis_counts {
+    uint32_t buckets; /* all others are empty */
+    uint64_t weights; /* measured */
+    uint64_t raw_bits;
+    uint64_t bucket_weights[TRELLIS_CLASSES_MAX];
+    struct trellis_tally (*tallies)[2]; /* [buckets][quantiser] */
+};
+
+struct trellis_measure {
+    const struct trellis_encoder *encoder;
+    const tsr_row_source *source;
+    const struct trellis_row *rows; /* of the whole tensor */
+    uint64_t blocks;                /* at most */
+};
+
+/* TSR_E_NOMEM, TSR_E_CANCELLED, or what the source says. */
+tsr_status trellis_measure_run(const struct trellis_measure *measure, struct trellis_counts *counts, tsr_error *err);
+
+/* Facts of all rows, facts[rows]. */
+tsr_status trellis_measure_rows(const struct trellis_encoder *encoder, const tsr_row_source *source,
+                                struct trellis_row_facts *facts, tsr_error *err);
+
+#endif

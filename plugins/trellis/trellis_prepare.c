@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Before the first tile: the scale that gives the rate asked for, with costs that belong to it, then classes, limits,
+ * points and the entropy model, and the header that carries them. */
+#include "trellis_rate.h"
+
+#include <math.h>
+
+enum {
+    SEARCH_STEPS = 12,
+    FIRST_ROUNDS = 6,
+    ROUNDS = 2,
+    BUILDS = 4,
+    SEARCH_BLOCKS = 6, /* of 2^14 weights */
+    BUILD_BLOCKS = 64
+};
+
+/* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
+#define LOG_SCALE_LEAST (-14.0)
+#define LOG_SCALE_MOST 8.0
+/* log2 of RMS over step at R bits is R - this for a Gaussian, about: that of a uniform quantiser (Gish and Pierce 1968)
+ * of twice the step. */
+#define LOG_GAUSSIAN 1.05
+#define SEARCH_TOLERANCE 0.003
+#define BUILD_TOLERANCE 0.004
+
+/* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
+struct search {
+    double asked;
+    double at, rate;  /* last trial */
+    double low, high; /* rate(low) > asked > rate(high) as far as known */
+    double most;      /* largest log2(scale) to try */
+    double slope;
+    uint32_t trials;
+};
+
+/* From one bit on, the scale of a Gaussian bounds that of all others: weights that are all alike, which have no entropy
+ * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
+static struct search search_begin(double asked) {
+    double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
+    return (struct search){
+        .asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most, .most = most, .slope = -1};
+}
+
+/* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
+static void search_next(struct search *search, double rate, double previous_at) {
+    double difference = rate - search->asked;
+    if (search->trials > 0 && search->at != previous_at) {
+        double slope = (rate - search->rate) / (search->at - previous_at);
+        search->slope = slope < -4 ? -4 : slope > -0.2 ? -0.2 : slope;
+    }
+    if (difference > 0)
+        search->low = search->at;
+    else
+        search->high = search->at;
+    double next = search->at - difference / search->slope;
+    if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
+    search->rate = rate;
+    search->at = next;
+    search->trials++;
+}
+
+static bool near(double rate, double asked, double tolerance) {
+    return fabs(rate - asked) <= tolerance * asked;
+}
+
+/* What one prepare works with. */
+struct preparation {
+    struct trellis_encoder *encoder;
+    struct trellis_measure measure;
+    struct trellis_counts counts;
+    struct trellis_row_facts *facts; /* [rows] */
+    struct trellis_row *rows;        /* [rows] at the present scale */
+    uint64_t side_bits;
+    struct search search;
+    uint8_t *header; /* once built, and its bytes */
+    uint64_t header_bytes;
+};
+
+static void reset_classes(struct trellis_encoder *encoder) {
+    encoder->class_count = trellis_bucket_count(encoder);
+    for (uint32_t b = 0; b < TRELLIS_CLASSES_MAX; b++) {
+        encoder->bucket_class[b] = (uint8_t)(b < encoder->class_count ? b : 0);
+    }
+}
+
+static void set_scale(struct preparation *work, double log_scale) {
+    const uint64_t rows = work->encoder->tensor->rows;
+    work->encoder->scale = trellis_exp2(log_scale);
+    for (uint64_t r = 0; r < rows; r++) work->rows[r] = trellis_row_choose(work->encoder, &work->facts[r], r);
+    reset_classes(work->encoder);
+    work->side_bits = trellis_side_plan(work->encoder, work->rows, rows).bits;
+}
+
+static tsr_status learn(struct preparation *work, uint32_t rounds, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (uint32_t i = 0; i < rounds && status == TSR_OK; i++) {
+        status = trellis_measure_run(&work->measure, &work->counts, err);
+        if (status == TSR_OK) trellis_rate_learn(work->encoder, &work->counts);
+    }
+    return status;
+}
+
+/* Costs decide what is counted, and counts are the costs: some rounds are needed until both agree. */
+static tsr_status search_rate(struct preparation *work, tsr_error *err) {
+    struct trellis_encoder *encoder = work->encoder;
+    struct search *search = &work->search;
+    double previous = search->at;
+    work->measure.blocks = SEARCH_BLOCKS;
+    set_scale(work, search->at);
+    trellis_rate_guess(encoder);
+    tsr_status status = learn(work, FIRST_ROUNDS, err);
+    for (uint32_t i = 0; i < SEARCH_STEPS && status == TSR_OK; i++) {
+        set_scale(work, search->at);
+        status = learn(work, ROUNDS, err);
+        if (status != TSR_OK) break;
+        struct trellis_bits bits = trellis_rate_estimate(encoder, &work->counts, work->side_bits);
+        double rate = trellis_bits_rate(encoder, &bits), at = search->at;
+        if (near(rate, search->asked, SEARCH_TOLERANCE) || search->high - search->low < 0.001) break;
+        search_next(search, rate, previous);
+        previous = at;
+    }
+    return status;
+}
+
+static uint64_t header_bound(const struct trellis_encoder *encoder) {
+    const uint64_t contexts = 2 * encoder->class_count;
+    return 3 + TRELLIS_VARINT_MAX + contexts * (1 + TRELLIS_OFFSETS_MAX) +
+           contexts * encoder->entropy->model_bound(2 * encoder->middle + 2);
+}
+
+static void put_varint(uint8_t *bytes, uint64_t *at, uint32_t value) {
+    for (; value >= 128; value >>= 7) bytes[(*at)++] = (uint8_t)(value | 128);
+    bytes[(*at)++] = (uint8_t)value;
+}
+
+static tsr_status make_header(const struct trellis_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {
+    uint64_t at = 0, model_bytes = 0;
+    uint8_t log_states = 0;
+    while (encoder->code.states >> (log_states + 1)) log_states++;
+    bytes[at++] = (uint8_t)encoder->mantissa_bits;
+    bytes[at++] = log_states;
+    bytes[at++] = (uint8_t)encoder->class_count;
+    put_varint(bytes, &at, encoder->middle);
+    for (uint32_t c = 0; c < 2 * encoder->class_count; c++) {
+        const struct trellis_offsets *offsets = &encoder->offsets[c];
+        bytes[at++] = (uint8_t)offsets->count;
+        memcpy(bytes + at, offsets->values, offsets->count);
+        at += offsets->count;
+    }
+    tsr_status status =
+        encoder->entropy->model_write(encoder->model, bytes + at, header_bound(encoder) - at, &model_bytes, err);
+    *size = at + model_bytes;
+    return status;
+}
+
+/* Measures at the present scale and builds everything. */
+static tsr_status build(struct preparation *work, tsr_error *err) {
+    struct trellis_encoder *encoder = work->encoder;
+    struct trellis_bits bits = {0, 0};
+    tsr_status status = trellis_measure_run(&work->measure, &work->counts, err);
+    if (status != TSR_OK) return status;
+    status = trellis_rate_build(encoder, &work->counts, work->side_bits, &bits, err);
+    if (status != TSR_OK) return status;
+    encoder->host->free(encoder->host, work->header);
+    work->header = encoder->host->alloc(encoder->host, header_bound(encoder));
+    if (!work->header) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for a header");
+    status = make_header(encoder, work->header, &work->header_bytes, err);
+    bits.fixed += 8 * (double)work->header_bytes;
+    work->search.rate = trellis_bits_rate(encoder, &bits);
+    return status;
+}
+
+static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
+    struct search *search = &work->search;
+    double at = trellis_log2(work->encoder->scale), before_at = at, before = 0;
+    work->measure.blocks = BUILD_BLOCKS;
+    tsr_status status = learn(work, 1, err);
+    if (status != TSR_OK) return status;
+    for (uint32_t i = 0;; i++) {
+        status = build(work, err);
+        if (status != TSR_OK || near(search->rate, search->asked, BUILD_TOLERANCE) || i == BUILDS - 1) return status;
+        if (i > 0 && at != before_at) {
+            double slope = (search->rate - before) / (at - before_at);
+            search->slope = slope < -4 ? -4 : slope > -0.3 ? -0.3 : slope;
+        }
+        before = search->rate;
+        before_at = at;
+        at -= (search->rate - search->asked) / search->slope;
+        at = at < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : at > search->most ? search->most : at;
+        set_scale(work, at);
+        status = learn(work, 1, err);
+        if (status != TSR_OK) return status;
+    }
+}
+
+static void set_weighted_rms(struct preparation *work) {
+    struct trellis_encoder *encoder = work->encoder;
+    const uint64_t rows = encoder->tensor->rows;
+    double sum = 0;
+    for (uint64_t r = 0; encoder->row_weight && r < rows; r++) {
+        double weight = (double)encoder->row_weight[r];
+        if (weight > 0 && weight < HUGE_VAL) sum += weight * work->facts[r].rms * work->facts[r].rms;
+    }
+    encoder->weighted_rms = rows ? sqrt(sum / (double)rows) : 0;
+}
+
+/* Shorter rows get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step) costs
+ * only about d^2 nats whatever the length. */
+static uint32_t choose_mantissa_bits(const struct trellis_encoder *encoder) {
+    const uint64_t columns = encoder->tensor->columns;
+    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
+}
+
+void trellis_encoder_clear(struct trellis_encoder *encoder) {
+    if (!encoder->host) return;
+    if (encoder->model) encoder->entropy->model_destroy(encoder->host, encoder->model);
+    encoder->host->free(encoder->host, encoder->cost_memory);
+}
+
+static tsr_status allocate(struct preparation *work, tsr_error *err) {
+    struct trellis_encoder *encoder = work->encoder;
+    const tsr_host *host = encoder->host;
+    const uint64_t rows = encoder->tensor->rows + 1;
+    work->counts.buckets = trellis_bucket_count(encoder);
+    work->counts.tallies = host->alloc(host, work->counts.buckets * sizeof *work->counts.tallies);
+    work->facts = host->alloc(host, rows * sizeof *work->facts);
+    work->rows = host->alloc(host, rows * sizeof *work->rows);
+    encoder->cost_memory =
+        host->alloc(host, UINT64_C(2) * TRELLIS_CLASSES_MAX * TRELLIS_COSTS * sizeof *encoder->cost_memory);
+    if (!work->counts.tallies || !work->facts || !work->rows || !encoder->cost_memory)
+        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to prepare %llu rows", (unsigned long long)rows);
+    work->measure.rows = work->rows;
+    return TSR_OK;
+}
+
+static tsr_status prepare(struct preparation *work, tsr_error *err) {
+    struct trellis_encoder *encoder = work->encoder;
+    encoder->mantissa_bits = choose_mantissa_bits(encoder);
+    tsr_status status = allocate(work, err);
+    if (status == TSR_OK) status = trellis_measure_rows(encoder, work->measure.source, work->facts, err);
+    if (status != TSR_OK) return status;
+    set_weighted_rms(work);
+    status = search_rate(work, err);
+    return status == TSR_OK ? build_at_rate(work, err) : status;
+}
+
+tsr_status trellis_prepare(struct trellis_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
+                           tsr_error *err) {
+    const tsr_host *host = encoder->host;
+    struct preparation work = {.encoder = encoder,
+                               .measure = {.encoder = encoder, .source = source},
+                               .search = search_begin(encoder->settings.bits)};
+    tsr_status status = prepare(&work, err);
+    if (status == TSR_OK) status = header->write(header->ctx, work.header, work.header_bytes, err);
+    host->free(host, work.header);
+    host->free(host, work.rows);
+    host->free(host, work.facts);
+    host->free(host, work.counts.tallies);
+    return status;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The step of a row, the path down a column, and the cheapest way to write the steps of a tile. Prepare measures with
+ * exactly these, so that what it predicts is what encode does. Doubles with + - * / and sqrt only: the same bits on
+ * every machine. */
+#include "trellis_encode.h"
+
+#include <math.h>
+
+/* Outside these an F32 step or its inverse could leave the range of normal numbers: such rows are stored raw. */
+#define RMS_LEAST 0x1p-100
+#define PEAK_MOST 0x1p+120f
+
+struct trellis_row_facts trellis_row_look(const float *row, uint64_t columns) {
+    double lanes[4] = {0};
+    float largest = 0;
+    for (uint64_t i = 0; i < columns; i++) {
+        float magnitude = fabsf(row[i]);
+        largest = magnitude > largest ? magnitude : largest;
+        lanes[i % 4] += (double)magnitude * (double)magnitude;
+    }
+    double total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+    return (struct trellis_row_facts){columns ? sqrt(total / (double)columns) : 0, largest};
+}
+
+/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
+static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
+    if (step >= 0x1p127) return 255u << mantissa_bits;
+    float value = (float)step;
+    uint32_t bits, shift = 23 - mantissa_bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits + (1u << (shift - 1))) >> shift;
+}
+
+/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
+static uint32_t bucket_of(double ratio) {
+    double square = ratio * ratio * 1.4142135623730951;
+    uint64_t bits;
+    memcpy(&bits, &square, sizeof bits);
+    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
+    return exponent < 0 ? 0 : exponent >= TRELLIS_CLASSES_MAX ? TRELLIS_CLASSES_MAX - 1 : (uint32_t)exponent;
+}
+
+/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
+ * 1 / RMS^2 and no weights at all mean the same steps. */
+static double unit_of(const struct trellis_encoder *encoder, double rms, uint64_t index) {
+    if (!encoder->row_weight) return rms;
+    double weight = (double)encoder->row_weight[index];
+    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
+}
+
+struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+                                      uint64_t index) {
+    struct trellis_row row = {.code = TRELLIS_CODE_ZERO};
+    if (facts->largest == 0) return row;
+    if (facts->rms < RMS_LEAST || facts->largest >= PEAK_MOST) {
+        row.code = TRELLIS_CODE_RAW;
+        return row;
+    }
+    double step = encoder->scale * unit_of(encoder, facts->rms, index), least = (double)facts->largest * 0x1p-20;
+    if (step < least) step = least;
+    if (trellis_bucket_count(encoder) > 1) row.bucket = bucket_of(facts->rms * encoder->scale / step);
+    row.code = code_nearest(step, encoder->mantissa_bits);
+    if (!trellis_code_is_step(row.code, encoder->mantissa_bits)) {
+        row.code = TRELLIS_CODE_ZERO;
+        return row;
+    }
+    row.inverse = 1.0f / trellis_code_step(row.code, encoder->mantissa_bits);
+    return row;
+}
+
+uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder, uint64_t rows) {
+    return rows * (sizeof(struct trellis_costs *) + sizeof(float)) + trellis_column_bytes(rows, encoder->code.states) +
+           64;
+}
+
+void trellis_lane_init(const struct trellis_encoder *encoder, struct trellis_lane *lane, void *memory, uint64_t rows) {
+    (void)encoder;
+    lane->costs = memory;
+    lane->choices = (int32_t(*)[4])(void *)(lane->costs + rows);
+    lane->indices = (int32_t *)(void *)(lane->choices + rows);
+    lane->u = (float *)(void *)(lane->indices + rows);
+    lane->before = (uint8_t *)(lane->u + rows);
+}
+
+uint64_t trellis_lane_find(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
+                           const float *x, uint64_t stride, bool classes, struct trellis_lane *lane) {
+    uint64_t coded = 0;
+    for (uint64_t r = 0; r < count; r++) {
+        if (!trellis_row_is_coded(&rows[r])) continue;
+        uint32_t own = classes ? (uint32_t)TRELLIS_CLASSES_MAX + encoder->bucket_class[rows[r].bucket] : rows[r].bucket;
+        lane->costs[coded] = &encoder->costs[own];
+        lane->u[coded++] = x[r * stride] * rows[r].inverse;
+    }
+    const struct trellis_column column = {&encoder->code, lane->costs,  lane->u,      coded,
+                                          lane->choices,  lane->before, lane->indices};
+    trellis_path_find(&column);
+    return coded;
+}
+
+static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
+    uint32_t prefix = value >> parameter;
+    return prefix < TRELLIS_RICE_PREFIX_MAX ? prefix + 1 + parameter : TRELLIS_RICE_PREFIX_MAX + 16;
+}
+
+/* Bits of all codes with one parameter, and of all classes with it. */
+static void side_bits(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
+                      const struct trellis_side *trial, uint64_t bits[2]) {
+    bits[0] = bits[1] = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
+        bits[0] += rice_bits(trellis_zigzag(distance), trial->code_rice);
+        if (trellis_row_is_coded(&rows[i])) {
+            bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
+        }
+    }
+}
+
+struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, const struct trellis_row *rows,
+                                      uint64_t count) {
+    struct trellis_side plan = {0}, trial = {0};
+    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint64_t i = 0; i < count; i++) {
+        if (!trellis_row_is_coded(&rows[i])) continue;
+        sum += rows[i].code;
+        coded++;
+    }
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : TRELLIS_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= TRELLIS_RICE_MAX; parameter++) {
+        trial.code_rice = trial.class_rice = parameter;
+        side_bits(encoder, rows, count, &trial, bits);
+        if (bits[0] < best[0]) {
+            best[0] = bits[0];
+            plan.code_rice = parameter;
+        }
+        if (bits[1] < best[1]) {
+            best[1] = bits[1];
+            plan.class_rice = parameter;
+        }
+    }
+    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
+    return plan;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trellis codec: the code, the path, rates and errors it promises, odd shapes and values, damaged bytes, blocks. */
+#include "../../plugins/trellis/trellis_path.h"
+#include "../codec_trial.h"
+
+extern const tsr_plugin tsr_plugin_trellis;
+
+enum { BITS, STATES };
+
+static void begin(struct trial *trial, uint64_t rows, uint64_t columns, double bits, int64_t states) {
+    trial_begin(trial, tsr_plugin_trellis.codecs[0], rows, columns);
+    trial->params[BITS].real = bits;
+    trial->params[STATES].integer = states;
+}
+
+/* ---- code and path ---- */
+
+static void every_state_has_two_ways_in_and_out(void) {
+    for (uint32_t states = 1; states <= 512; states++) {
+        struct trellis_code code;
+        bool expected = states >= 4 && states <= 256 && (states & (states - 1)) == 0;
+        CU_ASSERT_EQUAL(trellis_code_init(&code, states), expected);
+        if (!expected) continue;
+        for (uint32_t s = 0; s < states; s++) {
+            CU_ASSERT_NOT_EQUAL(code.next[2 * s], code.next[2 * s + 1]);
+            for (uint32_t i = 0; i < 2; i++) {
+                CU_ASSERT_EQUAL(code.next[2 * code.from[2 * s + i] + code.with[2 * s + i]], s);
+            }
+            CU_ASSERT(code.from[2 * s] < code.from[2 * s + 1]);
+        }
+    }
+}
+
+/* Decoders follow it: these tables must never change. */
+static void the_code_is_that_of_the_first_version(void) {
+    static const uint8_t EIGHT[16] = {0, 2, 5, 7, 1, 3, 4, 6, 2, 0, 7, 5, 3, 1, 6, 4};
+    struct trellis_code code;
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    CU_ASSERT_TRUE_FATAL(trellis_code_init(&code, 8));
+    CU_ASSERT_EQUAL(memcmp(code.next, EIGHT, sizeof EIGHT), 0);
+    for (uint32_t states = 4; states <= 256; states *= 2) {
+        CU_ASSERT_TRUE_FATAL(trellis_code_init(&code, states));
+        for (uint32_t i = 0; i < 2 * states; i++) hash = (hash ^ code.next[i]) * UINT64_C(0x100000001B3);
+    }
+    CU_ASSERT_EQUAL(hash, UINT64_C(0x592C46FF54C02191));
+}
+
+enum { PATH = 8, LIMIT = 9 };
+
+static float path_cost(const struct trellis_column *column, const int32_t *indices, uint64_t count) {
+    float sum = 0;
+    uint32_t state = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t magnitude = (uint32_t)abs(indices[i]), quantiser = state & 1;
+        float point = (float)trellis_point(quantiser, magnitude) * (indices[i] < 0 ? -1.0f : 1.0f);
+        sum += (column->u[i] - point) * (column->u[i] - point) +
+               column->costs[i]->cost[quantiser][indices[i] < 0][magnitude];
+        state = column->code->next[2 * state + ((uint32_t)indices[i] & 1)];
+    }
+    return sum;
+}
+
+static float try_all(const struct trellis_column *column, int32_t *indices, uint64_t at, float best) {
+    float cost = path_cost(column, indices, at);
+    if (cost >= best || at == PATH) return cost < best ? cost : best;
+    for (int32_t index = -5; index <= 5; index++) {
+        indices[at] = index;
+        best = try_all(column, indices, at + 1, best);
+    }
+    return best;
+}
+
+/* Against all sequences of indices, with costs that grow and differ between the quantisers. */
+static void the_path_is_the_best_of_all(void) {
+    static float cost[2][LIMIT + 1];
+    struct trellis_costs costs = {{{cost[0], cost[0]}, {cost[1], cost[1]}}, {9, 9}, 1, LIMIT};
+    const struct trellis_costs *of_row[PATH];
+    float u[PATH];
+    int32_t choices[PATH][4], indices[PATH], tried[PATH];
+    uint8_t before[PATH * 16];
+    for (uint32_t m = 0; m <= LIMIT; m++) {
+        cost[0][m] = 0.2f + 0.3f * (float)m;
+        cost[1][m] = 0.1f + 0.35f * (float)m;
+    }
+    for (uint32_t round = 0; round < 40; round++) {
+        struct trellis_code code;
+        CU_ASSERT_TRUE_FATAL(trellis_code_init(&code, round % 2 ? 16 : 8));
+        trial_fill(u, PATH, round);
+        for (int i = 0; i < PATH; i++) {
+            u[i] *= 2;
+            of_row[i] = &costs;
+        }
+        const struct trellis_column column = {&code, of_row, u, PATH, choices, before, indices};
+        trellis_path_find(&column);
+        float found = path_cost(&column, indices, PATH);
+        CU_ASSERT_DOUBLE_EQUAL((double)try_all(&column, tried, 0, found + 1e-4f), (double)found, 1e-4);
+    }
+}
+
+/* ---- rates and errors ---- */
+
+/* dB to the Gaussian bound, steps and tables included. */
+static void the_gap_is_that_of_the_design(void) {
+    static const struct {
+        int64_t states;
+        double bits, gap;
+    } EXPECTED[] = {{8, 1, .85}, {8, 2, .65}, {8, 3, .65}, {8, 4, .65}, {64, 2, .45}};
+    struct trial trial;
+    begin(&trial, 512, 1024, 4, 8);
+    trial_fill(trial.x, trial.count, 3);
+    for (unsigned i = 0; i < sizeof EXPECTED / sizeof EXPECTED[0]; i++) {
+        trial.params[BITS].real = EXPECTED[i].bits;
+        trial.params[STATES].integer = EXPECTED[i].states;
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        CU_ASSERT(trial_gap(&trial) < EXPECTED[i].gap);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), EXPECTED[i].bits, 0.01 * EXPECTED[i].bits);
+    }
+    trial_end(&trial);
+}
+
+static void bits_are_met_within_one_percent(void) {
+    static const double RATES[] = {1, 2, 3.3, 6};
+    struct trial trial;
+    begin(&trial, 300, 512, 4, 8);
+    trial_fill(trial.x, trial.count, 1);
+    for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= trial.x[i] * trial.x[i] * 0.01f; /* heavy tails */
+    for (unsigned i = 0; i < sizeof RATES / sizeof RATES[0]; i++) {
+        trial.params[BITS].real = RATES[i];
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), RATES[i], 0.01 * RATES[i]);
+
+    }
+    trial_end(&trial);
+}
+
+static void states_that_are_no_power_of_two_are_refused(void) {
+    struct trial trial;
+    begin(&trial, 4, 4, 4, 12);
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_E_CONFIG);
+    trial_end(&trial);
+}
+
+/* Weighted rows: step proportional to weight^(-1/2), whatever the row's own RMS. Coarse rows have fewer bits, and with
+ * those a bit saves more error, so theirs grows a little more than the step. */
+static void row_weights_set_the_steps(void) {
+    struct trial trial;
+    float weights[200];
+    tsr_encode_hints hints = {sizeof hints, weights, NULL};
+    begin(&trial, 200, 600, 4, 8);
+    trial_fill(trial.x, trial.count, 7);
+    for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= i / 600 % 2 ? 4.0f : 1.0f;
+    for (int r = 0; r < 200; r++) weights[r] = r < 100 ? 1 : 64;
+    trial.job.hints = &hints;
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), 4, 0.04);
+    double errors[2] = {0, 0};
+    for (uint64_t i = 0; i < trial.count; i++) {
+        double difference = (double)trial.x[i] - (double)trial.y[i];
+        errors[i >= trial.count / 2] += difference * difference;
+    }
+    CU_ASSERT_DOUBLE_EQUAL(sqrt(errors[0] / errors[1]), 9, 1);
+    for (int r = 0; r < 200; r++) weights[r] = 0;
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    CU_ASSERT(trial_distortion(trial.x, trial.y, trial.count) < 0.01);
+    trial_end(&trial);
+}
+
+/* ---- shapes and values ---- */
+
+static void odd_shapes_come_back(void) {
+    static const uint64_t SHAPES[][2] = {{0, 0},   {0, 7},    {7, 0},     {1, 1},     {1, 31},   {31, 1},
+                                         {5, 3},   {3, 33},   {40, 16},   {40, 31},   {40, 33},  {9, 1000},
+                                         {257, 8}, {1, 1000}, {1000, 17}, {20000, 1}, {1, 30000}};
+    for (unsigned i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
+        for (int64_t states = 4; states <= 32; states *= 8) {
+            struct trial trial;
+            begin(&trial, SHAPES[i][0], SHAPES[i][1], 7, states);
+            trial_fill(trial.x, trial.count, i + 8);
+            CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+            CU_ASSERT(trial_distortion(trial.x, trial.y, trial.count) < 0.001);
+            trial_end(&trial);
+        }
+    }
+}
+
+/* Rows that a step cannot serve, or that need none, among ordinary ones. */
+static void extreme_rows_are_exact_or_close(void) {
+    enum { COLUMNS = 64 };
+    static const float SCALES[] = {0, 0x1p-149f, 0x1p-140f, 1e-38f, 1e-30f, 1, 1e30f, 0x1.fffffep+127f};
+    struct trial trial;
+    begin(&trial, 64, COLUMNS, 6, 8);
+    trial_fill(trial.x, trial.count, 20);
+    for (uint64_t i = 0; i < trial.count; i++) {
+        float scale = SCALES[i / COLUMNS % 8];
+        if (i / COLUMNS / 8 % 2)
+            trial.x[i] = i % 2 ? scale : -scale; /* constant magnitude */
+        else
+            trial.x[i] = scale >= 1e30f ? trial.x[i] / 7 * scale : trial.x[i] * scale;
+    }
+    trial.x[5 * COLUMNS + 1] = 1e6f; /* an outlier */
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    for (uint64_t r = 0; r < 64; r++) {
+        const float *x = trial.x + r * COLUMNS, *y = trial.y + r * COLUMNS;
+        for (uint64_t c = 0; c < COLUMNS; c++) CU_ASSERT(isfinite(y[c]));
+        CU_ASSERT(trial_distortion(x, y, COLUMNS) < (SCALES[r % 8] < 1e-30f ? 1e-30 : 0.05));
+    }
+    trial_end(&trial);
+}
+
+static void outliers_are_not_clamped(void) {
+    struct trial trial;
+    begin(&trial, 16, 4096, 3, 8);
+    trial_fill(trial.x, trial.count, 21);
+    trial.x[77] = 60;
+    trial.x[4096 * 9] = -55;
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    CU_ASSERT_DOUBLE_EQUAL(trial.y[77], 60, 3);
+    CU_ASSERT_DOUBLE_EQUAL(trial.y[4096 * 9], -55, 3);
+    trial_end(&trial);
+}
+
+/* ---- what every codec must keep ---- */
+
+/* Small, with escapes, a raw row, a zero row and several classes: all parts of a tile. */
+static void begin_rich(struct trial *trial, uint64_t columns) {
+    static const float WEIGHTS[24] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
+                                      90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90};
+    static const tsr_encode_hints HINTS = {sizeof HINTS, WEIGHTS, NULL};
+    begin(trial, 24, columns, 3, 8);
+    trial->job.hints = &HINTS;
+    trial_fill(trial->x, trial->count, 23);
+    for (uint64_t c = 0; c < columns; c++) trial->x[columns + c] = 0;
+    for (uint64_t c = 0; c < columns; c++) trial->x[2 * columns + c] *= 1e-36f;
+    for (uint64_t r = 3; r < 24; r += 3) trial->x[r * columns + r] *= 1000;
+}
+
+static void damaged_bytes_are_refused(void) {
+    struct trial trial;
+    begin_rich(&trial, 721);
+    trial_refuses_damage(&trial, 3);
+    CU_ASSERT(trial.payload.header[2] > 1);
+    trial_end(&trial);
+}
+
+static void a_failing_allocation_is_reported(void) {
+    for (int64_t fail_at = 1;; fail_at++) {
+        struct trial trial;
+        begin_rich(&trial, 40);
+        trial.host.fail_at = fail_at;
+        tsr_status status = trial_run(&trial);
+        bool failed = trial.host.allocations >= fail_at;
+        trial_end(&trial);
+        CU_ASSERT_EQUAL(status, failed ? TSR_E_NOMEM : TSR_OK);
+        if (!failed) break;
+    }
+}
+
+static void a_tile_is_never_larger_than_its_buffer(void) {
+    struct trial trial;
+    begin_rich(&trial, 257);
+    trial_keeps_to_its_buffer(&trial);
+    trial_end(&trial);
+}
+
+static void bytes_are_the_same_from_three_workers(void) {
+    struct trial trial;
+    begin(&trial, 600, 301, 3, 8);
+    trial_fill(trial.x, trial.count, 22);
+    trial_same_from_three_workers(&trial);
+    trial_end(&trial);
+}
+
+static void rows_are_those_of_the_tile(void) {
+    struct trial trial;
+    begin_rich(&trial, 257);
+    trial_rows_equal_decode(&trial);
+    trial_end(&trial);
+}
+
+static void blocks_are_what_is_decoded(void) {
+    struct trial trial;
+    begin_rich(&trial, 257);
+    trial_block_agrees(&trial, true);
+    trial_end(&trial);
+}
+
+static const struct unit_test TESTS[] = {
+    {"every_state_has_two_ways_in_and_out", every_state_has_two_ways_in_and_out},
+    {"the_code_is_that_of_the_first_version", the_code_is_that_of_the_first_version},
+    {"the_path_is_the_best_of_all", the_path_is_the_best_of_all},
+    {"the_gap_is_that_of_the_design", the_gap_is_that_of_the_design},
+    {"bits_are_met_within_one_percent", bits_are_met_within_one_percent},
+    {"states_that_are_no_power_of_two_are_refused", states_that_are_no_power_of_two_are_refused},
+    {"row_weights_set_the_steps", row_weights_set_the_steps},
+    {"odd_shapes_come_back", odd_shapes_come_back},
+    {"extreme_rows_are_exact_or_close", extreme_rows_are_exact_or_close},
+    {"outliers_are_not_clamped", outliers_are_not_clamped},
+    {"damaged_bytes_are_refused", damaged_bytes_are_refused},
+    {"a_failing_allocation_is_reported", a_failing_allocation_is_reported},
+    {"a_tile_is_never_larger_than_its_buffer", a_tile_is_never_larger_than_its_buffer},
+    {"bytes_are_the_same_from_three_workers", bytes_are_the_same_from_three_workers},
+    {"rows_are_those_of_the_tile", rows_are_those_of_the_tile},
+    {"blocks_are_what_is_decoded", blocks_are_what_is_decoded},
+};
+UNIT_MAIN(TESTS)
