@@ -13,8 +13,8 @@
 enum { PARAM_BITS, PARAM_STATES, PARAM_COUNT };
 
 static const tsr_param PARAMS[PARAM_COUNT] = {
-    {sizeof(tsr_param), "bits", "bits a weight to aim at, everything included, within 1 %", "4", NULL, 0.1, 8,
-     TSR_PARAM_REAL, 0},
+    {sizeof(tsr_param), "bits", "bits a weight to aim at, everything included, within 1 % from 1 bit on", "4", NULL,
+     0.1, 8, TSR_PARAM_REAL, 0},
     {sizeof(tsr_param), "states", "states of the trellis, a power of two: more gain, slower encoding", "8", NULL, 4,
      TRELLIS_STATES_MAX, TSR_PARAM_INT, 0},
 };

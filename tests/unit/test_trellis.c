@@ -129,7 +129,6 @@ static void bits_are_met_within_one_percent(void) {
         trial.params[BITS].real = RATES[i];
         CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
         CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), RATES[i], 0.01 * RATES[i]);
-
     }
     trial_end(&trial);
 }
