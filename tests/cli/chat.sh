@@ -97,10 +97,14 @@ check full_context_ends_a_pipe eval 'full >"$work/stdout" 2>"$work/stderr"; [ $?
 bad() { printf "caf\xe9\n" | talk; }
 check message_that_is_not_utf8_ends_a_pipe eval 'bad >"$work/stdout" 2>"$work/stderr"; [ $? -eq 2 ] && grep -q "error: .*UTF-8" "$work/stderr"'
 
-# Interrupts. Decoding every tensor for every token makes an answer last.
-slow() { exec env --default-signal=INT,TERM "$tool" run "$work/packed" --memory 1K -j1 --min-tokens 400 --max-tokens 400 "$@"; }
+# Interrupts. With a context this long an answer lasts until it is interrupted.
+sed -i 's/"max_position_embeddings": 512/"max_position_embeddings": 200000/' "$work/packed/config.json"
+slow() {
+    exec env --default-signal=INT,TERM "$tool" run "$work/packed" --memory 1K -j1 --min-tokens 190000 --max-tokens 190000 \
+        --context 200000 "$@"
+}
 await() { # file: until something stands in it
-    for _ in {1..500}; do
+    for _ in {1..6000}; do
         [ -s "$1" ] && return
         sleep 0.01
     done
