@@ -135,7 +135,11 @@ static tsr_status run_conversation(struct running *run) {
                                               .system = options->system,
                                               .date = run->date,
                                               .long_date = run->long_date};
-    if (options->chat) return chat(run);
+    if (options->chat) {
+        /* Before the first message: what fails here ends the chat, whoever asks. */
+        tsr_status st = open_generator(run, 0);
+        return st == TSR_OK ? chat(run) : st;
+    }
     if (!*options->prompt) return tsr_fail(run->err, TSR_E_INPUT, "the prompt is empty, expected a message");
     return say(run, options->prompt);
 }

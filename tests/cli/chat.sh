@@ -75,6 +75,8 @@ long=$(printf 'word %.0s' {1..600})
 fails_with prompt_longer_than_the_context 2 'tokens.*context of 512' "$tool" run "$chat" -p "$long"
 fails_with raw_prompt_longer_than_the_context 2 'tokens.*context of 512' "$tool" run "$model" -p "$long"
 fails_with prompt_longer_than_the_chosen_context 2 'context of 8' "$tool" run "$chat" -p Hello --context 8
+cp "$chat/chat_template.jinja" "$work/large_vocabulary"
+fails_with tokenizer_larger_than_the_embedding_in_a_chat 2 'ids up to 2048.*2048 rows' "$tool" run "$work/large_vocabulary" --chat
 fails_with tokenizer_larger_than_the_embedding 2 'ids up to 2048.*2048 rows' "$tool" run "$work/large_vocabulary" -p Hello
 
 # ---- conversations: standard input is the user ----
