@@ -151,6 +151,7 @@ tsr_status entropy_model_read(const tsr_host *host, const void *src, uint64_t si
         struct rans_symbol *symbols = (*model)->symbols + ((uint64_t)c << (*model)->stride_bits);
         sound = get_context(&reader, symbols, shape.alphabet, shape.probability_bits);
     }
+    sound = sound && (reader.at % 8 == 0 || get_bits(&reader, (uint32_t)(8 - reader.at % 8)) == 0);
     if (!sound || !entropy_model_finish(*model)) {
         entropy_model_destroy(host, *model);
         *model = NULL;

@@ -170,6 +170,11 @@ tsr_status rans_decode(const tsr_entropy_split *split, enum rans_level level, co
                         (unsigned)split->model->alphabet, (unsigned)split->symbol_bits);
     }
     const uint8_t *bytes = src;
+    /* What fills up the last byte of the raw bits would be a place for two texts of one value. */
+    uint64_t used = count % 8 * (16 - split->symbol_bits) % 8;
+    if (used && bytes[raw_bytes - 1] >> used) {
+        return tsr_fail(err, TSR_E_CORRUPT, "entropy coder: bits behind the raw bits are not zero");
+    }
     struct rans_decoder decoder = {.model = split->model,
                                    .at = bytes + raw_bytes,
                                    .end = bytes + size,

@@ -57,6 +57,8 @@ static tsr_status read_classes(const struct passthrough_decoder *decoder, uint64
     if (!width || *width > CLASS_BITS_MAX || count > UINT64_MAX / 8) return damaged("scales", err);
     packed = take(input, (count / 512) * 64 * *width + (count % 512 * *width + 7) / 8);
     if (!packed) return damaged("scales: cut short", err);
+    uint64_t used = count % 8 * *width % 8;
+    if (used && packed[(count * *width) / 8] >> used) return damaged("scales: bits behind them are not zero", err);
     *classes = decoder->host->alloc(decoder->host, count);
     if (!*classes) return tsr_fail(err, TSR_E_NOMEM, "passthrough: no memory for scales");
     for (uint64_t at = 0; at < count; at += 512) {

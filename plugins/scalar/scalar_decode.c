@@ -221,6 +221,7 @@ tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};
     if (!read_segments(work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
+    if (bits.at % 8 && side[bits.at / 8] >> bits.at % 8) return corrupt(err, "tile: bits behind the steps are not zero");
     return read_symbols(work, stream, stream_bytes, err);
 }
 

@@ -262,6 +262,42 @@ static void damaged_streams_are_refused_or_end_within_bounds(void) {
     entropy_services()->model_destroy(&HOST, SOURCE.model);
 }
 
+/* Bits that fill up a last byte would let two streams mean the same. */
+static void bits_that_mean_nothing_must_be_zero(void) {
+    enum { VALUE_COUNT = 13 };
+    const tsr_entropy *entropy = entropy_services();
+    uint64_t written = 0, consumed = 0;
+    unsigned checked = 0;
+    SOURCE.alphabet = 256;
+    SOURCE.contexts = 1;
+    SOURCE.bits = 12;
+    make_values(5, VALUE_COUNT, VALUES, CONTEXTS);
+    for (uint32_t symbol_bits = 8; symbol_bits < 16; symbol_bits++) {
+        tsr_entropy_split split = {sizeof split, SOURCE.model, NULL, 0, symbol_bits};
+        uint64_t used = VALUE_COUNT * (16 - symbol_bits) % 8, last = VALUE_COUNT * (16 - symbol_bits) / 8;
+        uint64_t size = encode_at(RANS_SCALAR, &split, VALUE_COUNT, STREAM);
+        CU_ASSERT_EQUAL(rans_decode(&split, RANS_SCALAR, STREAM, size, BACK, VALUE_COUNT, NULL), TSR_OK);
+        for (uint64_t bit = used; used && bit < 8; bit++, checked++) {
+            STREAM[last] ^= (uint8_t)(1u << bit);
+            CU_ASSERT_EQUAL(rans_decode(&split, RANS_SCALAR, STREAM, size, BACK, VALUE_COUNT, NULL), TSR_E_CORRUPT);
+            STREAM[last] ^= (uint8_t)(1u << bit);
+        }
+    }
+    CU_ASSERT(checked > 10);
+    CU_ASSERT_EQUAL(entropy->model_write(SOURCE.model, STREAM, sizeof STREAM, &written, NULL), TSR_OK);
+    tsr_entropy_model *again = NULL;
+    unsigned refused = 0;
+    for (unsigned bit = 0; bit < 8; bit++) {
+        STREAM[written - 1] ^= (uint8_t)(1u << bit);
+        tsr_status st = entropy->model_read(&HOST, STREAM, written, &consumed, &again, NULL);
+        refused += st == TSR_E_CORRUPT;
+        if (st == TSR_OK) entropy->model_destroy(&HOST, again);
+        STREAM[written - 1] ^= (uint8_t)(1u << bit);
+    }
+    CU_ASSERT_EQUAL(refused, 8); /* a bit that is used spoils the sum */
+    entropy->model_destroy(&HOST, SOURCE.model);
+}
+
 static void misuse_is_refused(void) {
     const tsr_entropy *entropy = entropy_services();
     uint32_t counts[300] = {5, 0, 9};
@@ -339,6 +375,7 @@ static const struct unit_test TESTS[] = {
     {"raw_bits_come_back_around_the_symbol", raw_bits_come_back_around_the_symbol},
     {"size_is_the_models_cost_and_near_the_entropy", size_is_the_models_cost_and_near_the_entropy},
     {"a_model_reads_back_and_its_truncations_do_not", a_model_reads_back_and_its_truncations_do_not},
+    {"bits_that_mean_nothing_must_be_zero", bits_that_mean_nothing_must_be_zero},
     {"damaged_streams_are_refused_or_end_within_bounds", damaged_streams_are_refused_or_end_within_bounds},
     {"misuse_is_refused", misuse_is_refused},
     {"a_stream_decodes_in_pieces", a_stream_decodes_in_pieces},
