@@ -32,21 +32,33 @@ static tsr_status header_fail(const struct safetensors *st, tsr_error *err, cons
     return tsr_fail(err, TSR_E_CORRUPT, "%s: header: %s", st->file.path, what);
 }
 
+/* Of the header with zeros for the checksum's digits, which stand at `place`. */
+static tsr_status digest_header(const struct safetensors *st, size_t place, struct digest *digest, tsr_error *err) {
+    static const char ZEROS[] = "00000000000000000000000000000000";
+    const size_t behind = place + DIGEST_HEX - 1;
+    struct digest_state *state = digest_create();
+    if (!state) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory for a digest", st->file.path);
+    digest_add(state, st->header, place);
+    digest_add(state, ZEROS, DIGEST_HEX - 1);
+    digest_add(state, st->header + behind, st->header_bytes - behind);
+    *digest = digest_end(state);
+    digest_destroy(state);
+    return TSR_OK;
+}
+
 tsr_status container_check(const struct safetensors *st, tsr_error *err) {
     const size_t start = strlen(CONTAINER_HEADER_START), digits = DIGEST_HEX - 1;
     char stored[DIGEST_HEX];
-    struct digest expected;
+    struct digest expected, found;
     if (st->header_bytes < LENGTH_BYTES + start + digits ||
         memcmp(st->header + LENGTH_BYTES, CONTAINER_HEADER_START, start) != 0) {
         return header_fail(st, err, "does not begin with its checksum");
     }
-    char *place = st->header + LENGTH_BYTES + start;
-    memcpy(stored, place, digits);
+    memcpy(stored, st->header + LENGTH_BYTES + start, digits);
     stored[digits] = '\0';
     if (!digest_from_hex(stored, &expected)) return header_fail(st, err, "its checksum is not 32 hexadecimal digits");
-    memset(place, '0', digits);
-    struct digest found = digest_of(st->header, st->header_bytes);
-    memcpy(place, stored, digits);
+    tsr_status status = digest_header(st, LENGTH_BYTES + start, &found, err);
+    if (status != TSR_OK) return status;
     if (!digest_equal(&found, &expected)) return header_fail(st, err, "is damaged (checksum)");
     const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
     if (!version) return header_fail(st, err, "has no " CONTAINER_KEY_FORMAT);
