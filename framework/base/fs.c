@@ -183,6 +183,19 @@ tsr_status fs_reopen(const char *path, uint64_t keep, struct fs_output *output, 
     return TSR_OK;
 }
 
+tsr_status fs_continue(const char *path, struct fs_output *output, tsr_error *err) {
+    tsr_status st = open_output(path, 0, output, err);
+    if (st != TSR_OK) return st;
+    off_t end = lseek(output->fd, 0, SEEK_END);
+    if (end < 0) {
+        st = fail_io(err, path, "look at");
+        fs_abandon(output);
+        return st;
+    }
+    output->size = (uint64_t)end;
+    return TSR_OK;
+}
+
 tsr_status fs_write_at(struct fs_output *output, uint64_t offset, const void *bytes, uint64_t size, tsr_error *err) {
     const uint8_t *from = bytes;
     while (size) {

@@ -50,6 +50,8 @@ struct fs_output {
  * behind. Zero-initialise `output`. */
 tsr_status fs_create(const char *path, struct fs_output *output, tsr_error *err);
 tsr_status fs_reopen(const char *path, uint64_t keep, struct fs_output *output, tsr_error *err);
+/* Opens one that is there to write inside of it or behind it, cutting nothing. Zero-initialise `output`. */
+tsr_status fs_continue(const char *path, struct fs_output *output, tsr_error *err);
 /* Opens at its end, with what is there; creates it if need be. Several processes may append at once. */
 tsr_status fs_open_log(const char *path, struct fs_output *output, tsr_error *err);
 /* Appends. [instance] */

@@ -22,7 +22,7 @@ struct restoring {
     const struct env *env;
     struct stored stored;
     struct work work;
-    struct fs_output *outputs; /* [stored.source_count] */
+    char **paths; /* [stored.source_count] of the restored files, which are open only while a tensor is written */
     struct meter meter;
     tsr_error *err;
 };
@@ -36,12 +36,13 @@ static tsr_status no_memory(const struct restoring *r) {
 struct restoring_one {
     struct restoring *all;
     const struct stored_tensor *tensor;
+    struct fs_output output;
 };
 
 static tsr_status write_run(void *ctx, uint64_t offset, void *bytes, uint64_t size, tsr_error *err) {
     struct restoring_one *one = ctx;
     const struct stored_tensor *tensor = one->tensor;
-    return fs_write_at(&one->all->outputs[tensor->source], tensor->offset + offset, bytes, size, err);
+    return fs_write_at(&one->output, tensor->offset + offset, bytes, size, err);
 }
 
 static tsr_status write_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes, void *scratch,
@@ -56,7 +57,7 @@ static tsr_status write_tile(void *ctx, const struct decoder *decoder, const tsr
 static tsr_status check_exact(const struct restoring *r, const struct stored_tensor *tensor, tsr_error *err) {
     struct fs_file file = {0};
     struct digest digest;
-    tsr_status st = fs_open(r->outputs[tensor->source].path, &file, err);
+    tsr_status st = fs_open(r->paths[tensor->source], &file, err);
     if (st == TSR_OK) st = facts_of_range(&file, tensor->offset, tensor->bytes, &digest, err);
     if (st == TSR_OK && !digest_equal(&digest, &tensor->digest)) {
         st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": the decoded bytes are not those of the source", tensor->name);
@@ -68,7 +69,7 @@ static tsr_status check_exact(const struct restoring *r, const struct stored_ten
 static tsr_status restore_tensor(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     struct restoring *r = ctx;
     const struct stored_tensor *tensor = &r->stored.tensors[index];
-    struct restoring_one one = {r, tensor};
+    struct restoring_one one = {.all = r, .tensor = tensor};
     struct decoder_input input = stored_input(&r->stored, tensor);
     struct decoder decoder = {0};
     (void)worker;
@@ -78,7 +79,10 @@ static tsr_status restore_tensor(void *ctx, uint64_t index, uint64_t worker, tsr
         st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": its payload holds %llu bytes, the manifest says %llu",
                       tensor->name, (unsigned long long)decoder.payload.head.bytes, (unsigned long long)tensor->bytes);
     }
+    if (st == TSR_OK) st = fs_continue(r->paths[tensor->source], &one.output, err);
     if (st == TSR_OK) st = decoder_each(&decoder, write_tile, &one, err);
+    if (st == TSR_OK) st = fs_finish(&one.output, err);
+    fs_abandon(&one.output);
     decoder_close(&decoder);
     if (st == TSR_OK && stored_decodes_exactly(&r->stored, tensor)) st = check_exact(r, tensor, err);
     if (st == TSR_OK) meter_add(&r->meter, tensor->name, 0);
@@ -101,9 +105,10 @@ static tsr_status restore_tensors(struct restoring *r) {
 
 static tsr_status begin_source(struct restoring *r, uint64_t index) {
     const struct stored_source *source = &r->stored.sources[index];
-    char *path = NULL, *header = NULL;
+    struct fs_output output = {0};
+    char *header = NULL;
     uint64_t size = 0;
-    tsr_status st = work_path(r->work.staged, source->name, &path, r->err);
+    tsr_status st = work_path(r->work.staged, source->name, &r->paths[index], r->err);
     if (st == TSR_OK) {
         st = stored_blob(&r->stored, CONTAINER_HEADER_OF, source->name, SAFETENSORS_HEADER_MAX + 8, &header, &size,
                          r->err);
@@ -112,18 +117,22 @@ static tsr_status begin_source(struct restoring *r, uint64_t index) {
         st = tsr_fail(r->err, TSR_E_CORRUPT, "%s: its stored header has %llu bytes, the manifest says %llu",
                       source->name, (unsigned long long)size, (unsigned long long)source->header_bytes);
     }
-    if (st == TSR_OK) st = fs_create(path, &r->outputs[index], r->err);
-    if (st == TSR_OK) st = fs_write(&r->outputs[index], header, size, r->err);
+    if (st == TSR_OK) st = fs_create(r->paths[index], &output, r->err);
+    if (st == TSR_OK) st = fs_write(&output, header, size, r->err);
+    if (st == TSR_OK) st = fs_finish(&output, r->err);
+    fs_abandon(&output);
     mem_free(header);
-    mem_free(path);
     return st;
 }
 
 static tsr_status finish_sources(struct restoring *r) {
     tsr_status st = TSR_OK;
     for (uint64_t i = 0; i < r->stored.source_count && st == TSR_OK; i++) {
-        st = fs_sync(&r->outputs[i], r->err);
-        if (st == TSR_OK) st = fs_finish(&r->outputs[i], r->err);
+        struct fs_output output = {0};
+        st = fs_continue(r->paths[i], &output, r->err);
+        if (st == TSR_OK) st = fs_sync(&output, r->err);
+        if (st == TSR_OK) st = fs_finish(&output, r->err);
+        fs_abandon(&output);
     }
     return st;
 }
@@ -169,14 +178,14 @@ static tsr_status restore_extras(struct restoring *r) {
 }
 
 static tsr_status restore_all(struct restoring *r) {
-    r->outputs = mem_alloc_zero(r->stored.source_count, sizeof *r->outputs);
-    if (!r->outputs) return no_memory(r);
+    r->paths = mem_alloc_zero(r->stored.source_count, sizeof *r->paths);
+    if (!r->paths) return no_memory(r);
     tsr_status st = TSR_OK;
     for (uint64_t i = 0; i < r->stored.source_count && st == TSR_OK; i++) st = begin_source(r, i);
     if (st == TSR_OK) st = restore_tensors(r);
     if (st == TSR_OK) st = finish_sources(r);
-    for (uint64_t i = 0; i < r->stored.source_count; i++) fs_abandon(&r->outputs[i]);
-    mem_free(r->outputs);
+    for (uint64_t i = 0; i < r->stored.source_count; i++) mem_free(r->paths[i]);
+    mem_free(r->paths);
     return st == TSR_OK ? restore_extras(r) : st;
 }
 

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "pipeline_world.h"
 
+#include <sys/resource.h>
+
 static const struct gen_tensor EVERY_DTYPE[] = {
     {"embed.weight", "BF16", 2, {300, 64}, 1},
     {"layers.0.up", "F32", 2, {64, 96}, 2},
@@ -442,6 +444,37 @@ static void every_stage_arrives_at_its_total(void) {
     world_end(&world);
 }
 
+/* ---- limits ---- */
+
+/* Sixteen files to read and sixteen to write, with room for one set. */
+static void decompress_does_not_hold_every_file_open(void) {
+    enum { FILES = 16 };
+    struct world world;
+    struct rlimit before, few;
+    tsr_error err = {0};
+    world_begin(&world, 1);
+    for (unsigned i = 0; i < FILES; i++) {
+        struct gen_tensor tensor = {"up.0", "BF16", 2, {16, 32}, 50 + i};
+        char name[64];
+        (void)snprintf(name, sizeof name, "up.%u", i);
+        tensor.name = arena_format(&world.arena, "%s", name);
+        gen_file(arena_format(&world.arena, "%s/model/part%u/model.safetensors", world.root, i), &tensor, 1);
+    }
+    write_model(&world, "model");
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(0);
+    close(next);
+    few = before;
+    few.rlim_cur = (rlim_t)next + FILES + 8;
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+    tsr_status st = world_decompress(&world, "out", "back", &err);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_OK(st);
+    CU_ASSERT(same_tree(&world, "model", "back"));
+    world_end(&world);
+}
+
 /* ---- damage ---- */
 
 static void missing_files_are_damage(void) {
@@ -500,6 +533,7 @@ static const struct unit_test TESTS[] = {
     {"force_replaces_the_output_whole", force_replaces_the_output_whole},
     {"a_second_run_is_refused_by_the_lock", a_second_run_is_refused_by_the_lock},
     {"every_stage_arrives_at_its_total", every_stage_arrives_at_its_total},
+    {"decompress_does_not_hold_every_file_open", decompress_does_not_hold_every_file_open},
     {"missing_files_are_damage", missing_files_are_damage},
     {"a_folder_that_is_no_output_is_bad_input", a_folder_that_is_no_output_is_bad_input},
 };
