@@ -34,8 +34,10 @@ struct reader_stream {
     const struct reader *reader;
     uint64_t index, at;
     struct decoder decoder;
-    uint8_t *buffer; /* decoded tile, or the whole tensor when it is stored transposed */
+    uint8_t *buffer; /* decoded tile, or a strip of the tensor when it is stored transposed */
     uint64_t buffer_bytes, buffer_at, next_tile;
+    uint64_t strip_bytes; /* room for a strip; each takes a decoding of the whole tensor. 0: tiles come in order */
+    uint64_t strip_at;    /* where in the tensor it begins */
 };
 tsr_status reader_begin(const struct reader *reader, uint64_t index, struct reader_stream *stream, tsr_error *err);
 /* The next `size` bytes. */

@@ -266,6 +266,35 @@ static void a_changed_config_redoes_only_what_changed(void) {
     world_end(&world);
 }
 
+/* A tensor that was written anew between two runs, by other workers: only what it says now is published. */
+static void a_changed_source_redoes_only_what_changed(void) {
+    struct world world;
+    tsr_error err = {0};
+    json_t *report = NULL;
+    struct gen_tensor changed[COUNT(MODEL)];
+    memcpy(changed, MODEL, sizeof MODEL);
+    changed[1].seed += 1000;
+    world_begin(&world, 1);
+    write_model(&world, "model");
+    world.cancel_after = 6;
+    CU_ASSERT_EQUAL(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err), TSR_E_CANCELLED);
+    atomic_store(&world.cancel, 0);
+    world.cancel_after = 0;
+    gen_file(in_world(&world, "model/model.safetensors"), changed, COUNT(changed));
+    pool_destroy(world.env.pool);
+    world.env.pool = pool_create(3);
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    EXPECT_OK(job_report(in_world(&world, "out"), &report, &err));
+    json_int_t reused = json_integer_value(json_object_get(json_object_get(report, "run"), "reused_tensors"));
+    CU_ASSERT(reused >= 4 && reused < (json_int_t)COUNT(MODEL) - 1);
+    json_decref(report);
+    EXPECT_OK(world_compress(&world, "model", NULL, "whole", 0, false, NULL, &err));
+    CU_ASSERT(same_tree(&world, "whole", "out"));
+    EXPECT_OK(world_decompress(&world, "out", "back", &err));
+    CU_ASSERT(same_tree(&world, "model", "back"));
+    world_end(&world);
+}
+
 static void an_unfinished_run_of_another_model_is_not_thrown_away(void) {
     struct world world;
     tsr_error err = {0};
@@ -446,6 +475,25 @@ static void every_stage_arrives_at_its_total(void) {
 
 /* ---- limits ---- */
 
+/* Stored transposed, read in source order: strip by strip where the whole does not fit. */
+static void transposed_tensors_are_compared_within_little_memory(void) {
+    struct world world;
+    tsr_error err = {0};
+    world_begin(&world, 2);
+    write_model(&world, "model");
+    EXPECT_OK(world_compress(&world, "model", NULL, "out", 0, false, NULL, &err));
+    for (uint64_t memory = 0; memory <= 1000000; memory += 500000) {
+        json_t *result = NULL;
+        world.env.memory_bytes = memory;
+        EXPECT_OK(job_diff(in_world(&world, "model"), in_world(&world, "out"), world.registry, &world.env, &result, &err));
+        const json_t *totals = json_object_get(result, "totals");
+        CU_ASSERT_EQUAL(json_integer_value(json_object_get(totals, "identical")), COUNT(MODEL));
+        CU_ASSERT_EQUAL(json_integer_value(json_object_get(totals, "differing")), 0);
+        json_decref(result);
+    }
+    world_end(&world);
+}
+
 /* Sixteen files to read and sixteen to write, with room for one set. */
 static void decompress_does_not_hold_every_file_open(void) {
     enum { FILES = 16 };
@@ -523,6 +571,7 @@ static const struct unit_test TESTS[] = {
     {"an_interrupted_run_resumes_to_the_same_bytes", an_interrupted_run_resumes_to_the_same_bytes},
     {"a_damaged_part_is_redone", a_damaged_part_is_redone},
     {"a_changed_config_redoes_only_what_changed", a_changed_config_redoes_only_what_changed},
+    {"a_changed_source_redoes_only_what_changed", a_changed_source_redoes_only_what_changed},
     {"an_unfinished_run_of_another_model_is_not_thrown_away", an_unfinished_run_of_another_model_is_not_thrown_away},
     {"a_run_that_died_after_publication_answers_only_its_own_command",
      a_run_that_died_after_publication_answers_only_its_own_command},
@@ -533,6 +582,7 @@ static const struct unit_test TESTS[] = {
     {"force_replaces_the_output_whole", force_replaces_the_output_whole},
     {"a_second_run_is_refused_by_the_lock", a_second_run_is_refused_by_the_lock},
     {"every_stage_arrives_at_its_total", every_stage_arrives_at_its_total},
+    {"transposed_tensors_are_compared_within_little_memory", transposed_tensors_are_compared_within_little_memory},
     {"decompress_does_not_hold_every_file_open", decompress_does_not_hold_every_file_open},
     {"missing_files_are_damage", missing_files_are_damage},
     {"a_folder_that_is_no_output_is_bad_input", a_folder_that_is_no_output_is_bad_input},
