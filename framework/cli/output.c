@@ -46,10 +46,19 @@ tsr_status output_flush(struct output *output, tsr_error *err) {
     return TSR_OK;
 }
 
+/* U+2028..U+202E and U+2066..U+2069 break lines or turn the direction of what follows: a name could pass for another. */
+static bool is_turning(const unsigned char *at) {
+    if (at[0] != 0xE2) return false;
+    return (at[1] == 0x80 && at[2] >= 0xA8 && at[2] <= 0xAE) || (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9);
+}
+
 void output_safe(struct str *text, const char *unsafe) {
     for (const unsigned char *at = (const unsigned char *)unsafe; *at; at++) {
         bool c1 = *at == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0; /* U+0080..U+009F: some terminals obey them */
-        if (c1) {
+        if (is_turning(at)) {
+            str_add_format(text, "\\u%04x", 0x2000u + (at[1] & 1u) * 64 + (at[2] & 0x3Fu));
+            at += 2;
+        } else if (c1) {
             str_add_format(text, "\\x%02x", *++at);
         } else if (*at < 0x20 || *at == 0x7F) {
             str_add_format(text, "\\x%02x", *at);

@@ -51,3 +51,9 @@ for config in configs/*.yaml; do
     check "config_${profile}_plans" eval '"$tool" plan "$subject" -c "$config" -q >/dev/null'
     check "config_${profile}_is_found_by_name" eval '"$tool" plan "$subject" -c "$profile" -q >/dev/null'
 done
+
+# Files and folders of an output are what umask makes of them.
+modes() { find "$1" -printf '%m\n' | sort -u | tr '\n' ' '; }
+(umask 027; "$tool" compress "$model" -o "$work/shared" -q; "$tool" decompress "$work/shared" -o "$work/shared-back" -q)
+(umask 077; "$tool" compress "$model" -o "$work/private" -q)
+check outputs_heed_the_umask [ "$(modes "$work/shared")$(modes "$work/shared-back")$(modes "$work/private")" = "640 750 640 750 600 700 " ]

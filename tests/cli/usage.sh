@@ -23,6 +23,7 @@ fails_with unknown_plugin_verb 1 'did you mean "list"' "$tool" plugin lst
 fails_with plugin_show_needs_a_name 1 'plugin show needs NAME' "$tool" plugin show
 fails_with help_of_an_unknown_command 1 'unknown command' "$tool" help nothing
 fails_with argument_is_never_a_format 2 '%s%n%s' "$tool" inspect '%s%n%s'
+fails_with directions_are_escaped 2 'a\\u202eb\\u2069c\\u2028d„' "$tool" inspect $'a\u202eb\u2069c\u2028d„'
 fails_with control_characters_are_escaped 2 'a\\x1b\[31mb\\x0ac' "$tool" inspect $'a\e[31mb\nc'
 
 for command in $commands; do
