@@ -7,6 +7,7 @@
 #define PASSTHROUGH_BITSTREAM_H
 
 #include <stdbool.h>
+#include <string.h>
 #include <tessera/codec.h>
 #include <tessera/ext/entropy.h>
 
@@ -75,13 +76,15 @@ static inline uint32_t passthrough_element_bytes(int32_t dtype) {
     }
 }
 
-/* Contexts of a tile's weights, row by row. Row 0 of the tile is tensor row tile->first_row. */
+/* Contexts of a tile's weights, row by row. Row 0 of the tile is tensor row tile->first_row. Rows or columns that are all
+ * of class 0 have no array. */
 static inline void passthrough_contexts(const struct passthrough_scales *scales, const tsr_tile *tile,
                                         uint8_t *contexts) {
-    const uint8_t *columns = scales->columns + tile->first_column;
+    const uint8_t *columns = scales->columns ? scales->columns + tile->first_column : NULL;
     for (uint64_t r = 0; r < tile->rows; r++, contexts += tile->columns) {
-        const uint8_t *context_of = scales->context_of + scales->rows[tile->first_row + r];
-        for (uint64_t c = 0; c < tile->columns; c++) contexts[c] = context_of[columns[c]];
+        const uint8_t *context_of = scales->context_of + (scales->rows ? scales->rows[tile->first_row + r] : 0);
+        if (!columns) memset(contexts, context_of[0], (size_t)tile->columns);
+        for (uint64_t c = 0; columns && c < tile->columns; c++) contexts[c] = context_of[columns[c]];
     }
 }
 

@@ -49,7 +49,8 @@ static tsr_status read_model(const struct passthrough_decoder *decoder, const st
     return damaged("model: not of the field's shape", err);
 }
 
-/* Classes of `count` rows or columns. The caller frees *classes. */
+/* Classes of `count` rows or columns; none where all are 0, so that memory does not grow with a number that costs no
+ * bytes. The caller frees *classes. */
 static tsr_status read_classes(const struct passthrough_decoder *decoder, uint64_t count, struct input *input,
                                uint8_t **classes, tsr_error *err) {
     const uint8_t *width = take(input, 1), *packed;
@@ -59,6 +60,7 @@ static tsr_status read_classes(const struct passthrough_decoder *decoder, uint64
     if (!packed) return damaged("scales: cut short", err);
     uint64_t used = count % 8 * *width % 8;
     if (used && packed[(count * *width) / 8] >> used) return damaged("scales: bits behind them are not zero", err);
+    if (*width == 0) return TSR_OK;
     *classes = decoder->host->alloc(decoder->host, count);
     if (!*classes) return tsr_fail(err, TSR_E_NOMEM, "passthrough: no memory for scales");
     for (uint64_t at = 0; at < count; at += 512) {
@@ -76,7 +78,7 @@ static tsr_status read_scales(struct passthrough_decoder *decoder, const tsr_ten
     tsr_entropy_shape shape;
     decoder->entropy->model_shape(field->model, &shape);
     /* Weights and elements are the same thing only if an element is the whole of a weight. */
-    if (!context_of || scales->rows || tensor->rows == 0 ||
+    if (!context_of || scales->contexts || tensor->rows == 0 ||
         tensor->bytes / tensor->rows / decoder->layout.element_bytes != tensor->columns) {
         return damaged("scales", err);
     }

@@ -331,6 +331,31 @@ static void flipped_bits_end_in_a_verdict(void) {
     }
 }
 
+/* Rows that are all alike cost no bytes of the header; nor may they cost memory, whatever their number is said to be. */
+static void alike_rows_take_no_memory(void) {
+    struct trial t;
+    void *self = NULL;
+    trial_begin(&t, TSR_DTYPE_BF16, 512, 1024, LOSSLESS, MAX);
+    fill(&t, WEIGHTS, 4);
+    for (uint64_t c = 512; c < 1024; c++) { /* the right half is 2^-6 times as large */
+        uint8_t *value = t.source + 2 * c;
+        uint32_t bits = (uint32_t)value[0] | (uint32_t)value[1] << 8;
+        if ((bits >> 7 & 0xFF) > 6) bits -= 6 << 7;
+        value[0] = (uint8_t)bits;
+        value[1] = (uint8_t)(bits >> 8);
+    }
+    for (uint64_t r = 1; r < 512; r++) memcpy(t.source + r * 2048, t.source, 2048);
+    check_comes_back(&t);
+    CU_ASSERT_EQUAL_FATAL(t.stream[1], 3); /* contexts are in use */
+    const tsr_codec *codec = tsr_plugin_passthrough.codecs[0];
+    tsr_codec_setup setup = setup_of(&t, 1);
+    t.tensor.rows = UINT64_C(1) << 45;
+    t.tensor.bytes = t.tensor.rows * t.tensor.columns * 2;
+    CU_ASSERT_EQUAL(codec->create(&setup, &self, NULL), TSR_OK);
+    if (self) codec->destroy(self);
+    trial_end(&t);
+}
+
 /* Seeds of the fuzzer: one small tensor of each dtype and level, written when TESSERA_CORPUS names a folder. */
 static void seeds_decode(void) {
     const char *folder = getenv("TESSERA_CORPUS");
@@ -365,6 +390,7 @@ static const struct unit_test TESTS[] = {
     {"the_same_bytes_every_time", the_same_bytes_every_time},
     {"any_allocation_may_fail", any_allocation_may_fail},
     {"truncated_bytes_are_refused", truncated_bytes_are_refused},
+    {"alike_rows_take_no_memory", alike_rows_take_no_memory},
     {"flipped_bits_end_in_a_verdict", flipped_bits_end_in_a_verdict},
     {"seeds_decode", seeds_decode},
 };
