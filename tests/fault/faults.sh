@@ -23,9 +23,23 @@ command_of() { # verb
     case $1 in
     compress) echo compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q ;;
     verify) echo verify "$work/whole" -j1 -q ;;
+    stored) echo compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q --store "$work/store" --record "$work/rec/ord" ;;
+    merge) echo compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q --merge 2 --record "$work/rec/ord" ;;
     decompress) echo decompress "$work/whole" -o "$work/out" -j1 -q ;;
     esac
 }
+
+# A merge uses its shards up, a store is filled once.
+prepare() { # verb
+    rm -rf "$work/out" "$work/out".tessera-work "$work/out".shard-* "$work/rec" "$work/store"
+    [ "$1" = merge ] || return
+    cp -r "$work/shards1" "$work/out.shard-1-of-2"
+    cp -r "$work/shards2" "$work/out.shard-2-of-2"
+}
+for i in 1 2; do
+    "$tool" compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q --shard $i/2 || exit 1
+    mv "$work/out.shard-$i-of-2" "$work/shards$i"
+done
 
 # What stands under OUT's name is complete or not there; without the fault the command gets there.
 judge() { # verb fault status
@@ -50,6 +64,7 @@ judge() { # verb fault status
 step_through() { # verb kind
     local n=1 passes=0 runs=0 status verdict
     while [ $passes -lt $PASSES_IN_A_ROW ]; do
+        prepare "$1"
         TESSERA_FAULT=$2:$n "$tool" $(command_of "$1") >"$work/stdout" 2>"$work/stderr"
         status=$?
         verdict=$(judge "$1" "$2:$n" $status)
@@ -62,12 +77,13 @@ step_through() { # verb kind
         runs=$((runs + 1))
         n=$((n + 1))
         [ "${TESSERA_FAULTS:-}" = all ] || n=$((n + n / 20))
-        rm -rf "$work/out" "$work/out.tessera-work"
     done
     echo "  $1, $2: $runs runs, up to number $((n - 1))"
 }
 
-for verb in ${VERBS:-compress verify decompress}; do
+# Stores and merges take as long again: make check leaves them to make check-fault.
+[ "${TESSERA_FAULTS:-}" = all ] && more="stored merge" || more=
+for verb in ${VERBS:-compress $more verify decompress}; do
     for kind in ${KINDS:-alloc read write fsync rename open}; do
         failed=
         step_through $verb $kind
