@@ -9,6 +9,7 @@
 #include <numeric/entropy.h>
 #include <numeric/lent.h>
 #include <plugin/tile.h>
+#include <tessera/ext/dictionary.h>
 #include <tessera/plugin.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,9 @@ struct harness_job {
     tsr_tensor tensor; /* rows, columns, dtype */
     const float *x;    /* [rows][columns] */
     uint64_t stride;   /* 0: 1 */
+    const void *dictionary; /* of the tensor's group, or NULL */
+    uint64_t dictionary_bytes;
+    uint64_t level; /* of a progressive decoder */
 };
 
 static inline tsr_tensor harness_tensor(uint64_t rows, uint64_t columns, int32_t dtype) {
@@ -171,6 +175,8 @@ static inline tsr_status harness_encode(const struct harness_job *job, struct ha
                                    .params = job->params,
                                    .hints = job->hints,
                                    .bitstream_version = job->codec->bitstream_version,
+                                   .dictionary = job->dictionary,
+                                   .dictionary_bytes = job->dictionary_bytes,
                                    .stride = job->stride ? job->stride : 1,
                                    .role = "unknown"};
     const tsr_writer writer = {sizeof writer, payload, harness_write};
@@ -186,6 +192,24 @@ static inline tsr_status harness_encode(const struct harness_job *job, struct ha
     return status;
 }
 
+/* Trains a dictionary on one matrix; it is left in payload->header, which the caller clears. */
+static inline tsr_status harness_train(const struct harness_job *job, struct harness_payload *payload, tsr_error *err) {
+    const tsr_dictionary *extension = job->codec->get_extension(TSR_DICTIONARY_ID);
+    const tsr_codec_setup setup = {.struct_size = sizeof setup,
+                                   .host = &job->host->host,
+                                   .tensor = &job->tensor,
+                                   .params = job->params,
+                                   .hints = job->hints,
+                                   .bitstream_version = job->codec->bitstream_version};
+    const tsr_writer writer = {sizeof writer, payload, harness_write};
+    const tsr_row_source source = {sizeof source, (void *)(uintptr_t)job, harness_read};
+    const tsr_dictionary_member member = {sizeof member, &setup, &source};
+    uint64_t bytes = 0;
+    memset(payload, 0, sizeof *payload);
+    tsr_status status = extension->can_train(&member, 1, &bytes, err);
+    return status == TSR_OK ? extension->train(&member, 1, &writer, err) : status;
+}
+
 /* y [rows][columns] from a payload. */
 static inline tsr_status harness_decode(const struct harness_job *job, const struct harness_payload *payload, float *y,
                                         tsr_error *err) {
@@ -195,6 +219,9 @@ static inline tsr_status harness_decode(const struct harness_job *job, const str
                                    .params = job->params,
                                    .header = payload->header,
                                    .header_bytes = payload->header_bytes,
+                                   .dictionary = job->dictionary,
+                                   .dictionary_bytes = job->dictionary_bytes,
+                                   .level = job->level,
                                    .bitstream_version = job->codec->bitstream_version,
                                    .decoding = 1};
     void *self = NULL;

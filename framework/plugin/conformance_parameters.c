@@ -16,9 +16,8 @@
 /* A round trip with one parameter given. A codec may refuse a value by TSR_E_CONFIG, or by can_encode. */
 static tsr_status try_value(struct rig *rig, const tsr_param *param, const char *text, uint64_t *tried,
                             tsr_error *err) {
-    struct param_given given = {param->name, text};
     tsr_error seen = {0};
-    tsr_status st = param_bind(rig->codec, &given, 1, &rig->arena, &rig->params, err);
+    tsr_status st = rig_bind(rig, param->name, text, err);
     if (st != TSR_OK) return st;
     st = rig_round_trip(rig, subject_dtype(rig->codec), ROWS, COLUMNS, FILL_WEIGHTS, tried, &seen);
     if (st == TSR_OK || st == TSR_E_CONFIG) return TSR_OK;
@@ -90,10 +89,9 @@ static tsr_status measure(struct rig *rig, const tsr_param *bits, double value, 
     struct stored stored = {0};
     char text[PARAM_REAL_TEXT];
     uint8_t *decoded = NULL;
-    struct param_given given = {bits->name, param_real_text(value, text)};
     tsr_status st = subject_make(&subject, subject_dtype(rig->codec), 64, 1024, FILL_WEIGHTS, rig->seed, err);
     if (st == TSR_OK) st = rig_accepts(rig, &subject, err);
-    if (st == TSR_OK) st = param_bind(rig->codec, &given, 1, &rig->arena, &rig->params, err);
+    if (st == TSR_OK) st = rig_bind(rig, bits->name, param_real_text(value, text), err);
     if (st != TSR_OK) goto done;
     decoded = mem_alloc_aligned(subject.tensor.bytes);
     st = decoded ? rig_encode(rig, &subject, &stored, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for the bench");

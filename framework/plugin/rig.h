@@ -31,7 +31,10 @@ struct rig {
     atomic_uchar garbage;   /* what fresh memory holds; changes all the time */
 };
 
-/* Default parameters, `workers` workers. Close in any case; zero-initialise. */
+/* Binds the codec's parameters: defaults, one of them given by name (NULL: none), and a boolean `guard` off: it would keep
+ * the codec from the suite's small tensors. */
+tsr_status rig_bind(struct rig *rig, const char *name, const char *text, tsr_error *err);
+/* Parameters as rig_bind leaves them, `workers` workers. Close in any case; zero-initialise. */
 tsr_status rig_open(struct rig *rig, const tsr_codec *codec, uint64_t seed, uint64_t workers, tsr_error *err);
 void rig_close(struct rig *rig);
 tsr_status rig_set_workers(struct rig *rig, uint64_t workers, tsr_error *err);

@@ -7,6 +7,7 @@
 #include <tessera/ext/entropy.h>
 #include <tessera/ext/hadamard.h>
 #include <tessera/ext/logits.h>
+#include <tessera/ext/kmeans.h>
 #include <tessera/ext/matvec.h>
 #include <tessera/ext/products.h>
 #include <tessera/ext/residual.h>
@@ -42,6 +43,9 @@ LAST_MEMBER(tsr_entropy_stream, states);
 LAST_MEMBER(tsr_entropy, stream_end);
 LAST_MEMBER(tsr_hadamard, inverse);
 LAST_MEMBER(tsr_products, dot_codes);
+LAST_MEMBER(tsr_kmeans_job, seed);
+LAST_MEMBER(tsr_candidate, word);
+LAST_MEMBER(tsr_kmeans, best);
 LAST_MEMBER(tsr_dictionary_member, rows);
 LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);
