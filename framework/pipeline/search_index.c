@@ -78,6 +78,7 @@ tsr_status search_index_open(const struct stored *stored, const struct stored_te
     if (!tensor->index_codec) {
         return tsr_fail(err, TSR_E_INPUT, "tensor \"%s\" has no index (a rule's index: makes one)", tensor->name);
     }
+    if (!rows->rows || !rows->columns) return tsr_fail(err, TSR_E_INPUT, "tensor \"%s\" has no rows", tensor->name);
     const struct decoder_input input = {&tensor->index_place, 1, &stored->dictionaries, 0};
     index->rows = rows;
     tsr_status st = decoder_open(&input, registry, env, &index->decoder, err);
