@@ -3,7 +3,7 @@
  * A query goes through four steps. 1: the score of each leaf, once. 2: an interval for each row from its leaf, polarity
  * and Slot V; the top-th largest lower end is a score that the top-th hit certainly has, and rows whose upper end is
  * below it are skipped. 3: with lanes, a narrower interval for the others (compose). 4: what is left is read, the
- * highest upper ends first, until none is above the top-th exact score (escalate); or, when no scores are asked for
+ * highest upper ends first, as long as any is above the top-th exact score (escalate); or, when no scores are asked for
  * and the intervals do not overlap, nothing is read (attend).
  *
  * Rounding: a product of the query (length 1, rounded to F32) with a leaf is off by at most its length times SLACK, and
@@ -16,7 +16,8 @@
 
 enum {
     BUCKETS = 1024,
-    BATCH = 256
+    BATCH = 256,
+    SORTED_SHARE = 16 /* one row of so many is read in the order of the bounds, the others as they stand in memory */
 };
 
 /* Doubles that bound what doubles round away, wherever lengths were added or squares taken. */
@@ -363,6 +364,20 @@ static tsr_status escalate_bucket(struct query *query, const struct bucket *buck
     return st == TSR_OK ? read_batch(query, count, stats, err) : st;
 }
 
+/* What the best bounds left over: hardly anything, or so much that order costs more than it saves. */
+static tsr_status escalate_rest(struct query *query, tsr_search_stats *stats, tsr_error *err) {
+    uint64_t count = 0;
+    tsr_status st = TSR_OK;
+    for (uint64_t r = 0; r < query->search->rows && st == TSR_OK; r++) {
+        if (!(query->fine[r] >= entry_score(query))) continue;
+        query->batch[count++] = r;
+        if (count < BATCH) continue;
+        st = read_batch(query, count, stats, err);
+        count = 0;
+    }
+    return st == TSR_OK ? read_batch(query, count, stats, err) : st;
+}
+
 static tsr_status escalate(struct query *query, tsr_search_stats *stats, tsr_error *err) {
     const tsr_host *host = query->decoder->host;
     struct bucket *buckets = host->alloc(host, BUCKETS * sizeof *buckets);
@@ -374,12 +389,12 @@ static tsr_status escalate(struct query *query, tsr_search_stats *stats, tsr_err
     }
     for (uint64_t b = 0; b < BUCKETS; b++) buckets[b] = (struct bucket){0, 0, -HUGE_VAL};
     fill_buckets(query, buckets, order);
-    for (uint64_t b = 0; b < BUCKETS && st == TSR_OK; b++) {
-        if (host->cancelled(host)) st = tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-        if (st == TSR_OK && buckets[b].count && buckets[b].high >= entry_score(query)) {
-            st = escalate_bucket(query, &buckets[b], order, stats, err);
-        }
+    for (uint64_t b = 0; b < BUCKETS && st == TSR_OK && stats->escalated < query->search->rows / SORTED_SHARE; b++) {
+        if (!buckets[b].count || buckets[b].high < entry_score(query)) continue;
+        st = escalate_bucket(query, &buckets[b], order, stats, err);
     }
+    if (st == TSR_OK && host->cancelled(host)) st = tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+    if (st == TSR_OK) st = escalate_rest(query, stats, err);
 done:
     host->free(host, buckets);
     host->free(host, order);

@@ -107,14 +107,21 @@ static double real(const json_t *object, const char *a, const char *b) {
     return json_number_value(json_object_get(json_object_get(object, a), b));
 }
 
+/* A share of nothing is null. */
+static void print_share(const char *form, const json_t *value) {
+    if (json_is_number(value)) printf(form, json_number_value(value));
+    else printf(" - |");
+}
+
 static void print_search(const char *name, const char *what, const json_t *r) {
     double queries = json_number_value(json_object_get(r, "queries"));
     double bytes = json_number_value(json_object_get(r, "index_bytes"));
-    printf("| %s | %s | %.1f | %.3f | %.3f | %.3f | %.5f | %.7f | %.3f | %.3f | %.2f |\n", name, what,
+    printf("| %s | %s | %.1f | %.3f | %.3f | %.3f |", name, what,
            100 * bytes / json_number_value(json_object_get(r, "tensor_bytes")), 100 * real(r, "shares", "skip"),
-           100 * real(r, "shares", "compose"), 100 * real(r, "shares", "escalate"),
-           json_number_value(json_object_get(r, "recall")), json_number_value(json_object_get(r, "skip_accuracy")),
-           1e3 * real(r, "seconds", "index") / queries, 1e3 * real(r, "seconds", "dense") / queries,
+           100 * real(r, "shares", "compose"), 100 * real(r, "shares", "escalate"));
+    print_share(" %.5f |", json_object_get(r, "recall"));
+    print_share(" %.7f |", json_object_get(r, "skip_accuracy"));
+    printf(" %.3f | %.3f | %.2f |\n", 1e3 * real(r, "seconds", "index") / queries, 1e3 * real(r, "seconds", "dense") / queries,
            real(r, "seconds", "speedup"));
     fflush(stdout);
 }
