@@ -3,6 +3,7 @@
  * hhtld (hierarchical heel-hip-twig-leaf distances): a signature of four bytes a row, an address in a tree of spherical
  * k-means and a certified distance from there; the family of inverted files with residual norms. It routes searches and
  * reconstructs nothing. This file is the plugin's face; README.md has formulas, bytes and measurements. */
+#include "hhtld_block.h"
 #include "hhtld_encode.h"
 #include "hhtld_search.h"
 #include "hhtld_train.h"
@@ -302,7 +303,7 @@ static const tsr_codec HHTLD = {
     .get_extension = get_extension,
 };
 
-static const tsr_codec *const CODECS[] = {&HHTLD, NULL};
+static const tsr_codec *const CODECS[] = {&HHTLD, &hhtld_block_codec, NULL};
 
 TSR_PLUGIN = {
     .struct_size = sizeof(tsr_plugin),

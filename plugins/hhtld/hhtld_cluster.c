@@ -89,28 +89,15 @@ static void update(struct state *state) {
     }
 }
 
-/* Moves the centres that serve somebody to the front. */
-static uint32_t drop_empty(struct state *state) {
-    const struct hhtld_cluster *cluster = state->cluster;
-    uint32_t kept = 0;
-    add_up(state);
-    for (uint32_t k = 0; k < state->centres; k++) {
-        if (!state->sizes[k]) continue;
-        if (k != kept) {
-            memcpy(cluster->centres + kept * cluster->columns, cluster->centres + k * cluster->columns,
-                   cluster->columns * sizeof *cluster->centres);
-        }
-        state->sizes[k] = kept++;
-    }
-    for (uint64_t i = 0; i < cluster->count; i++) cluster->assigned[i] = state->sizes[cluster->assigned[i]];
-    return kept;
-}
-
-tsr_status hhtld_cluster_run(const struct hhtld_cluster *cluster, uint32_t *found, tsr_error *err) {
+tsr_status hhtld_cluster_run(const struct hhtld_cluster *cluster, tsr_error *err) {
     const tsr_host *host = cluster->host;
     const uint64_t columns = cluster->columns;
     struct state state = {.cluster = cluster, .centres = cluster->wanted};
     tsr_status st = TSR_OK;
+    if (cluster->count == 0) {
+        memset(cluster->centres, 0, state.centres * columns * sizeof *cluster->centres);
+        return TSR_OK;
+    }
     state.sums = host->alloc(host, state.centres * columns * sizeof *state.sums);
     state.sizes = host->alloc(host, state.centres * sizeof *state.sizes);
     state.fits = host->alloc(host, cluster->count * sizeof *state.fits);
@@ -127,7 +114,6 @@ tsr_status hhtld_cluster_run(const struct hhtld_cluster *cluster, uint32_t *foun
         update(&state);
         st = assign(&state, err);
     }
-    if (st == TSR_OK) *found = drop_empty(&state);
 done:
     host->free(host, state.sums);
     host->free(host, state.sizes);

@@ -14,13 +14,13 @@ struct hhtld_cluster {
     const float *x;          /* unit vectors (or zeros); vector i begins at rows[i] * columns */
     const uint32_t *rows;    /* [count] */
     uint64_t count, columns;
-    uint32_t wanted;         /* centres, at most count */
+    uint32_t wanted;         /* centres */
     uint32_t iterations;
-    float *centres;          /* [wanted][columns], gets unit vectors */
+    float *centres;          /* [wanted][columns], gets unit vectors; zeros when there is nothing to serve */
     uint32_t *assigned;      /* [count], gets the centre of each */
 };
 
-/* *found is the number of centres, 1 at least, without those that served nobody. The same for any number of workers. */
-tsr_status hhtld_cluster_run(const struct hhtld_cluster *cluster, uint32_t *found, tsr_error *err);
+/* The same for any number of workers. */
+tsr_status hhtld_cluster_run(const struct hhtld_cluster *cluster, tsr_error *err);
 
 #endif

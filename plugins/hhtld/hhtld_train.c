@@ -49,6 +49,7 @@ tsr_status hhtld_train_plan(const struct hhtld_settings *settings, uint64_t rows
     uint64_t families = shape->leaf_count / LEAVES_PER_FAMILY + 1;
     families = settings->families ? settings->families : least(families, HHTLD_FAMILIES_MAX);
     shape->families = least(families, shape->leaf_count);
+    if (!settings->flat) shape->leaf_count = least(shape->leaf_count, shape->families * HHTLD_TWIGS_MAX);
     return TSR_OK;
 }
 
@@ -66,8 +67,8 @@ struct sample {
     uint32_t *owner; /* [count] family, then leaf, of rows[i] */
     uint32_t *leaf;  /* [count] of sample row i */
     uint64_t count;
-    uint32_t budget[HHTLD_FAMILIES_MAX], begin[HHTLD_FAMILIES_MAX + 1], found[HHTLD_FAMILIES_MAX];
-    uint32_t first[HHTLD_FAMILIES_MAX + 1]; /* first leaf of each family's budget */
+    uint32_t begin[HHTLD_FAMILIES_MAX + 1]; /* of each family in `rows` */
+    uint32_t budget[HHTLD_FAMILIES_MAX], first[HHTLD_FAMILIES_MAX]; /* leaves of each family */
 };
 
 static tsr_status no_memory(tsr_error *err) {
@@ -79,8 +80,6 @@ static tsr_status sample_init(struct sample *sample, tsr_error *err) {
     const uint64_t columns = sample->training->columns;
     uint64_t most = SAMPLE_VALUES / columns > 256 ? SAMPLE_VALUES / columns : 256;
     sample->count = least(sample->training->rows, most < SAMPLE_ROWS ? most : SAMPLE_ROWS);
-    if (sample->shape.leaf_count > sample->count) sample->shape.leaf_count = (uint32_t)sample->count;
-    if (sample->shape.families > sample->shape.leaf_count) sample->shape.families = sample->shape.leaf_count;
     sample->units = host->alloc(host, sample->count * columns * sizeof *sample->units);
     sample->norms = host->alloc(host, sample->count * sizeof *sample->norms);
     sample->centre = host->alloc(host, columns * sizeof *sample->centre);
@@ -177,24 +176,34 @@ static tsr_status find_families(struct sample *sample, tsr_error *err) {
                                     .iterations = training->settings.iterations,
                                     .centres = sample->families,
                                     .assigned = sample->leaf};
-    return hhtld_cluster_run(&cluster, &sample->shape.families, err);
+    return hhtld_cluster_run(&cluster, err);
 }
 
-/* Sorts the sample by family (sample->leaf holds it) and shares the leaves out by size. */
+/* Leaves in proportion to the families' rows, one at least, 256 at most, all of them used. */
 static void share_out(struct sample *sample) {
-    uint32_t sizes[HHTLD_FAMILIES_MAX] = {0}, at[HHTLD_FAMILIES_MAX], leaves = 0;
-    for (uint64_t i = 0; i < sample->count; i++) sizes[sample->leaf[i]]++;
-    for (uint32_t f = 0; f < sample->shape.families; f++) {
-        sample->begin[f + 1] = sample->begin[f] + sizes[f];
-        at[f] = sample->begin[f];
-        uint64_t share = (uint64_t)sample->shape.leaf_count * sizes[f] / sample->count;
-        sample->budget[f] = least(share > 1 ? share : 1, HHTLD_TWIGS_MAX);
+    const uint32_t families = sample->shape.families;
+    uint32_t left = sample->shape.leaf_count - families;
+    for (uint32_t f = 0; f < families; f++) {
+        uint64_t rows = sample->begin[f + 1] - sample->begin[f];
+        uint32_t share = least((uint64_t)(sample->shape.leaf_count - families) * rows / sample->count, HHTLD_TWIGS_MAX - 1);
+        sample->budget[f] = 1 + share;
+        left -= share;
     }
+    for (uint32_t f = 0; left; f = (f + 1) % families) {
+        if (sample->budget[f] == HHTLD_TWIGS_MAX) continue;
+        sample->budget[f]++;
+        left--;
+    }
+    for (uint32_t f = 1; f < families; f++) sample->first[f] = sample->first[f - 1] + sample->budget[f - 1];
+}
+
+/* Sorts the sample by family, which sample->leaf holds. */
+static void sort_rows(struct sample *sample) {
+    uint32_t at[HHTLD_FAMILIES_MAX] = {0};
+    for (uint64_t i = 0; i < sample->count; i++) sample->begin[sample->leaf[i] + 1]++;
     for (uint32_t f = 0; f < sample->shape.families; f++) {
-        uint32_t rest = sample->shape.leaf_count - leaves - (sample->shape.families - 1 - f);
-        sample->budget[f] = least(sample->budget[f], rest);
-        sample->first[f] = leaves;
-        leaves += sample->budget[f];
+        sample->begin[f + 1] += sample->begin[f];
+        at[f] = sample->begin[f];
     }
     for (uint64_t i = 0; i < sample->count; i++) sample->rows[at[sample->leaf[i]]++] = (uint32_t)i;
 }
@@ -213,22 +222,16 @@ static tsr_status split_family(void *ctx, uint64_t index, uint64_t worker, tsr_e
                                     .iterations = training->settings.iterations,
                                     .centres = sample->leaves + sample->first[index] * training->columns,
                                     .assigned = sample->owner + sample->begin[index]};
-    return hhtld_cluster_run(&cluster, &sample->found[index], err);
+    return hhtld_cluster_run(&cluster, err);
 }
 
-/* Leaves of all families without gaps; sample->leaf gets the leaf of each sample row. */
-static void close_gaps(struct sample *sample) {
-    const uint64_t columns = sample->training->columns;
-    uint32_t leaves = 0;
+/* sample->leaf gets the leaf of each sample row. */
+static void note_leaves(struct sample *sample) {
     for (uint32_t f = 0; f < sample->shape.families; f++) {
-        memmove(sample->leaves + leaves * columns, sample->leaves + sample->first[f] * columns,
-                sample->found[f] * columns * sizeof *sample->leaves);
         for (uint32_t i = sample->begin[f]; i < sample->begin[f + 1]; i++) {
-            sample->leaf[sample->rows[i]] = leaves + sample->owner[i];
+            sample->leaf[sample->rows[i]] = sample->first[f] + sample->owner[i];
         }
-        leaves += sample->found[f];
     }
-    sample->shape.leaf_count = leaves;
 }
 
 /* A leaf's sign is free: it looks the way of its family, so that the sum of the leaves shows where the family is. */
@@ -236,7 +239,7 @@ static void turn_leaves(struct sample *sample) {
     const uint64_t columns = sample->training->columns;
     float *leaf = sample->leaves;
     for (uint32_t f = 0; f < sample->shape.families; f++) {
-        for (uint32_t i = 0; i < sample->found[f]; i++, leaf += columns) {
+        for (uint32_t i = 0; i < sample->budget[f]; i++, leaf += columns) {
             bool turned = sample->training->products->dot(leaf, sample->families + f * columns, columns) < 0;
             for (uint64_t c = 0; turned && c < columns; c++) leaf[c] = -leaf[c];
         }
@@ -247,10 +250,11 @@ static tsr_status find_leaves(struct sample *sample, tsr_error *err) {
     const tsr_host *host = sample->training->host;
     tsr_status st = find_families(sample, err);
     if (st != TSR_OK) return st;
+    sort_rows(sample);
     share_out(sample);
     st = host->parallel_for(host, sample->shape.families, split_family, sample, err);
     if (st != TSR_OK) return st;
-    close_gaps(sample);
+    note_leaves(sample);
     turn_leaves(sample);
     return TSR_OK;
 }
@@ -345,7 +349,7 @@ static void write_head(const struct sample *sample, uint8_t *bytes) {
     bytes[3] = 0;
     hhtld_put32(bytes + 4, (uint32_t)shape->columns);
     bytes += HHTLD_PALETTE_FIXED;
-    for (uint32_t f = 0; f < shape->families; f++, bytes += 2) hhtld_put16(bytes, sample->found[f]);
+    for (uint32_t f = 0; f < shape->families; f++, bytes += 2) hhtld_put16(bytes, sample->budget[f]);
     for (uint64_t c = 0; c < shape->columns; c++) hhtld_put16(bytes + 2 * c, hhtld_bf16_near(sample->centre[c]));
 }
 

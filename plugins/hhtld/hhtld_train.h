@@ -28,7 +28,7 @@ struct hhtld_training {
     uint64_t member_count, rows, columns; /* rows of all members */
 };
 
-/* The largest palette that training makes for so many rows, and what it has to obey: TSR_E_CONFIG for parameters that
+/* The palette that training makes for so many rows: TSR_E_CONFIG for parameters that
  * do not go together, TSR_E_UNSUPPORTED for rows that no palette serves. */
 tsr_status hhtld_train_plan(const struct hhtld_settings *settings, uint64_t rows, uint64_t columns,
                             uint64_t bytes_max, struct hhtld_shape *shape, tsr_error *err);
