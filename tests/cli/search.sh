@@ -18,6 +18,8 @@ numbers = lambda count: [rng.gauss(0, 1) for _ in range(count)]
 save("one.safetensors", [("x", [7, 128], numbers(7 * 128))])
 save("two.safetensors", [("x", [3, 128], numbers(3 * 128)), ("y", [128], numbers(128))])
 save("narrow.safetensors", [("x", [2, 64], numbers(128))])
+save("golden24.safetensors", [("x", [9, 24], numbers(9 * 24))])
+save("golden17.safetensors", [("x", [9, 17], numbers(9 * 17))])
 save("nan.safetensors", [("x", [1, 128], [float("nan")] + numbers(127))])
 END
 
@@ -99,6 +101,12 @@ fails_with two_tensors_need_a_name 2 'has 2 tensors, expected one' \
     "$tool" search "$work/exact" "$tensor" --query "$work/two.safetensors"
 fails_with no_such_query 2 'has no tensor "z"' "$tool" search "$work/exact" "$tensor" --query "$work/two.safetensors:z"
 fails_with a_plain_model_has_none 2 'stories-1m' "$tool" search "$model" "$tensor" --query "$work/one.safetensors"
+
+# Indexes of earlier builds are still read (a search that is not exact has exit code 3).
+golden=tests/golden/good/indexed
+in_golden() { "$tool" search $golden "$1" --query "$work/$2.safetensors" --top 3 | grep -qx 'recall  *1.000000'; }
+check golden_hhtld_is_searched in_golden model.embed_tokens.weight golden24
+check golden_hclam_index_is_searched in_golden lm_head.weight golden17
 
 config signature hhtld '{codec: hhtld}'
 fails_with no_reconstruction_by_signatures 1 'an address is not a reconstruction' \
