@@ -6,6 +6,7 @@
 #include <tessera/ext/dictionary.h>
 #include <tessera/ext/entropy.h>
 #include <tessera/ext/hadamard.h>
+#include <tessera/ext/kmeans.h>
 #include <tessera/ext/logits.h>
 #include <tessera/ext/kmeans.h>
 #include <tessera/ext/matvec.h>
