@@ -62,7 +62,8 @@ vector_flags = $(VECTOR_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 CORE_SOURCES := $(wildcard framework/base/*.c framework/format/*.c framework/plugin/*.c framework/numeric/*.c \
   framework/policy/*.c framework/pipeline/*.c)
 CLI_SOURCES := $(wildcard framework/cli/*.c)
-CODECS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+# plugins/common is what several codecs are made of, no codec of its own.
+CODECS := $(filter-out common,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
 MODELS := $(notdir $(patsubst %/,%,$(wildcard models/*/)))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
@@ -97,7 +98,7 @@ $(B)/obj/tests/%.o: tests/%.c
 # Plugins see the public headers alone.
 $(B)/obj/plugins/%.o: plugins/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(call vector_flags,$<) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) -Iplugins/common $(call vector_flags,$<) -c $< -o $@
 
 $(B)/obj/models/%.o: models/%.c
 	@mkdir -p $(@D)
@@ -112,8 +113,14 @@ $(BINARY): $(call object,$(CLI_SOURCES)) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
+# An archive: a codec takes from it what it uses.
+COMMON := $(B)/obj/plugins/common.a
+$(COMMON): $(call object,$(wildcard plugins/common/*.c))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
 define plugin_rule
-$(B)/lib/tessera/tessera-$(1)-$(2).so: $(call object,$(wildcard $(3)/$(2)/*.c))
+$(B)/lib/tessera/tessera-$(1)-$(2).so: $(call object,$(wildcard $(3)/$(2)/*.c)) $(COMMON)
 	@mkdir -p $$(@D)
 	$(CC) $(LDFLAGS_ALL) -shared $$^ -lm -o $$@
 endef
@@ -137,9 +144,9 @@ $(call object,framework/cli/session.c framework/plugin/registry_folders.c): CORE
 
 $(B)/obj/builtin/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -DTSR_PLUGIN_NAME=tsr_plugin_$(subst -,_,$(word 2,$(subst /, ,$<))) $(call vector_flags,$<) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) -Iplugins/common -DTSR_PLUGIN_NAME=tsr_plugin_$(subst -,_,$(word 2,$(subst /, ,$<))) $(call vector_flags,$<) -c $< -o $@
 
-$(BUILTIN): $(patsubst %.c,$(B)/obj/builtin/%.o,$(wildcard $(CODECS:%=plugins/%/*.c) $(MODELS:%=models/%/*.c)))
+$(BUILTIN): $(patsubst %.c,$(B)/obj/builtin/%.o,$(wildcard $(CODECS:%=plugins/%/*.c) plugins/common/*.c $(MODELS:%=models/%/*.c)))
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(AR) rcs $@ $^

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Container files, blobs and payloads, docs/format.md sections 2 to 4."""
+import importlib
 import json
 import mmap
+import os
 import re
 import shutil
 import struct
 import subprocess
 
-import codec_passthrough
-import codec_remainder
-import codec_scalar
-import codec_spiral
-import codec_trellis
 from errors import Damaged, Unsupported, require
 from reader import Reader
 from xxh3 import digest
@@ -22,7 +19,9 @@ DTYPES = ("?", "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4
           "U16", "U8", "BOOL", "C64")
 BYTES = dict(zip(DTYPES, (1, 8, 4, 2, 2, 1, 1, 1, 1, 8, 4, 2, 1, 8, 4, 2, 1, 1, 8)))
 OPAQUE, F4 = 0, 8
-CODECS = {codec.ID: codec for codec in (codec_passthrough, codec_remainder, codec_scalar, codec_spiral, codec_trellis)}
+HERE = os.path.dirname(os.path.abspath(__file__))
+CODECS = {codec.ID: codec for codec in (importlib.import_module(name[:-3]) for name in sorted(os.listdir(HERE))
+                                        if name.startswith("codec_") and name.endswith(".py"))}
 
 
 def no_duplicates(pairs):
