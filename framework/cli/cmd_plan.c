@@ -6,6 +6,7 @@
 #include "view.h"
 
 #include <base/fs.h>
+#include <string.h>
 
 static const struct table_column COLUMNS[] = {
     {"tensor", false},   {"role", false},   {"regime", false}, {"codec", false}, {"source", true},
@@ -44,6 +45,35 @@ static void show_notes(struct output *out, const json_t *tensors) {
     }
 }
 
+#define CHECKS_SHOWN 3
+
+/* Checks in the order in which they were found, the tensors of one id after the first few as a number. */
+static void show_checks(struct output *out, const json_t *checks) {
+    size_t i, j;
+    json_t *check, *other;
+    json_array_foreach(checks, i, check) {
+        const char *id = field_text(check, "id");
+        uint64_t before = 0, after = 0;
+        json_array_foreach(checks, j, other) {
+            if (strcmp(field_text(other, "id"), id) != 0) continue;
+            before += j < i;
+            after += j > i;
+        }
+        if (before >= CHECKS_SHOWN) continue;
+        str_add_format(&out->text, "%s: ", id);
+        if (*field_text(check, "tensor")) {
+            output_safe(&out->text, field_text(check, "tensor"));
+            str_add_text(&out->text, ": ");
+        }
+        output_safe(&out->text, field_text(check, "why"));
+        str_add_format(&out->text, "; instead: %s", field_text(check, "instead"));
+        if (before + 1 == CHECKS_SHOWN && after) {
+            str_add_format(&out->text, " (and %llu more tensors)", (unsigned long long)after);
+        }
+        str_add_text(&out->text, "\n");
+    }
+}
+
 static void show(struct output *out, const json_t *result) {
     const json_t *tensors = json_object_get(result, "tensors"), *totals = json_object_get(result, "totals");
     struct table table = {.columns = COLUMNS, .column_count = 10};
@@ -62,6 +92,7 @@ static void show(struct output *out, const json_t *result) {
     output_table(out, &table);
     str_add_text(&out->text, "\n");
     show_notes(out, tensors);
+    show_checks(out, json_object_get(result, "checks"));
     view_pair(out, "config", field_text(result, "config"));
     view_pair(out, "roles", field_text(result, "roles"));
     view_pair_bytes(out, "source", field_count(totals, "source_bytes"));

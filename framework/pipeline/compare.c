@@ -13,6 +13,7 @@
 #include <format/dtype.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMPARE_BYTES (UINT64_C(1) << 18)
@@ -32,6 +33,8 @@ struct comparing_one {
     struct comparing *all;
     const struct plan_entry *entry;
     struct metric *pieces; /* [tiles], NULL for exact codecs */
+    struct row_sums *rows; /* [tiles, or rows where tiles are whole rows], NULL with pieces */
+    bool cut;              /* rows are cut into pieces: one tile each */
     atomic_bool differs;
     atomic_ullong first_different_row;
 };
@@ -42,6 +45,51 @@ static tsr_status read_source(void *ctx, uint64_t offset, void *bytes, uint64_t 
 }
 
 /* ---- metrics ---- */
+
+/* What the cosine of a row, or of a piece of one, is made of. */
+struct row_sums {
+    double dot, source, decoded;
+};
+
+static void add_cosine(struct row_sums *sums, const float *source, const float *decoded, uint64_t columns) {
+    for (uint64_t c = 0; c < columns; c++) {
+        double w = source[c], v = decoded[c];
+        if (!isfinite(w) || !isfinite(v)) continue;
+        sums->dot += w * v;
+        sums->source += w * w;
+        sums->decoded += v * v;
+    }
+}
+
+/* 1 for a row of zeros that stays one, 0 where only one side is zero. */
+static double cosine_of(const struct row_sums *sums) {
+    double lengths = sqrt(sums->source) * sqrt(sums->decoded);
+    if (lengths > 0) return fmin(1, sums->dot / lengths);
+    return sums->source > 0 || sums->decoded > 0 ? 0 : 1;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Mean, 5th percentile and least of all rows' cosines. Uses the sums' memory for them. */
+static void summarise_rows(const struct decoder *decoder, struct row_sums *sums, struct row_cosines *rows) {
+    uint64_t count = decoder->grid.rows, pieces = ceil_div(decoder->grid.columns, max_u64(decoder->grid.tile_columns, 1));
+    double *cosines = &sums[0].dot, total = 0;
+    for (uint64_t r = 0; r < count; r++) {
+        struct row_sums row = sums[r * pieces];
+        for (uint64_t i = 1; i < pieces; i++) {
+            row.dot += sums[r * pieces + i].dot;
+            row.source += sums[r * pieces + i].source;
+            row.decoded += sums[r * pieces + i].decoded;
+        }
+        total += cosines[r] = cosine_of(&row);
+    }
+    if (!count) return;
+    qsort(cosines, (size_t)count, sizeof *cosines, compare_doubles);
+    *rows = (struct row_cosines){total / (double)count, cosines[(count - 1) / 20], cosines[0]};
+}
 
 static double row_error(double error_energy, double source_energy) {
     if (error_energy == 0) return 0;
@@ -87,6 +135,7 @@ static tsr_status measure(struct comparing_one *one, const tsr_tile *tile, const
         dtype_to_f32(dtype, (const uint8_t *)source + i * size, tile->columns, rows);
         dtype_to_f32(dtype, (const uint8_t *)decoded + i * size, tile->columns, rows + tile->columns);
         metric_add_row(&one->pieces[tile->index], tile->first_row + i, rows, rows + tile->columns, tile->columns);
+        add_cosine(&one->rows[one->cut ? tile->index : tile->first_row + i], rows, rows + tile->columns, tile->columns);
     }
     mem_free(rows);
     return TSR_OK;
@@ -188,16 +237,20 @@ static tsr_status compare_decoder(struct comparing_one *one, const struct decode
     tsr_status st = check_head(one->entry, decoder, err);
     if (st != TSR_OK) return st;
     if (measured) {
+        one->cut = decoder->grid.tile_columns < decoder->grid.columns;
         one->pieces = mem_alloc_zero(decoder->grid.count, sizeof *one->pieces);
-        if (!one->pieces) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", one->entry->source->name);
+        one->rows = mem_alloc_zero(one->cut ? decoder->grid.count : decoder->grid.rows, sizeof *one->rows);
+        if (!one->pieces || !one->rows) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", one->entry->source->name);
     }
     st = decoder_each(decoder, compare_tile, one, err);
     if (st == TSR_OK) {
         outcome->identical = !atomic_load(&one->differs);
-        if (measured) join_all(decoder, one->pieces, &outcome->metric);
+        if (measured) {
+            join_all(decoder, one->pieces, &outcome->metric);
+            summarise_rows(decoder, one->rows, &outcome->rows);
+        }
         st = check_outcome(one, outcome, err);
     }
-    mem_free(one->pieces);
     return st;
 }
 
@@ -238,6 +291,8 @@ static tsr_status compare_one(void *ctx, uint64_t index, uint64_t worker, tsr_er
     if (st == TSR_OK) st = compare_decoder(&one, &decoder, &all->outcomes[index], err);
     if (st == TSR_OK) st = check_index(all, entry, tensor, err);
     decoder_close(&decoder);
+    mem_free(one.pieces);
+    mem_free(one.rows);
     all->outcomes[index].payload_bytes = stored_payload_bytes(tensor);
     all->outcomes[index].index_bytes = tensor->index_codec ? tensor->index_place.entry->bytes : 0;
     if (st == TSR_OK) meter_add(&all->meter, entry->source->name, 0);

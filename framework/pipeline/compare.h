@@ -14,6 +14,9 @@
 struct outcome {
     bool identical;         /* every byte */
     struct metric metric;   /* lossy codecs only */
+    struct row_cosines {    /* over all rows of the matrix view; lossy codecs only */
+        double mean, p5, min;
+    } rows;
     uint64_t payload_bytes; /* on disk; 0 for aliases */
     uint64_t index_bytes; /* of these, the search index */
 };

@@ -47,6 +47,32 @@ static void set_stages(struct members *tensor, const struct plan *plan, const st
     members_text(tensor, "group", entry->alias_of < 0 && entry->group >= 0 ? plan->groups[entry->group].name : NULL);
 }
 
+static void set_probe(struct members *tensor, const struct plan_probe *probe) {
+    struct members look = members_object();
+    if (!probe->rows) return;
+    members_count(&look, "rows", probe->rows);
+    members_real(&look, "mean_cosine", probe->mean_cosine);
+    members_real(&look, "random_cosine", probe->random_cosine);
+    members_real(&look, "participation", probe->participation);
+    members_real(&look, "kurtosis", probe->kurtosis);
+    members_real(&look, "low_rank", probe->low_rank);
+    members_real(&look, "length_spread", probe->length_spread);
+    members_nest(tensor, "probe", &look);
+}
+
+static void add_checks(struct members *whole, const struct plan *plan) {
+    struct members list = members_list();
+    for (uint64_t i = 0; i < plan->check_count; i++) {
+        struct members check = members_object();
+        members_text(&check, "id", plan->checks[i].id);
+        members_text(&check, "tensor", plan->checks[i].tensor);
+        members_text(&check, "why", plan->checks[i].why);
+        members_text(&check, "instead", plan->checks[i].instead);
+        members_append(&list, &check);
+    }
+    members_nest(whole, "checks", &list);
+}
+
 /* What tensors share: counted once. */
 static void add_dictionaries(struct members *whole, const struct plan *plan) {
     struct members list = members_list();
@@ -92,6 +118,7 @@ static void add_tensor(struct members *list, const struct config *config, const 
     members_text(&tensor, "alias_of", alias ? plan->entries[entry->alias_of].source->name : NULL);
     members_text(&tensor, "note", entry->note);
     set_prediction(&tensor, entry);
+    set_probe(&tensor, &entry->probe);
     if (parts) members_text(&tensor, "key", alias ? NULL : parts->items[index].key);
     members_append(list, &tensor);
 }
@@ -109,6 +136,7 @@ tsr_status plan_json_make(const char *model, const struct config *config, const 
     for (uint64_t i = 0; i < plan->count; i++) add_tensor(&tensors, config, plan, i, parts);
     members_nest(&whole, "tensors", &tensors);
     add_dictionaries(&whole, plan);
+    add_checks(&whole, plan);
     members_count(&totals, "tensors", plan->count);
     members_count(&totals, "source_bytes", plan->source_bytes);
     members_count(&totals, "unique_bytes", plan->unique_bytes);

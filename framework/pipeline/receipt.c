@@ -179,6 +179,9 @@ static void set_errors(struct members *tensor, const struct outcome *outcome) {
     members_real(tensor, "cosine", identical ? 1 : metric_cosine(metric));
     members_real(tensor, "sqnr_db", identical ? INFINITY : metric_sqnr_db(metric));
     members_real(tensor, "max_abs_error", identical ? 0 : metric->max_abs_error);
+    members_real(tensor, "row_cosine_mean", identical ? 1 : outcome->rows.mean);
+    members_real(tensor, "row_cosine_p5", identical ? 1 : outcome->rows.p5);
+    members_real(tensor, "row_cosine_min", identical ? 1 : outcome->rows.min);
     members_real(tensor, "worst_row_error", identical ? 0 : metric->worst_row_error);
 }
 

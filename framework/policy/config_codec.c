@@ -33,7 +33,7 @@ static tsr_status refuse_signature(const struct config_reader *reader, const str
                                    const struct config_stage *stage, tsr_error *err) {
     if (!(stage->codec->flags & TSR_CODEC_SIGNATURE)) return TSR_OK;
     return yaml_fail(err, reader->path, node,
-                     "codec %s makes signatures: an address is not a reconstruction (index: {codec: %s} stores them beside "
+                     "codec %s makes signatures: an address is not a reconstruction (checks C4, D1; index: {codec: %s} stores them beside "
                      "the tensor)",
                      stage->codec->name, stage->codec->name);
 }

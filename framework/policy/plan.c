@@ -129,6 +129,7 @@ tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *c
     if (!st) st = plan_make_groups(&planner, err);
     if (!st) st = plan_run_trials(&planner, err);
     if (!st) st = plan_decide(&planner, err);
+    if (!st && options->predict) st = plan_check(&planner, err);
     if (!st) add_up(plan);
     for (uint64_t i = 0; planner.facts && i < plan->count; i++) mem_free(planner.facts[i].refusal);
     return st;

@@ -18,6 +18,25 @@ struct plan_stage {
     struct param_set params;
 };
 
+/* A cheap look at some rows of a tensor; rows 0: none was taken. */
+struct plan_probe {
+    uint64_t rows;        /* looked at */
+    double mean_cosine;   /* mean |cos| of pairs of rows */
+    double random_cosine; /* what it is for independent directions: 0.8 / sqrt(columns) */
+    double participation; /* of the spectrum of the rows' Gram matrix, 1..rows */
+    double kurtosis;      /* fourth moment over squared second: 3 for Gaussian weights */
+    double low_rank;      /* share of the energy in the 8 strongest directions */
+    double length_spread; /* longest row over the middle one */
+};
+
+/* Advice (docs/checks.md). */
+struct plan_check {
+    const char *id;
+    const char *tensor; /* NULL: the whole plan */
+    const char *why;
+    const char *instead;
+};
+
 /* Tensors that share a dictionary of their first codec. */
 struct plan_group {
     const char *name;  /* for people: what the config's `group` made of it */
@@ -53,6 +72,7 @@ struct plan_entry {
     double predicted_error;       /* relative squared error D; 0 when exact */
     double predicted_cosine;      /* 1 when exact */
     double bound_error;           /* estimate of the smallest D at that rate (bound.h); 0 when exact */
+    struct plan_probe probe;      /* lossy codecs, and where predictions are asked for */
     bool trial_is_whole;          /* the sample was the whole tensor: bytes are exact */
 };
 
@@ -60,6 +80,8 @@ struct plan {
     struct arena arena;
     struct plan_entry *entries; /* in checkpoint order */
     uint64_t count;
+    struct plan_check *checks;
+    uint64_t check_count;
     struct plan_group *groups;
     uint64_t group_count;
     const char *role_set;

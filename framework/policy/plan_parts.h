@@ -17,6 +17,8 @@ struct trial {
     uint64_t tile_bytes; /* extrapolated */
     uint64_t bytes;      /* the payload's, with all that it has beside tiles */
     struct metric metric; /* of the sample; lossy codecs only */
+    uint64_t base_bytes; /* of all stages but the last, where that one is a lossy correction; else 0 */
+    struct metric base;  /* what they reach */
     double bound_error;  /* smallest D at the rate of `bytes`, an estimate; lossy codecs only */
     double floor_error;  /* below this D no code gets at the rate that was asked for; 0 when none was asked for */
 };
@@ -27,6 +29,7 @@ struct plan_facts {
     uint64_t governor;                   /* entry of the same bytes with the strictest regime: its rule counts */
     const struct config_rule *own_rule;  /* the first that matches this tensor */
     uint64_t weights;
+    struct plan_probe probe;
     struct trial lossless; /* of an exact codec: the rule's, or passthrough to compare with */
     struct trial lossy;    /* of the rule's stack, when its first codec is lossy */
     char *refusal;         /* why the rule's codec does not want this tensor, or NULL; mem_free */
@@ -53,6 +56,8 @@ tsr_status plan_apply_rules(struct planner *planner, tsr_error *err);
 tsr_status plan_find_statistics(struct planner *planner, tsr_error *err);
 /* Trial encodings that the options or the rules call for. */
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err);
+/* Advice on what was decided (plan_check.c). */
+tsr_status plan_check(struct planner *planner, tsr_error *err);
 /* Fallbacks, requests, predictions. */
 tsr_status plan_decide(struct planner *planner, tsr_error *err);
 

@@ -14,7 +14,7 @@
 #include <format/container_write.h>
 #include <format/dtype.h>
 
-#include "plan_sample.h"
+#include "plan_probe.h"
 
 #define HEADER_BYTES_SMALL 1024
 
@@ -70,6 +70,7 @@ struct attempt {
     struct plan_stage stages[CONFIG_STAGES_MAX];
     uint64_t stage_count;
     const struct plan_group *group; /* whose dictionary the first codec uses, or NULL */
+    struct plan_probe *probe;       /* to be filled, or NULL */
     uint64_t weights;
     uint64_t worker;
     struct host_services services;
@@ -77,6 +78,7 @@ struct attempt {
     struct stored stored;                     /* of the stage at work */
     uint64_t half_header_bytes;               /* of its header for half of the rows; 0: not worth a look */
     uint64_t header_bytes[CONFIG_STAGES_MAX]; /* predicted */
+    uint64_t base_tile_bytes;                 /* of the stages before a lossy correction at the end */
     uint8_t *decoded;                         /* the sample as the stages so far give it, in the source dtype */
     float *difference;                        /* what the next codec encodes, unless it takes the prediction */
 };
@@ -95,13 +97,13 @@ static uint64_t predict_header(const struct attempt *attempt) {
     return min_u64(full + grown, PAYLOAD_CODEC_HEADER_MAX);
 }
 
-/* Payload bytes of the whole tensor, all stages. */
-static uint64_t predict_bytes(const struct attempt *attempt, uint64_t tile_bytes) {
+/* Payload bytes of the whole tensor, of its first `stages` stages. */
+static uint64_t predict_bytes(const struct attempt *attempt, uint64_t stages, uint64_t tile_bytes) {
     const struct plan_entry *entry = attempt->entry;
     const struct safetensors_entry *source = entry->source->entry;
     struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, attempt->stages[0].codec->tile_weights);
     uint64_t bytes = tile_bytes;
-    for (uint64_t s = 0; s < attempt->stage_count; s++) {
+    for (uint64_t s = 0; s < stages; s++) {
         struct payload_head head = {.dtype = source->dtype,
                                     .dtype_name = source->dtype_name,
                                     .rank = s ? 2 : source->rank,
@@ -243,6 +245,12 @@ static void leave_over(struct attempt *attempt, const tsr_codec *codec, struct l
     coder_difference(sample->tensor.dtype, sample->bytes, attempt->decoded, count, attempt->difference);
 }
 
+/* True when the last stage has to be worth its bytes. */
+static bool ends_in_correction(const struct attempt *attempt) {
+    uint64_t flags = attempt->stages[attempt->stage_count - 1].codec->flags;
+    return attempt->stage_count > 1 && (flags & TSR_CODEC_CORRECTION) && !(flags & TSR_CODEC_EXACT);
+}
+
 static tsr_status encode_stage(struct attempt *attempt, uint64_t stage, struct trial *trial, tsr_error *err) {
     const struct sample *sample = &attempt->sample;
     const struct plan_stage *planned = &attempt->stages[stage];
@@ -291,7 +299,12 @@ static tsr_status encode_part(struct attempt *attempt, struct trial *trial, tsr_
     if (lossy) attempt->decoded = mem_alloc_aligned(count * (attempt->sample.bits / 8));
     if (attempt->stage_count > 1) attempt->difference = mem_alloc_aligned(count * sizeof *attempt->difference);
     if ((lossy && !attempt->decoded) || (attempt->stage_count > 1 && !attempt->difference)) st = plan_no_memory(err);
-    for (uint64_t s = 0; s < attempt->stage_count && !st; s++) st = encode_stage(attempt, s, trial, err);
+    for (uint64_t s = 0; s < attempt->stage_count && !st; s++) {
+        uint64_t before = trial->tile_bytes;
+        if (s > 0 && s + 1 == attempt->stage_count && ends_in_correction(attempt)) st = compare(attempt, &trial->base, err);
+        if (!st) st = encode_stage(attempt, s, trial, err);
+        if (s + 1 < attempt->stage_count) attempt->base_tile_bytes += trial->tile_bytes - before;
+    }
     return !st && lossy ? compare(attempt, &trial->metric, err) : st;
 }
 
@@ -313,10 +326,14 @@ static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, str
     if (!st && attempt->sample.rows) st = encode_part(attempt, trial, err);
     attempt_clear(attempt);
     if (!st) st = sample_read(attempt->planner, attempt->entry, codec, SAMPLE_INNER, &attempt->sample, err);
+    if (!st && attempt->probe) st = probe_sample(&attempt->sample, attempt->probe, err);
     if (!st) st = encode_part(attempt, trial, err);
     trial->ran = true;
     trial->whole = attempt->sample.whole;
-    trial->bytes = predict_bytes(attempt, trial->tile_bytes);
+    trial->bytes = predict_bytes(attempt, attempt->stage_count, trial->tile_bytes);
+    if (ends_in_correction(attempt)) {
+        trial->base_bytes = predict_bytes(attempt, attempt->stage_count - 1, attempt->base_tile_bytes);
+    }
     if (!st && plan_is_lossy(codec)) st = bound_trial(attempt, allowed_bytes, trial, err);
     attempt_clear(attempt);
     return st && st != TSR_E_CANCELLED ? error_context(err, st, "tensor \"%s\"", attempt->entry->source->name) : st;
@@ -377,6 +394,7 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
         (struct plan_stage){planner->passthrough, planner->passthrough_plugin, planner->passthrough_params};
     fallback.stage_count = 1;
     fallback.group = NULL;
+    if (planner->options->predict) attempt.probe = &facts->probe;
     if (facts->refusal) return attempt_run(&fallback, INFINITY, &facts->lossless, err);
     if (!plan_is_lossy(entry->codec)) return attempt_run(&attempt, INFINITY, &facts->lossless, err);
     st = attempt_run(&attempt, plan_allowed_bytes(planner, index), &facts->lossy, err);

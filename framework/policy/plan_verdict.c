@@ -120,6 +120,26 @@ static void note_fallback(const struct verdict *verdict, const char *why, const 
                          verdict->entry->codec->name, why);
 }
 
+/* A lossy correction at the end of a stack stays if its bytes would not buy more in the codec before it: there, an
+ * ideal one, a bit a weight buys 6.02 dB. TSR_OK with the stage dropped from entry and trial where they would. */
+static tsr_status weigh_correction(const struct verdict *verdict, struct trial *lossy, tsr_error *err) {
+    struct plan_entry *entry = verdict->entry;
+    if (!lossy->base_bytes || lossy->bytes <= lossy->base_bytes) return TSR_OK;
+    double bits = bits_of(verdict, (double)(lossy->bytes - lossy->base_bytes));
+    double base = metric_relative_error(&lossy->base), corrected = metric_relative_error(&lossy->metric);
+    double bought = base * exp2(-2 * bits);
+    if (corrected <= bought) return TSR_OK;
+    entry->note = arena_format(&verdict->planner->plan->arena,
+                               "without %s: its %.3g bits a weight bring D from %.3g to %.3g, in %s they bring it to %.3g",
+                               plan_stage_at(entry, entry->more_count).codec->name, bits, base, corrected,
+                               entry->codec->name, bought);
+    if (!entry->note) return plan_no_memory(err);
+    entry->more_count--;
+    lossy->bytes = lossy->base_bytes;
+    lossy->metric = lossy->base;
+    return TSR_OK;
+}
+
 /* Whether the lossy codec stays, and why not. */
 static tsr_status judge_lossy(const struct verdict *verdict, tsr_error *err) {
     const struct trial *lossy = &verdict->facts->lossy, *lossless = &verdict->facts->lossless;
@@ -156,7 +176,9 @@ static tsr_status obey_refusal(const struct verdict *verdict, tsr_error *err) {
 static tsr_status decide_entry(struct verdict *verdict, tsr_error *err) {
     struct plan_entry *entry = verdict->entry;
     const struct plan_facts *facts = verdict->facts;
-    tsr_status st = facts->lossy.ran ? judge_lossy(verdict, err) : TSR_OK;
+    tsr_status st = facts->lossy.ran ? weigh_correction(verdict, &verdict->planner->facts[entry - verdict->planner->plan->entries].lossy, err)
+                                     : TSR_OK;
+    if (!st && facts->lossy.ran) st = judge_lossy(verdict, err);
     if (!st && facts->refusal) st = obey_refusal(verdict, err);
     if (st) return st;
     const struct trial *trial = plan_is_lossy(entry->codec) ? &facts->lossy : &facts->lossless;
@@ -169,6 +191,7 @@ static tsr_status decide_entry(struct verdict *verdict, tsr_error *err) {
     entry->predicted_error = exact ? 0 : metric_relative_error(&trial->metric);
     entry->bound_error = exact ? 0 : trial->bound_error;
     entry->trial_is_whole = trial->whole;
+    entry->probe = facts->probe;
     return TSR_OK;
 }
 
