@@ -5,6 +5,9 @@
 #define _DEFAULT_SOURCE /* madvise */
 #include "alloc.h"
 
+#if defined(__linux__)
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +17,15 @@
 
 #define ALIGNMENT 64
 #define LARGE_PAGE ((size_t)2 << 20)
+
+void mem_setup(void) {
+#if defined(M_MMAP_THRESHOLD) && defined(M_TRIM_THRESHOLD)
+    /* glibc raises both by itself, to 32 and 64 MiB, and keeps what it could return. Decoded tensors of up to 4 MiB still
+     * reuse pages. */
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+#endif
+}
 
 void *mem_alloc(size_t size) {
     if (fault_hit(FAULT_ALLOC)) return NULL;

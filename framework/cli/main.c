@@ -5,6 +5,7 @@
 #include "help.h"
 #include "session.h"
 
+#include <base/alloc.h>
 #include <base/error.h>
 #include <string.h>
 #include <tessera/version.h>
@@ -52,6 +53,7 @@ static tsr_status run_words(struct session *session, char *const *words, tsr_err
 int main(int argc, char **argv) {
     struct session session;
     tsr_error err = {0};
+    mem_setup();
     session_init(&session);
     tsr_status status = run_words(&session, argc > 0 ? argv + 1 : argv, &err);
     console_settle(&session.console);

@@ -395,6 +395,7 @@ int main(int argc, char **argv) {
     uint64_t workers = argc > 2 ? strtoull(argv[2], NULL, 10) : 2;
     int rounds = argc > 4 ? atoi(argv[4]) : 5;
     choose_blas(argv);
+    mem_setup();
     if (!path) path = "demo/stories-1m";
     bench.positions = argc > 3 ? strtoull(argv[3], NULL, 10) : 10000;
     open_models(&bench, path, workers);
