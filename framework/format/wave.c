@@ -26,6 +26,7 @@ struct wave_writer {
     SNDFILE *sound;
     struct fs_output output;
     char *path, *part;
+    bool has_part; /* a file of that name is ours to remove */
     uint64_t at, length; /* where libsndfile writes next; bytes so far */
     tsr_status status; /* the first failed write */
     tsr_error error;
@@ -88,6 +89,7 @@ static tsr_status open_writer(struct wave_writer *writer, uint64_t sample_rate, 
     writer->part = part.text;
     tsr_status st = fs_create(writer->part, &writer->output, err);
     if (st != TSR_OK) return st;
+    writer->has_part = true;
     writer->sound = sf_open_virtual(&io, SFM_WRITE, &info, writer);
     if (writer->sound) return TSR_OK;
     if (writer->status != TSR_OK && err) *err = writer->error;
@@ -146,9 +148,8 @@ tsr_status wave_finish(struct wave_writer *writer, tsr_error *err) {
 void wave_abandon(struct wave_writer *writer) {
     if (!writer) return;
     if (writer->sound) (void)sf_close(writer->sound);
-    bool begun = writer->output.path != NULL;
     fs_abandon(&writer->output);
-    if (begun) (void)fs_remove(writer->part, NULL);
+    if (writer->has_part) (void)fs_remove(writer->part, NULL);
     destroy(writer);
 }
 
