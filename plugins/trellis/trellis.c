@@ -13,7 +13,7 @@
 enum { PARAM_BITS, PARAM_STATES, PARAM_COUNT };
 
 static const tsr_param PARAMS[PARAM_COUNT] = {
-    {sizeof(tsr_param), "bits", "bits a weight to aim at, everything included, within 1 % from 1 bit on", "4", NULL,
+    {sizeof(tsr_param), "bits", "bits a weight to aim at, everything included, within 1 % from 1.5 bits on", "4", NULL,
      0.1, 8, TSR_PARAM_REAL, 0},
     {sizeof(tsr_param), "states", "states of the trellis, a power of two: more gain, slower encoding", "8", NULL, 4,
      TRELLIS_STATES_MAX, TSR_PARAM_INT, 0},
@@ -61,6 +61,7 @@ static tsr_status create_encoder(struct trellis_encoder *encoder, const tsr_code
     encoder->host = setup->host;
     encoder->entropy = find_entropy(setup->host, err);
     encoder->tensor = setup->tensor;
+    encoder->find = trellis_find_get();
     encoder->row_weight = setup->hints ? setup->hints->row_weight : NULL;
     encoder->settings.bits = setup->params[PARAM_BITS].real;
     encoder->settings.states = (uint32_t)setup->params[PARAM_STATES].integer;
@@ -168,7 +169,8 @@ static const tsr_codec TRELLIS = {
     .struct_size = sizeof(tsr_codec),
     .id = "org.tessera.trellis",
     .name = "trellis",
-    .description = "trellis-coded quantiser, a step per row, entropy-coded: any rate from 0.1 to 8 bits",
+    .description = "trellis-coded quantiser, a step per row, entropy-coded: "
+                   "any rate from 0.1 to 8 bits",
     .bitstream_version = TRELLIS_BITSTREAM_VERSION,
     .bitstream_oldest = 1,
     .flags = TSR_CODEC_RECONSTRUCT | TSR_CODEC_ENCODE_PORTABLE | TSR_CODEC_DECODE_UNTRUSTED,

@@ -26,7 +26,7 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
                                void **state, tsr_error *err) {
     const uint64_t weights = tile->rows * tile->columns, head = (sizeof(struct block_state) + 63) / 64 * 64;
     const uint64_t work = (trellis_work_bytes(tile) + 63) / 64 * 64;
-    const uint64_t lane = (trellis_lane_bytes(encoder, tile->rows) + 63) / 64 * 64;
+    const uint64_t lane = (trellis_lane_bytes(encoder) + 63) / 64 * 64;
     uint8_t *memory = encoder->host->alloc(encoder->host, head + work + lane + (weights + tile->rows) * sizeof *x);
     *state = NULL;
     if (!memory) {
@@ -38,7 +38,7 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
     made->work.encoder = encoder;
     made->work.tile = &made->tile;
     trellis_work_init(&made->work, memory + head);
-    trellis_lane_init(encoder, &made->lane, memory + head + work, tile->rows);
+    trellis_lane_init(&made->lane, memory + head + work);
     made->raw = (float *)(void *)(memory + head + work + lane);
     made->values = made->raw + weights;
     made->work.x = made->raw;
@@ -67,14 +67,21 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
         state->values[r] = within_reach(encoder, &state->work.rows[r], values[r]);
         if (state->work.rows[r].code == TRELLIS_CODE_RAW) state->raw[r * columns + index] = values[r];
     }
-    (void)trellis_lane_find(encoder, state->work.rows, rows, state->values, 1, true, &state->lane);
+    const struct trellis_columns one = {.rows = state->work.rows,
+                                        .count = rows,
+                                        .x = state->values,
+                                        .stride = 1,
+                                        .width = 1,
+                                        .classes = true,
+                                        .indices = state->work.indices + index,
+                                        .index_stride = columns};
+    trellis_columns_find(encoder, &one, &state->lane);
     for (uint64_t r = 0, i = 0; r < rows; r++) {
         const struct trellis_row *row = &state->work.rows[r];
         reconstruction[r] = row->code == TRELLIS_CODE_RAW ? values[r] : 0;
         if (!trellis_row_is_coded(row)) continue;
-        const int32_t at = state->lane.indices[i];
+        const int32_t at = state->work.indices[i * columns + index];
         const uint32_t class = encoder->bucket_class[row->bucket];
-        state->work.indices[i * columns + index] = at;
         reconstruction[r] =
             point_of(encoder, class, trellis_state & 1, at) * trellis_code_step(row->code, encoder->mantissa_bits);
         trellis_state = encoder->code.next[2 * trellis_state + ((uint32_t)at & 1)];

@@ -180,7 +180,7 @@ void trellis_work_init(struct trellis_tile_work *work, void *memory) {
 tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_tile *tile, const float *x, void *dst,
                                uint64_t capacity, uint64_t *written, tsr_error *err) {
     const uint64_t work_bytes = (trellis_work_bytes(tile) + 63) / 64 * 64, columns = tile->columns;
-    const uint64_t total = work_bytes + trellis_lane_bytes(encoder, tile->rows);
+    const uint64_t total = work_bytes + trellis_lane_bytes(encoder);
     uint8_t *memory = encoder->host->scratch(encoder->host, tile->worker, total);
     if (!memory) {
         return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for a tile of %llu weights",
@@ -189,14 +189,21 @@ tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_
     struct trellis_tile_work work = {.encoder = encoder, .tile = tile, .x = x};
     struct trellis_lane lane;
     trellis_work_init(&work, memory);
-    trellis_lane_init(encoder, &lane, memory + work_bytes, tile->rows);
+    trellis_lane_init(&lane, memory + work_bytes);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const struct trellis_row_facts facts = trellis_row_look(x + r * columns, columns);
         work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
-    for (uint64_t c = 0; c < columns; c++) {
-        uint64_t count = trellis_lane_find(encoder, work.rows, tile->rows, x + c, columns, true, &lane);
-        for (uint64_t i = 0; i < count; i++) work.indices[i * columns + c] = lane.indices[i];
+    for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {
+        const struct trellis_columns some = {.rows = work.rows,
+                                             .count = tile->rows,
+                                             .x = x + c,
+                                             .stride = columns,
+                                             .width = columns - c < TRELLIS_LANES ? columns - c : TRELLIS_LANES,
+                                             .classes = true,
+                                             .indices = work.indices + c,
+                                             .index_stride = columns};
+        trellis_columns_find(encoder, &some, &lane);
     }
     return trellis_write_tile(&work, dst, capacity, written, err);
 }

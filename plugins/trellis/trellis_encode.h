@@ -11,7 +11,7 @@
 #include <tessera/codec.h>
 #include <tessera/ext/entropy.h>
 
-enum { TRELLIS_CONTEXTS_MAX = 2 * TRELLIS_CLASSES_MAX, TRELLIS_COSTS = 2 * 2 * (TRELLIS_LIMIT_MAX + 1) };
+enum { TRELLIS_CONTEXTS_MAX = 2 * TRELLIS_CLASSES_MAX };
 
 struct trellis_settings {
     double bits; /* asked for, side information included */
@@ -30,6 +30,7 @@ struct trellis_encoder {
     const float *row_weight; /* [tensor->rows] or NULL */
     struct trellis_settings settings;
     struct trellis_code code;
+    trellis_find *find;
     double weighted_rms; /* unit of steps when there are row weights, see trellis_row_choose */
     double scale;        /* step of a row in its unit */
     uint32_t mantissa_bits;
@@ -39,7 +40,7 @@ struct trellis_encoder {
     uint32_t limits[TRELLIS_CLASSES_MAX];      /* of classes: larger magnitudes are escapes */
     struct trellis_offsets offsets[TRELLIS_CONTEXTS_MAX];
     struct trellis_costs costs[2 * TRELLIS_CLASSES_MAX]; /* what paths go by: of buckets, and behind them of classes */
-    float *cost_memory;                                  /* [2 * TRELLIS_CLASSES_MAX][TRELLIS_COSTS] */
+    float *cost_memory;                                  /* [2 * TRELLIS_CLASSES_MAX][quantiser][TRELLIS_COSTS] */
     tsr_entropy_model *model;
 };
 
@@ -82,22 +83,33 @@ struct trellis_side {
 struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, const struct trellis_row *rows,
                                       uint64_t count);
 
-/* Room for the paths of columns of up to `rows` rows. */
+/* Room for the paths of TRELLIS_LANES columns. */
 struct trellis_lane {
-    const struct trellis_costs **costs; /* [rows] */
-    float *u;                           /* [rows] */
-    int32_t (*choices)[4];
-    int32_t *indices;
+    const struct trellis_costs **costs; /* all arrays: of a segment of rows */
+    float *u;
+    int32_t *indices, *choices;
     uint8_t *before;
 };
 
-uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder, uint64_t rows);
-void trellis_lane_init(const struct trellis_encoder *encoder, struct trellis_lane *lane, void *memory, uint64_t rows);
+uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder);
+void trellis_lane_init(struct trellis_lane *lane, void *memory);
 
-/* Path down x[rows], `stride` apart, over the rows that are coded: lane->indices, one for each of them; returns their
- * number. `classes` says whether costs are those of classes, or of buckets. */
-uint64_t trellis_lane_find(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
-                           const float *x, uint64_t stride, bool classes, struct trellis_lane *lane);
+/* A block of `width` <= TRELLIS_LANES columns of a matrix, `stride` apart from row to row. */
+struct trellis_columns {
+    const struct trellis_row *rows; /* [count] */
+    uint64_t count;
+    const float *x;
+    uint64_t stride, width;
+    bool classes; /* costs are those of classes, not of buckets */
+    /* Gets an index for each row that is coded, index_stride apart; and, unless NULL, u[width] of it. */
+    int32_t *indices;
+    float *u;
+    uint64_t index_stride;
+};
+
+/* Paths down the columns over the rows that are coded. */
+void trellis_columns_find(const struct trellis_encoder *encoder, const struct trellis_columns *columns,
+                          struct trellis_lane *lane);
 
 /* Frees what prepare made. */
 void trellis_encoder_clear(struct trellis_encoder *encoder);

@@ -40,6 +40,8 @@ struct slot {
     struct trellis_tally (*tallies)[2];
     float *x;
     struct trellis_lane lane;
+    int32_t *indices; /* [BLOCK_ROWS][TRELLIS_LANES] */
+    float *u;         /* as many */
 };
 
 struct pass {
@@ -49,24 +51,25 @@ struct pass {
     struct slot *slots[WAVE];
 };
 
+/* One column of a strip. */
 static void tally_path(const struct trellis_encoder *encoder, struct slot *slot, const struct trellis_row *rows,
-                       uint64_t count) {
+                       uint64_t count, uint64_t column) {
     uint32_t state = 0;
-    uint64_t i = 0;
+    uint64_t at = column;
     for (uint64_t r = 0; r < count; r++) {
         if (!trellis_row_is_coded(&rows[r])) continue;
-        const int32_t index = slot->lane.indices[i];
+        const int32_t index = slot->indices[at];
         const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index), quantiser = state & 1;
         struct trellis_tally *tally = &slot->tallies[rows[r].bucket][quantiser];
         bool fits = magnitude <= TRELLIS_LIMIT_MAX;
         tally->symbols[fits ? (uint32_t)(TRELLIS_LIMIT_MAX + index) : TRELLIS_SYMBOLS_MAX - 1]++;
         slot->bucket_weights[rows[r].bucket]++;
         if (magnitude >= 1 && magnitude <= TRELLIS_OFFSETS_MAX) {
-            float difference = slot->lane.u[i] - trellis_value(quantiser, index);
+            float difference = slot->u[at] - trellis_value(quantiser, index);
             tally->overshoot[magnitude - 1] += index < 0 ? -(double)difference : (double)difference;
         }
         state = encoder->code.next[2 * state + ((uint32_t)index & 1)];
-        i++;
+        at += TRELLIS_LANES;
     }
 }
 
@@ -90,9 +93,17 @@ static tsr_status measure_block(void *ctx, uint64_t at, uint64_t worker, tsr_err
     for (uint64_t r = 0; r < rows; r++) {
         if (pass->measure->rows[row + r].code == TRELLIS_CODE_RAW) slot->raw_bits += 32 * columns;
     }
-    for (uint64_t c = 0; c < columns; c++) {
-        (void)trellis_lane_find(encoder, pass->measure->rows + row, rows, slot->x + c, columns, false, &slot->lane);
-        tally_path(encoder, slot, pass->measure->rows + row, rows);
+    for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {
+        const struct trellis_columns some = {.rows = pass->measure->rows + row,
+                                             .count = rows,
+                                             .x = slot->x + c,
+                                             .stride = columns,
+                                             .width = least(columns - c, TRELLIS_LANES),
+                                             .indices = slot->indices,
+                                             .u = slot->u,
+                                             .index_stride = TRELLIS_LANES};
+        trellis_columns_find(encoder, &some, &slot->lane);
+        for (uint64_t i = 0; i < some.width; i++) tally_path(encoder, slot, some.rows, rows, i);
     }
     return TSR_OK;
 }
@@ -116,14 +127,17 @@ static void take_slot(struct slot *slot, struct trellis_counts *counts) {
 
 static struct slot *slot_create(const struct trellis_encoder *encoder, const struct grid *grid, uint32_t buckets) {
     const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64, tallies = buckets * sizeof(struct trellis_tally[2]);
-    const uint64_t lane = (trellis_lane_bytes(encoder, grid->rows) + 63) / 64 * 64;
-    uint8_t *memory = encoder->host->alloc(encoder->host, head + tallies + lane + grid->rows * grid->columns * 4);
+    const uint64_t lane = (trellis_lane_bytes(encoder) + 63) / 64 * 64, strip = BLOCK_ROWS * TRELLIS_LANES * 4;
+    uint8_t *memory =
+        encoder->host->alloc(encoder->host, head + tallies + lane + 2 * strip + grid->rows * grid->columns * 4);
     if (!memory) return NULL;
     memset(memory, 0, (size_t)(head + tallies));
     struct slot *slot = (struct slot *)(void *)memory;
     slot->tallies = (struct trellis_tally(*)[2])(void *)(memory + head);
-    trellis_lane_init(encoder, &slot->lane, memory + head + tallies, grid->rows);
-    slot->x = (float *)(void *)(memory + head + tallies + lane);
+    trellis_lane_init(&slot->lane, memory + head + tallies);
+    slot->indices = (int32_t *)(void *)(memory + head + tallies + lane);
+    slot->u = (float *)(void *)(memory + head + tallies + lane + strip);
+    slot->x = (float *)(void *)(memory + head + tallies + lane + 2 * strip);
     return slot;
 }
 
@@ -179,20 +193,28 @@ static tsr_status look_at_long_row(const struct look *look, uint64_t row, float 
     return status;
 }
 
-static tsr_status look_at_block(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
-    const struct look *look = ctx;
+static tsr_status look_at_rows(const struct look *look, uint64_t first, float *x, tsr_error *err) {
     const struct trellis_encoder *encoder = look->encoder;
-    const uint64_t columns = encoder->tensor->columns, first = index * look->rows;
-    const uint64_t rows = least(look->rows, encoder->tensor->rows - first);
-    float *x = encoder->host->scratch(encoder->host, worker, look->rows * least(columns, LONG_ROW) * sizeof *x);
-    if (!x)
-        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for rows of %llu weights", (unsigned long long)columns);
+    const uint64_t columns = encoder->tensor->columns, rows = least(look->rows, encoder->tensor->rows - first);
     if (encoder->host->cancelled(encoder->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     if (columns > LONG_ROW) return look_at_long_row(look, first, x, err);
     tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, x, err);
     for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
         look->facts[first + r] = trellis_row_look(x + r * columns, columns);
     }
+    return status;
+}
+
+static tsr_status look_at_block(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    (void)worker;
+    const struct look *look = ctx;
+    const tsr_host *host = look->encoder->host;
+    const uint64_t columns = look->encoder->tensor->columns;
+    float *x = host->alloc(host, look->rows * least(columns, LONG_ROW) * sizeof *x);
+    if (!x)
+        return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for rows of %llu weights", (unsigned long long)columns);
+    tsr_status status = look_at_rows(look, index * look->rows, x, err);
+    host->free(host, x);
     return status;
 }
 

@@ -1,37 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The best path down one column: the Viterbi algorithm over squared error plus lambda times bits, all in steps of the
- * rows (Marcellin and Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", IEEE Trans. Commun.
- * 38, 1990; with entropy coding: Fischer and Wang 1992). */
+ * The best paths down some columns: the Viterbi algorithm over squared error plus lambda times bits, all in steps of
+ * the rows (Marcellin and Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", IEEE Trans.
+ * Commun. 38, 1990; with entropy coding: Fischer and Wang 1992). */
 #ifndef TRELLIS_PATH_H
 #define TRELLIS_PATH_H
 
 #include "trellis_code.h"
 
-/* What indices cost in one class of rows, times lambda, by quantiser; those beyond `limit` cost `escape` and more. */
-struct trellis_costs {
-    const float *cost[2][2]; /* [quantiser][negative][limit + 1] */
-    float escape[2];
-    float escape_slope; /* for each doubling of an escaped magnitude beyond 63 */
-    uint32_t limit;
+enum {
+    TRELLIS_LANES = 8,      /* columns side by side */
+    TRELLIS_SEGMENT = 4096, /* rows of a path that are decided at once */
+    TRELLIS_COSTS = 2048    /* magnitudes whose cost is told apart */
 };
 
-struct trellis_column {
+/* What magnitudes cost in one class of rows, times lambda, by quantiser; larger ones cost what the last one does. */
+struct trellis_costs {
+    const float *cost[2]; /* [TRELLIS_COSTS] */
+};
+
+/* Up to TRELLIS_SEGMENT rows of TRELLIS_LANES columns. */
+struct trellis_strip {
     const struct trellis_code *code;
     const struct trellis_costs *const *costs; /* [count], of each row's class */
-    const float *u;                           /* [count] in steps, magnitudes below 2^24 */
+    const float *u;                           /* [count][TRELLIS_LANES] in steps, magnitudes below 2^23 */
     uint64_t count;
-    /* Working memory: [count] of each. */
-    int32_t (*choices)[4];
-    uint8_t *before;  /* [count][states] */
-    int32_t *indices; /* result */
+    uint8_t states[TRELLIS_LANES]; /* where paths begin; gets where they end */
+    int32_t *indices;              /* [count][TRELLIS_LANES]: the result */
+    int32_t *choices;              /* [count][4][TRELLIS_LANES]: room, and for `before` [count][code->states] */
+    uint8_t *before;
 };
 
-static inline uint64_t trellis_column_bytes(uint64_t count, uint32_t states) {
-    return count * (sizeof(int32_t[4]) + sizeof(int32_t) + states);
-}
+/* Both give the same: ties go to the smaller magnitude and to the lower state, in F32 with a fixed order. */
+typedef void trellis_find(struct trellis_strip *strip);
+trellis_find trellis_find_portable;
+#if defined(__x86_64__)
+trellis_find trellis_find_avx2;
+#endif
 
-/* Starts in state 0, ends in any. */
-void trellis_path_find(const struct trellis_column *column);
+/* The best for this machine. [any] */
+trellis_find *trellis_find_get(void);
+
+/* From decisions to indices, for the two above: before[row][state] has a bit for each lane. */
+void trellis_trace(struct trellis_strip *strip);
+
+enum { TRELLIS_RENORMALISE = 128 }; /* rows between subtractions of the least metric, which keep sums exact enough */
+#define TRELLIS_NEVER 1e30f         /* metric of a state that no path has reached */
 
 #endif

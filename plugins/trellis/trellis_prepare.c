@@ -10,6 +10,7 @@ enum {
     SEARCH_STEPS = 12,
     FIRST_ROUNDS = 6,
     ROUNDS = 2,
+    LOW_RATE_ROUNDS = 5,
     BUILDS = 4,
     SEARCH_BLOCKS = 6, /* of 2^14 weights */
     BUILD_BLOCKS = 64
@@ -21,6 +22,8 @@ enum {
 /* log2 of RMS over step at R bits is R - this for a Gaussian, about: that of a uniform quantiser (Gish and Pierce 1968)
  * of twice the step. */
 #define LOG_GAUSSIAN 1.05
+/* Below it costs and counts agree late. */
+#define LOW_RATE 1.5
 #define SEARCH_TOLERANCE 0.003
 #define BUILD_TOLERANCE 0.004
 
@@ -175,7 +178,8 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct search *search = &work->search;
     double at = trellis_log2(work->encoder->scale), before_at = at, before = 0;
     work->measure.blocks = BUILD_BLOCKS;
-    tsr_status status = learn(work, 1, err);
+    const uint32_t rounds = search->asked < LOW_RATE ? LOW_RATE_ROUNDS : 1;
+    tsr_status status = learn(work, rounds, err);
     if (status != TSR_OK) return status;
     for (uint32_t i = 0;; i++) {
         status = build(work, err);
@@ -189,7 +193,7 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
         at -= (search->rate - search->asked) / search->slope;
         at = at < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : at > search->most ? search->most : at;
         set_scale(work, at);
-        status = learn(work, 1, err);
+        status = learn(work, rounds, err);
         if (status != TSR_OK) return status;
     }
 }
@@ -227,7 +231,7 @@ static tsr_status allocate(struct preparation *work, tsr_error *err) {
     work->facts = host->alloc(host, rows * sizeof *work->facts);
     work->rows = host->alloc(host, rows * sizeof *work->rows);
     encoder->cost_memory =
-        host->alloc(host, UINT64_C(2) * TRELLIS_CLASSES_MAX * TRELLIS_COSTS * sizeof *encoder->cost_memory);
+        host->alloc(host, UINT64_C(4) * TRELLIS_CLASSES_MAX * TRELLIS_COSTS * sizeof *encoder->cost_memory);
     if (!work->counts.tallies || !work->facts || !work->rows || !encoder->cost_memory)
         return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to prepare %llu rows", (unsigned long long)rows);
     work->measure.rows = work->rows;

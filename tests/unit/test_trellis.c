@@ -46,56 +46,108 @@ static void the_code_is_that_of_the_first_version(void) {
     CU_ASSERT_EQUAL(hash, UINT64_C(0x592C46FF54C02191));
 }
 
-enum { PATH = 8, LIMIT = 9 };
+enum { PATH = 7, STATES_MOST = 256, ROWS = 300 };
 
-static float path_cost(const struct trellis_column *column, const int32_t *indices, uint64_t count) {
+/* Costs that grow and differ between the quantisers. */
+static void fill_costs(float cost[2][TRELLIS_COSTS]) {
+    for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
+        cost[0][m] = 0.2f + 0.3f * (float)m;
+        cost[1][m] = 0.1f + 0.35f * (float)m;
+    }
+}
+
+static float path_cost(const struct trellis_strip *strip, uint32_t lane, const int32_t *indices, uint64_t count) {
     float sum = 0;
     uint32_t state = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint32_t magnitude = (uint32_t)abs(indices[i]), quantiser = state & 1;
         float point = (float)trellis_point(quantiser, magnitude) * (indices[i] < 0 ? -1.0f : 1.0f);
-        sum += (column->u[i] - point) * (column->u[i] - point) +
-               column->costs[i]->cost[quantiser][indices[i] < 0][magnitude];
-        state = column->code->next[2 * state + ((uint32_t)indices[i] & 1)];
+        float difference = strip->u[i * TRELLIS_LANES + lane] - point;
+        sum += difference * difference + strip->costs[i]->cost[quantiser][magnitude];
+        state = strip->code->next[2 * state + ((uint32_t)indices[i] & 1)];
     }
     return sum;
 }
 
-static float try_all(const struct trellis_column *column, int32_t *indices, uint64_t at, float best) {
-    float cost = path_cost(column, indices, at);
+static float try_all(const struct trellis_strip *strip, uint32_t lane, int32_t *indices, uint64_t at, float best) {
+    float cost = path_cost(strip, lane, indices, at);
     if (cost >= best || at == PATH) return cost < best ? cost : best;
     for (int32_t index = -5; index <= 5; index++) {
         indices[at] = index;
-        best = try_all(column, indices, at + 1, best);
+        best = try_all(strip, lane, indices, at + 1, best);
     }
     return best;
 }
 
-/* Against all sequences of indices, with costs that grow and differ between the quantisers. */
+/* Against all sequences of indices. */
 static void the_path_is_the_best_of_all(void) {
-    static float cost[2][LIMIT + 1];
-    struct trellis_costs costs = {{{cost[0], cost[0]}, {cost[1], cost[1]}}, {9, 9}, 1, LIMIT};
+    static float cost[2][TRELLIS_COSTS];
+    struct trellis_costs costs = {{cost[0], cost[1]}};
     const struct trellis_costs *of_row[PATH];
-    float u[PATH];
-    int32_t choices[PATH][4], indices[PATH], tried[PATH];
+    float u[PATH * TRELLIS_LANES];
+    int32_t choices[PATH * 4 * TRELLIS_LANES], indices[PATH * TRELLIS_LANES];
     uint8_t before[PATH * 16];
-    for (uint32_t m = 0; m <= LIMIT; m++) {
-        cost[0][m] = 0.2f + 0.3f * (float)m;
-        cost[1][m] = 0.1f + 0.35f * (float)m;
-    }
-    for (uint32_t round = 0; round < 40; round++) {
+    fill_costs(cost);
+    for (int i = 0; i < PATH; i++) of_row[i] = &costs;
+    for (uint32_t round = 0; round < 4; round++) {
         struct trellis_code code;
         CU_ASSERT_TRUE_FATAL(trellis_code_init(&code, round % 2 ? 16 : 8));
-        trial_fill(u, PATH, round);
-        for (int i = 0; i < PATH; i++) {
-            u[i] *= 2;
-            of_row[i] = &costs;
+        trial_fill(u, PATH * TRELLIS_LANES, round);
+        for (int i = 0; i < PATH * TRELLIS_LANES; i++) u[i] *= 2;
+        struct trellis_strip strip = {.code = &code,
+                                      .costs = of_row,
+                                      .u = u,
+                                      .count = PATH,
+                                      .indices = indices,
+                                      .choices = choices,
+                                      .before = before};
+        trellis_find_get()(&strip);
+        for (uint32_t lane = 0; lane < TRELLIS_LANES; lane++) {
+            int32_t found[PATH], tried[PATH];
+            for (int i = 0; i < PATH; i++) found[i] = indices[i * TRELLIS_LANES + (int)lane];
+            float best = path_cost(&strip, lane, found, PATH);
+            CU_ASSERT_DOUBLE_EQUAL((double)try_all(&strip, lane, tried, 0, best + 1e-4f), (double)best, 1e-4);
         }
-        const struct trellis_column column = {&code, of_row, u, PATH, choices, before, indices};
-        trellis_path_find(&column);
-        float found = path_cost(&column, indices, PATH);
-        CU_ASSERT_DOUBLE_EQUAL((double)try_all(&column, tried, 0, found + 1e-4f), (double)found, 1e-4);
     }
+}
+
+/* Values of all sizes, ties among them, from any state: the same bits from both forms. */
+static void vector_paths_equal_the_portable_ones(void) {
+#if defined(__x86_64__)
+    static float cost[2][TRELLIS_COSTS], u[ROWS * TRELLIS_LANES];
+    static int32_t choices[ROWS * 4 * TRELLIS_LANES], indices[2][ROWS * TRELLIS_LANES];
+    static uint8_t before[2][ROWS * STATES_MOST];
+    struct trellis_costs costs = {{cost[0], cost[1]}};
+    static const struct trellis_costs *of_row[ROWS];
+    if (!__builtin_cpu_supports("avx2")) return;
+    fill_costs(cost);
+    for (int i = 0; i < ROWS; i++) of_row[i] = &costs;
+    trial_fill(u, ROWS * TRELLIS_LANES, 5);
+    for (int i = 0; i < ROWS * TRELLIS_LANES; i++) {
+        if (i % 5 == 0) u[i] = (float)(int)(u[i] * 4);
+        if (i % 97 == 0) u[i] *= 1e6f;
+    }
+    for (uint32_t states = 4; states <= STATES_MOST; states *= 2) {
+        struct trellis_code code;
+        struct trellis_strip strips[2];
+        CU_ASSERT_TRUE_FATAL(trellis_code_init(&code, states));
+        for (int form = 0; form < 2; form++) {
+            strips[form] = (struct trellis_strip){.code = &code,
+                                                  .costs = of_row,
+                                                  .u = u,
+                                                  .count = ROWS,
+                                                  .states = {0, 1, 2, 3, 3, 2, 1, 0},
+                                                  .indices = indices[form],
+                                                  .choices = choices,
+                                                  .before = before[form]};
+        }
+        trellis_find_portable(&strips[0]);
+        trellis_find_avx2(&strips[1]);
+        CU_ASSERT_EQUAL(memcmp(indices[0], indices[1], sizeof indices[0]), 0);
+        CU_ASSERT_EQUAL(memcmp(before[0], before[1], ROWS * states), 0);
+        CU_ASSERT_EQUAL(memcmp(strips[0].states, strips[1].states, TRELLIS_LANES), 0);
+    }
+#endif
 }
 
 /* ---- rates and errors ---- */
@@ -288,6 +340,7 @@ static const struct unit_test TESTS[] = {
     {"every_state_has_two_ways_in_and_out", every_state_has_two_ways_in_and_out},
     {"the_code_is_that_of_the_first_version", the_code_is_that_of_the_first_version},
     {"the_path_is_the_best_of_all", the_path_is_the_best_of_all},
+    {"vector_paths_equal_the_portable_ones", vector_paths_equal_the_portable_ones},
     {"the_gap_is_that_of_the_design", the_gap_is_that_of_the_design},
     {"bits_are_met_within_one_percent", bits_are_met_within_one_percent},
     {"states_that_are_no_power_of_two_are_refused", states_that_are_no_power_of_two_are_refused},
