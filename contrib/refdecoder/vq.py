@@ -50,9 +50,9 @@ class VectorDecoder:
         if form == 0:
             require(not reader.left() and head.dictionary is not None, "no dictionary")
             reader = Reader(head.dictionary)
-        self.read_codebook(reader, int(self.params["dim"]) or head.columns)
+        self.read_codebook(reader, int(self.params["dim"]) or head.columns, form)
 
-    def read_codebook(self, reader, dim):
+    def read_codebook(self, reader, dim, form):
         self.dim, streams = reader.varint(), reader.number(1)
         most = self.most()
         require(self.dim == dim and streams == len(most), "codebook of another shape")
@@ -70,7 +70,7 @@ class VectorDecoder:
                 stream.model = Model(reader)
                 require(stream.model.alphabet == (stream.size - 1 >> stream.low) + 1 and stream.model.contexts == 1,
                         "model of another shape")
-        require(not reader.left(), "bytes behind the codebook")
+        require(not any(reader.take(reader.left())) if form == 0 else not reader.left(), "bytes behind the codebook")
 
     def read_codes(self, reader, count):
         form, centre = reader.numbers("BH")

@@ -186,7 +186,7 @@ tsr_status vq_set_shape(struct vq *vq, const struct vq_shape *shape, tsr_error *
     vq->host->free(vq->host, vq->words);
     vq->shape = *shape;
     for (uint32_t s = 0; s < shape->streams; s++) {
-        vq->streams[s] = (struct vq_stream){shape->sizes[s], vq_width(shape->sizes[s]), NULL};
+        vq->streams[s] = (struct vq_stream){shape->sizes[s], vq_width(shape->sizes[s]), NULL, 0};
     }
     vq->words = vq->host->alloc(vq->host, vq->kind->values(shape) * sizeof(float));
     return vq->words ? TSR_OK : vq_no_memory(vq, err);

@@ -36,6 +36,7 @@ struct vq_settings {
 struct vq_stream {
     uint32_t size, width;
     tsr_entropy_model *model; /* NULL: packed */
+    uint64_t model_bytes;     /* that it takes when written; encoders only */
 };
 
 struct vq;
@@ -138,6 +139,8 @@ void vq_round(float *words, uint64_t count);
 
 /* ---- codebooks (vq_codebook.c) ---- */
 
+/* Bytes of a codebook without its models. */
+uint64_t vq_codebook_bytes(const struct vq_kind *kind, const struct vq_shape *shape);
 tsr_status vq_codebook_write(const struct vq *vq, const tsr_writer *writer, tsr_error *err);
 tsr_status vq_codebook_read(struct vq *vq, const uint8_t *bytes, uint64_t size, tsr_error *err);
 

@@ -12,6 +12,7 @@
  *   BF16[]  the words; how many follows from S and K, their order is the codec's
  *   model   for each entropy-coded stream in order: one context, ((K - 1) >> low) + 1 symbols, where low = max(w, 12) -
  * 12 and w is the width of an index, ceil(log2 K)
+ *   zeros   only in a dictionary: any number of them
  *
  * Header (written by prepare)
  *   u8      0: the codebook is the group's dictionary; 1: it follows at the end

@@ -4,6 +4,8 @@
 #include "vq.h"
 #include "vq_input.h"
 
+enum { HEAD_MOST = VQ_VARINT_MAX + 1 + VQ_STREAMS_MAX * (VQ_VARINT_MAX + 1) };
+
 void vq_round(float *words, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         uint32_t bits;
@@ -56,14 +58,27 @@ static tsr_status write_words(const struct vq *vq, const tsr_writer *writer, tsr
     return TSR_OK;
 }
 
-tsr_status vq_codebook_write(const struct vq *vq, const tsr_writer *writer, tsr_error *err) {
-    uint8_t head[VQ_VARINT_MAX + 1 + VQ_STREAMS_MAX * (VQ_VARINT_MAX + 1)];
-    uint64_t at = put_varint(head, vq->shape.dim);
-    head[at++] = (uint8_t)vq->shape.streams;
-    for (uint32_t s = 0; s < vq->shape.streams; s++) {
-        at += put_varint(head + at, vq->shape.sizes[s]);
-        head[at++] = vq->streams[s].model != NULL;
+/* What stands before the words; `coded` has a bit for each stream with a model. Returns its bytes. */
+static uint64_t put_head(const struct vq_shape *shape, uint32_t coded, uint8_t head[HEAD_MOST]) {
+    uint64_t at = put_varint(head, shape->dim);
+    head[at++] = (uint8_t)shape->streams;
+    for (uint32_t s = 0; s < shape->streams; s++) {
+        at += put_varint(head + at, shape->sizes[s]);
+        head[at++] = (uint8_t)(coded >> s & 1);
     }
+    return at;
+}
+
+uint64_t vq_codebook_bytes(const struct vq_kind *kind, const struct vq_shape *shape) {
+    uint8_t head[HEAD_MOST];
+    return put_head(shape, 0, head) + 2 * kind->values(shape);
+}
+
+tsr_status vq_codebook_write(const struct vq *vq, const tsr_writer *writer, tsr_error *err) {
+    uint8_t head[HEAD_MOST];
+    uint32_t coded = 0;
+    for (uint32_t s = 0; s < vq->shape.streams; s++) coded |= (uint32_t)(vq->streams[s].model != NULL) << s;
+    const uint64_t at = put_head(&vq->shape, coded, head);
     tsr_status status = writer->write(writer->ctx, head, at, err);
     if (status == TSR_OK) status = write_words(vq, writer, err);
     return status == TSR_OK ? write_models(vq, writer, err) : status;
@@ -125,6 +140,8 @@ tsr_status vq_codebook_read(struct vq *vq, const uint8_t *bytes, uint64_t size, 
     for (uint32_t s = 0; s < shape.streams && status == TSR_OK; s++) {
         if (coded >> s & 1) status = read_model(vq, &input, &vq->streams[s], err);
     }
+    /* A dictionary is filled up with zeros. */
+    for (; vq->shared && input.size > 0 && input.bytes[0] == 0; input.size--) input.bytes++;
     if (status == TSR_OK && input.size != 0) status = vq_corrupt(vq, err, "codebook: bytes left over");
     return status;
 }

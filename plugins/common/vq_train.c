@@ -65,6 +65,7 @@ static tsr_status model_stream(struct vq *vq, struct vq_stream *stream, uint32_t
     bits = vq->entropy->model_cost(stream->model, counts);
     double saved = (double)counted * (stream->width - vq_low_bits(stream->width)) - bits;
     saved = saved / (double)counted * (double)sums->vectors / 8;
+    stream->model_bytes = written;
     if (saved > (double)written + TILE_OVERHEAD * tiles) return TSR_OK;
     vq->entropy->model_destroy(vq->host, stream->model);
     stream->model = NULL;
@@ -95,11 +96,12 @@ static tsr_status make_models(struct vq *vq, const struct vq_sample *sample, con
 
 /* The sizes asked for, lowered to what so many vectors can fill: a tensor that the guard refuses never gets here, but a
  * planner's sample of a larger tensor does. */
-static struct vq_shape shape_for(const struct vq *vq, uint64_t vectors) {
-    struct vq_shape shape = vq->settings.shape;
-    const uint64_t most = vq->settings.guard ? vectors / 16 : vectors;
-    shape.dim = vq_dim(&vq->settings, vq->tensor);
-    vq->kind->shrink(&shape, most ? most : 1);
+static struct vq_shape shape_for(const struct vq_kind *kind, const struct vq_settings *settings, uint64_t dim,
+                                 uint64_t vectors) {
+    struct vq_shape shape = settings->shape;
+    const uint64_t most = settings->guard ? vectors / 16 : vectors;
+    shape.dim = dim;
+    kind->shrink(&shape, most ? most : 1);
     return shape;
 }
 
@@ -111,7 +113,7 @@ tsr_status vq_train(struct vq *vq, const tsr_dictionary_member *members, uint64_
         sums.vectors += own.vectors;
         sums.bytes += own.bytes;
     }
-    const struct vq_shape shape = shape_for(vq, sums.vectors);
+    const struct vq_shape shape = shape_for(vq->kind, &vq->settings, vq_dim(&vq->settings, vq->tensor), sums.vectors);
     tsr_status status = vq_set_shape(vq, &shape, err);
     if (status == TSR_OK) status = vq_sample_take(vq, members, count, vq->kind->enough(&shape), &sample, err);
     if (status == TSR_OK) status = vq->kind->train(vq, &sample, err);
@@ -154,15 +156,52 @@ static tsr_status check_members(const struct vq_kind *kind, const struct vq_sett
     return TSR_OK;
 }
 
+/* The size of a dictionary is promised before it is trained: as much room as models take as a rule, so that what is
+ * left is filled with zeros, and models that do not fit are given up. */
+static uint64_t model_room(const struct vq_settings *settings, const struct vq_shape *shape) {
+    uint64_t room = 0;
+    for (uint32_t s = 0; settings->entropy && s < shape->streams; s++) {
+        room += ((shape->sizes[s] - 1) >> vq_low_bits(vq_width(shape->sizes[s]))) + 32;
+    }
+    return room;
+}
+
+static void fit_models(struct vq *vq) {
+    uint64_t room = model_room(&vq->settings, &vq->shape);
+    for (uint32_t s = 0; s < vq->shape.streams; s++) {
+        struct vq_stream *stream = &vq->streams[s];
+        if (!stream->model) continue;
+        if (stream->model_bytes <= room) {
+            room -= stream->model_bytes;
+            continue;
+        }
+        vq->entropy->model_destroy(vq->host, stream->model);
+        stream->model = NULL;
+    }
+}
+
+static tsr_status fill_up(const struct vq *vq, const tsr_writer *dictionary, tsr_error *err) {
+    static const uint8_t ZEROS[256];
+    uint64_t left = model_room(&vq->settings, &vq->shape);
+    for (uint32_t s = 0; s < vq->shape.streams; s++) left -= vq->streams[s].model ? vq->streams[s].model_bytes : 0;
+    tsr_status status = TSR_OK;
+    while (left > 0 && status == TSR_OK) {
+        const uint64_t some = left < sizeof ZEROS ? left : sizeof ZEROS;
+        status = dictionary->write(dictionary->ctx, ZEROS, some, err);
+        left -= some;
+    }
+    return status;
+}
+
 tsr_status vq_dictionary_can_train(const struct vq_kind *kind, const struct vq_settings *settings,
                                    const tsr_dictionary_member *members, uint64_t count, uint64_t *bytes,
                                    tsr_error *err) {
     struct vq_sums sums;
-    struct vq_shape shape = settings->shape;
     tsr_status status = check_members(kind, settings, members, count, &sums, err);
     if (status != TSR_OK) return status;
-    shape.dim = vq_dim(settings, members[0].setup->tensor);
-    *bytes = VQ_VARINT_MAX + 1 + shape.streams * (VQ_VARINT_MAX + 1) + 2 * kind->values(&shape);
+    const uint64_t dim = vq_dim(settings, members[0].setup->tensor);
+    const struct vq_shape shape = shape_for(kind, settings, dim, sums.vectors);
+    *bytes = vq_codebook_bytes(kind, &shape) + model_room(settings, &shape);
     return vq_guard(kind, settings, shape.dim, &sums, err);
 }
 
@@ -177,7 +216,11 @@ tsr_status vq_dictionary_train(const struct vq_kind *kind, const struct vq_setti
     setup.hints = NULL;
     status = vq_create(kind, settings, &setup, &vq, err);
     if (status == TSR_OK) status = vq_train(vq, members, count, err);
-    if (status == TSR_OK) status = vq_codebook_write(vq, dictionary, err);
+    if (status == TSR_OK) {
+        fit_models(vq);
+        status = vq_codebook_write(vq, dictionary, err);
+    }
+    if (status == TSR_OK) status = fill_up(vq, dictionary, err);
     vq_destroy(vq);
     return status;
 }

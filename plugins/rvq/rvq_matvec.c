@@ -5,6 +5,7 @@
  * packed tile keeps the indices of a run of columns side by side for all rows, so that their table stays in the first
  * cache. */
 #include "rvq.h"
+#include "rvq_kernel.h"
 
 #define ROWS_AT_ONCE 256
 
@@ -64,73 +65,74 @@ static uint64_t table_numbers(const struct vq *vq) {
     return tensor_vectors(vq) * vq_used_streams(vq) * 256;
 }
 
-/* One table of 256 for each run of columns and stage; behind them, room for x rotated. */
+/* One table of 256 for each run of columns and stage; behind them, room for x, rotated and filled up with zeros, and
+ * for the words with the dimension outside. */
 static uint64_t query_bytes(void *self) {
     const struct vq *vq = self;
-    return (table_numbers(vq) + (vq->hadamard ? vq->tensor->columns : 0)) * sizeof(float);
+    const uint64_t dim = vq->shape.dim;
+    return (table_numbers(vq) + tensor_vectors(vq) * dim + vq_used_streams(vq) * dim * 256) * sizeof(float);
 }
 
-static void fill_table(const float *words, uint64_t size, uint64_t dim, const float *x, uint64_t columns,
-                       float *table) {
-    for (uint64_t k = 0; k < size; k++, words += dim) {
-        float sum = 0;
-        for (uint64_t i = 0; i < columns; i++) sum += words[i] * x[i];
-        table[k] = sum;
+/* words[stages][dim][256], zeros behind the last word of a stage. */
+static void turn_words(const struct vq *vq, float *words) {
+    const uint64_t dim = vq->shape.dim;
+    memset(words, 0, (size_t)(vq_used_streams(vq) * dim * 256) * sizeof *words);
+    for (uint32_t s = 0; s < vq_used_streams(vq); s++, words += dim * 256) {
+        const float *stage = rvq_stage(vq, s);
+        for (uint64_t j = 0; j < vq->shape.sizes[s] * dim; j++) words[j % dim * 256 + j / dim] = stage[j];
     }
 }
 
 static tsr_status query(void *self, const float *x, void *to, tsr_error *err) {
     const struct vq *vq = self;
-    const uint64_t dim = vq->shape.dim;
-    float *table = to, *rotated = table + table_numbers(vq);
+    const struct rvq_kernels *kernels = rvq_kernels_get();
+    const uint64_t dim = vq->shape.dim, vectors = tensor_vectors(vq), columns = vq->tensor->columns;
+    float *table = to, *padded = table + table_numbers(vq), *words = padded + vectors * dim;
     (void)err;
-    if (vq->hadamard) {
-        memcpy(rotated, x, (size_t)vq->tensor->columns * sizeof *x);
-        vq->hadamard->forward(rotated, 1, vq->tensor->columns, vq->seed);
-        x = rotated;
-    }
-    for (uint64_t v = 0; v < tensor_vectors(vq); v++) {
-        const uint64_t left = vq->tensor->columns - v * dim, columns = left < dim ? left : dim;
+    memcpy(padded, x, (size_t)columns * sizeof *x);
+    memset(padded + columns, 0, (size_t)(vectors * dim - columns) * sizeof *x);
+    if (vq->hadamard) vq->hadamard->forward(padded, 1, columns, vq->seed);
+    turn_words(vq, words);
+    for (uint64_t v = 0; v < vectors; v++) {
         for (uint32_t s = 0; s < vq_used_streams(vq); s++, table += 256) {
-            fill_table(rvq_stage(vq, s), vq->shape.sizes[s], dim, x + v * dim, columns, table);
+            kernels->fill_table(words + s * dim * 256, dim, padded + v * dim, table);
         }
     }
     return TSR_OK;
 }
 
-/* sums[rows] += what one run of columns gives, all stages. */
-static void add_run(const float *table, const uint8_t *indices, uint32_t streams, uint64_t stride, uint64_t rows,
-                    float *sums) {
-    for (uint32_t s = 0; s < streams; s++, table += 256, indices += stride) {
-        for (uint64_t r = 0; r < rows; r++) sums[r] += table[indices[r]];
-    }
-}
-
-static tsr_status apply(void *self, const tsr_tile *tile, const void *packed, const float *x, const void *tables,
-                        float *y, tsr_error *err) {
+static tsr_status apply_rows(void *self, const tsr_tile *tile, const void *packed, uint64_t first_row, uint64_t rows,
+                             const float *x, const void *query_of_x, float *y, tsr_error *err) {
     const struct vq *vq = self;
     const struct vq_grid grid = vq_tile_grid(vq, tile);
+    const struct rvq_kernels *kernels = rvq_kernels_get();
     const uint32_t streams = vq_used_streams(vq);
-    const float *scales = packed, *table = tables;
+    const float *scales = packed, *table = query_of_x;
     const uint8_t *indices = (const uint8_t *)(scales + grid.segments);
     (void)x, (void)err;
     table += tile->first_column / grid.dim * streams * 256;
-    for (uint64_t first = 0; first < grid.rows; first += ROWS_AT_ONCE) {
-        const uint64_t rows = grid.rows - first < ROWS_AT_ONCE ? grid.rows - first : ROWS_AT_ONCE;
+    for (uint64_t first = first_row; first < first_row + rows; first += ROWS_AT_ONCE, y += ROWS_AT_ONCE) {
+        const uint64_t left = first_row + rows - first, count = left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE;
         float sums[ROWS_AT_ONCE];
-        memset(y + first, 0, (size_t)rows * sizeof *y);
+        memset(y, 0, (size_t)count * sizeof *y);
         for (uint64_t s = 0; s < grid.row_segments; s++) {
             const uint64_t begin = s * grid.group / grid.dim;
             const uint64_t end = begin + (vq_segment_columns(&grid, s) - 1) / grid.dim + 1;
-            memset(sums, 0, (size_t)rows * sizeof *sums);
+            memset(sums, 0, (size_t)count * sizeof *sums);
             for (uint64_t v = begin; v < end; v++) {
-                add_run(table + v * streams * 256, indices + v * streams * grid.rows + first, streams, grid.rows, rows,
-                        sums);
+                const struct rvq_run run = {table + v * streams * 256, indices + v * streams * grid.rows + first,
+                                            streams, grid.rows, count};
+                kernels->add_run(&run, sums);
             }
-            for (uint64_t r = 0; r < rows; r++) y[first + r] += sums[r] * scales[(first + r) * grid.row_segments + s];
+            for (uint64_t r = 0; r < count; r++) y[r] += sums[r] * scales[(first + r) * grid.row_segments + s];
         }
     }
     return TSR_OK;
+}
+
+static tsr_status apply(void *self, const tsr_tile *tile, const void *packed, const float *x, const void *query_of_x,
+                        float *y, tsr_error *err) {
+    return apply_rows(self, tile, packed, 0, tile->rows, x, query_of_x, y, err);
 }
 
 const tsr_matvec RVQ_MATVEC = {.struct_size = sizeof RVQ_MATVEC,
@@ -138,4 +140,5 @@ const tsr_matvec RVQ_MATVEC = {.struct_size = sizeof RVQ_MATVEC,
                                .pack = pack,
                                .query_bytes = query_bytes,
                                .query = query,
-                               .apply = apply};
+                               .apply = apply,
+                               .apply_rows = apply_rows};

@@ -2,14 +2,16 @@
  *
  * The vector quantisers on i.i.d. Gaussian weights: codebooks trained on one matrix (the dictionary of a group), errors
  * and rates on another.
- * usage: bench_vq [rvq|hclam [training rows [test rows]]]    one thread; processor time of the codec alone; rows of
- * 4096 */
+ * usage: bench_vq [rvq|hclam|products [training rows [test rows]]]    one thread; processor time of the codec alone;
+ * rows of 4096 */
 #include "../codec_harness.h"
 
 #include <base/rng.h>
 #include <math.h>
+#include <numeric/dense_kernels.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <tessera/ext/matvec.h>
 #include <time.h>
 
 extern const tsr_plugin tsr_plugin_rvq, tsr_plugin_hclam;
@@ -124,15 +126,122 @@ static void bench(const tsr_codec *codec, const struct setting *settings, uint64
     }
 }
 
+/* ---- products ---- */
+
+enum { PRODUCT_ROWS = 4096, PRODUCT_TRIES = 30 };
+
+/* A packed matrix, tile by tile. */
+struct packed {
+    const tsr_matvec *matvec;
+    void *self, *query;
+    struct tile_grid grid;
+    uint8_t **tiles;
+};
+
+static bool pack(struct packed *packed, const struct harness_payload *payload, tsr_error *err) {
+    uint64_t at = 0;
+    packed->grid = payload->grid;
+    packed->tiles = mem_alloc_zero(payload->grid.count, sizeof *packed->tiles);
+    packed->query = mem_alloc_aligned(packed->matvec->query_bytes(packed->self));
+    for (uint64_t i = 0; i < payload->grid.count; i++) {
+        tsr_tile tile = tile_at(&payload->grid, i, 32);
+        packed->tiles[i] = mem_alloc_aligned(packed->matvec->packed_bytes(packed->self, &tile));
+        if (packed->matvec->pack(packed->self, &tile, payload->bytes + at, payload->tile_bytes[i], packed->tiles[i],
+                                 err))
+            return false;
+        at += payload->tile_bytes[i];
+    }
+    return true;
+}
+
+static void multiply(const struct packed *packed, const float *x, float *y, double *query_seconds, double *seconds) {
+    double start = now();
+    (void)packed->matvec->query(packed->self, x, packed->query, NULL);
+    double middle = now();
+    for (uint64_t i = 0; i < packed->grid.count; i++) {
+        tsr_tile tile = tile_at(&packed->grid, i, 32);
+        (void)packed->matvec->apply(packed->self, &tile, packed->tiles[i], x, packed->query, y + tile.first_row, NULL);
+    }
+    *query_seconds += middle - start;
+    *seconds += now() - middle;
+}
+
+/* Of the same shape, in BF16, by the kernel that the host uses for one token. */
+static double dense_seconds(const float *x, float *y) {
+    uint16_t *weights = mem_alloc_aligned(PRODUCT_ROWS * COLUMNS * sizeof *weights);
+    memset(weights, 0x3C, PRODUCT_ROWS * COLUMNS * sizeof *weights);
+    double start = now();
+    for (int i = 0; i < PRODUCT_TRIES; i++) {
+        dense_kernels_best()->dot_rows(TSR_DTYPE_BF16, (const uint8_t *)weights, PRODUCT_ROWS, COLUMNS, x, y);
+    }
+    double seconds = (now() - start) / PRODUCT_TRIES;
+    mem_free(weights);
+    return seconds;
+}
+
+static void bench_product(int64_t dim, uint64_t stages, const float *w, const float *x, float *y) {
+    static const int64_t LADDER[] = {256, 256, 256, 256};
+    const tsr_codec *codec = tsr_plugin_rvq.codecs[0];
+    tsr_param_value params[PARAMS] = {{.integer = dim}, {.list = LADDER, .count = stages}, {0}, {.integer = 1}};
+    struct harness_host host;
+    struct harness_payload payload;
+    struct packed packed = {.matvec = codec->get_extension(TSR_MATVEC_ID)};
+    double query = 0, seconds = 0;
+    tsr_error err = {0};
+    harness_init(&host);
+    struct harness_job job = {.host = &host, .codec = codec, .params = params, .x = w};
+    job.tensor = harness_tensor(PRODUCT_ROWS, COLUMNS, TSR_DTYPE_BF16);
+    tsr_status status = harness_encode(&job, &payload, &err);
+    const tsr_codec_setup setup = {.struct_size = sizeof setup,
+                                   .host = &host.host,
+                                   .tensor = &job.tensor,
+                                   .params = params,
+                                   .header = payload.header,
+                                   .header_bytes = payload.header_bytes,
+                                   .bitstream_version = codec->bitstream_version,
+                                   .decoding = 1};
+    if (status == TSR_OK) status = codec->create(&setup, &packed.self, &err);
+    if (status != TSR_OK || !pack(&packed, &payload, &err)) {
+        fprintf(stderr, "bench_vq: %s\n", err.message);
+        return;
+    }
+    for (int i = 0; i < PRODUCT_TRIES; i++) multiply(&packed, x, y, &query, &seconds);
+    const double dense = dense_seconds(x, y), own = (query + seconds) / PRODUCT_TRIES;
+    printf("| %lld | %llu x 256 | %.2f | %.2f | %.2f | %.2f |\n", (long long)dim, (unsigned long long)stages,
+           1e3 * query / PRODUCT_TRIES, 1e3 * own, 1e3 * dense, dense / own);
+    for (uint64_t i = 0; i < packed.grid.count; i++) mem_free(packed.tiles[i]);
+    mem_free(packed.tiles);
+    mem_free(packed.query);
+    codec->destroy(packed.self);
+    harness_payload_clear(&payload);
+    harness_clear(&host);
+}
+
+static void bench_products(const float *w, const float *x) {
+    float *y = mem_alloc_aligned(PRODUCT_ROWS * sizeof *y);
+    printf("| d | ladder | tables ms | product ms, tables included | dense BF16 ms | ratio "
+           "|\n|---|---|---|---|---|---|\n");
+    bench_product(8, 2, w, x, y);
+    bench_product(4, 2, w, x, y);
+    bench_product(8, 4, w, x, y);
+    bench_product(16, 2, w, x, y);
+    mem_free(y);
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "rvq";
     const bool trees = !strcmp(name, "hclam");
-    const uint64_t train_rows = argc > 2 ? strtoull(argv[2], NULL, 10) : trees ? 8192 : 1024;
+    const uint64_t train_rows = !strcmp(name, "products") ? PRODUCT_ROWS
+                                : argc > 2                ? strtoull(argv[2], NULL, 10)
+                                : trees                   ? 8192
+                                                          : 1024;
     const uint64_t rows = argc > 3 ? strtoull(argv[3], NULL, 10) : 512;
     float *train = gaussian(train_rows * COLUMNS, 1), *x = gaussian(rows * COLUMNS, 2);
     printf("Gaussian weights, trained on %llu x %d, measured on %llu x %d.\n\n", (unsigned long long)train_rows,
            COLUMNS, (unsigned long long)rows, COLUMNS);
-    if (trees)
+    if (!strcmp(name, "products"))
+        bench_products(train, x);
+    else if (trees)
         bench(tsr_plugin_hclam.codecs[0], HCLAM_SETTINGS, sizeof HCLAM_SETTINGS / sizeof *HCLAM_SETTINGS, train,
               train_rows, x, rows);
     else

@@ -4,6 +4,7 @@
  * optional groups, damaged bytes. */
 #include "unit.h"
 
+#include "../../plugins/rvq/rvq_kernel.h"
 #include "vq_trial.h"
 
 #include <base/pool.h>
@@ -350,6 +351,28 @@ static void products_agree_with_decoded_weights(void) {
     }
 }
 
+static void kernels_give_the_same_bits(void) {
+    enum { ROWS = 53, STAGES = 3, MOST = 16 };
+    const struct rvq_kernels *kernels[3] = {&rvq_kernels_portable, &rvq_kernels_portable, &rvq_kernels_portable};
+    float words[MOST * 256], x[MOST], tables[3][STAGES * 256], sums[3][ROWS];
+    uint8_t indices[STAGES * ROWS];
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) kernels[1] = &rvq_kernels_avx2;
+    if (rvq_kernels_get() == &rvq_kernels_avx512) kernels[2] = &rvq_kernels_avx512;
+#endif
+    vq_fill_normal(words, MOST * 256, 65);
+    vq_fill_normal(x, MOST, 66);
+    for (int i = 0; i < STAGES * ROWS; i++) indices[i] = (uint8_t)(i * 37 % 256);
+    for (int k = 0; k < 3; k++) {
+        for (uint64_t s = 0; s < STAGES; s++) kernels[k]->fill_table(words, 2 << s, x, tables[k] + s * 256);
+        const struct rvq_run run = {tables[k], indices, STAGES, ROWS, ROWS};
+        memset(sums[k], 0, sizeof sums[k]);
+        kernels[k]->add_run(&run, sums[k]);
+        CU_ASSERT_EQUAL(memcmp(tables[k], tables[0], sizeof tables[0]), 0);
+        CU_ASSERT_EQUAL(memcmp(sums[k], sums[0], sizeof sums[0]), 0);
+    }
+}
+
 static void a_dictionary_serves_other_tensors(void) {
     struct vq_trial train, test;
     begin(&train, 64, 1024);
@@ -441,6 +464,7 @@ static const struct unit_test TESTS[] = {
     {"rows_alone_are_those_of_the_tile", rows_alone_are_those_of_the_tile},
     {"blocks_without_feedback_are_the_tile", blocks_without_feedback_are_the_tile},
     {"products_agree_with_decoded_weights", products_agree_with_decoded_weights},
+    {"kernels_give_the_same_bits", kernels_give_the_same_bits},
     {"a_dictionary_serves_other_tensors", a_dictionary_serves_other_tensors},
     {"bytes_are_the_same_from_three_workers", bytes_are_the_same_from_three_workers},
     {"damaged_bytes_are_refused", damaged_bytes_are_refused},

@@ -185,6 +185,12 @@ static inline void vq_check_products(struct vq_trial *trial, const tsr_matvec *m
         }
         CU_ASSERT(fabs((double)y[r] - sum) <= 1e-5 * size);
     }
+    for (uint64_t first = 0; first < tile.rows; first += 37) {
+        uint64_t rows = tile.rows - first < 50 ? tile.rows - first : 50;
+        float some[50];
+        CU_ASSERT_EQUAL(matvec->apply_rows(self, &tile, packed, first, rows, x, query, some, &trial->err), TSR_OK);
+        CU_ASSERT_EQUAL(memcmp(some, y + first, rows * sizeof *some), 0);
+    }
     mem_free(packed);
     mem_free(query);
     mem_free(x);

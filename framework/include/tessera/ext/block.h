@@ -26,7 +26,8 @@ typedef struct tsr_block {
      * their number. The blocks 0, 1, ... visit every column of the tile exactly once. [any] */
     uint64_t (*columns)(void *self, const tsr_tile *tile, uint64_t index, uint64_t *columns);
     /* State of one tile, to be ended or abandoned. src is the tile as encode would get it: for what looks at the
-     * whole tile first (scales, steps). [worker] */
+     * whole tile first (scales, steps). TSR_E_UNSUPPORTED when there are no blocks with these parameters (rows that are
+     * rotated, or are one vector): the host encodes without feedback. [worker] */
     tsr_status (*begin)(void *self, const tsr_tile *tile, const float *src, void **state, tsr_error *err);
     /* Quantises block `index` (in order, each once): values[rows][columns of the block], already corrected by the host.
      * reconstruction gets what decode will return for them. [worker] */

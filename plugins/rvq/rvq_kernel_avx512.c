@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums from tables by gathers, sixteen rows at a time. */
+#include "rvq_kernel.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+/* Without -mavx512f too, as the tests compile it. */
+__attribute__((target("avx512f"))) static void fill_table(const float *words, uint64_t dim, const float *x,
+                                                          float *table) {
+    for (uint64_t k = 0; k < 256; k += 16) {
+        __m512 sum = _mm512_setzero_ps();
+        for (uint64_t i = 0; i < dim; i++) {
+            sum = _mm512_add_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(words + i * 256 + k), _mm512_set1_ps(x[i])));
+        }
+        _mm512_storeu_ps(table + k, sum);
+    }
+}
+
+__attribute__((target("avx512f"))) static void add_run(const struct rvq_run *run, float *sums) {
+    uint64_t r = 0;
+    for (; r + 16 <= run->rows; r += 16) {
+        const float *table = run->tables;
+        const uint8_t *index = run->indices + r;
+        __m512 sum = _mm512_loadu_ps(sums + r);
+        for (uint64_t s = 0; s < run->stages; s++, table += 256, index += run->stride) {
+            __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)index));
+            sum = _mm512_add_ps(sum, _mm512_i32gather_ps(at, table, 4));
+        }
+        _mm512_storeu_ps(sums + r, sum);
+    }
+    struct rvq_run rest = *run;
+    rest.indices += r;
+    rest.rows -= r;
+    rvq_kernels_portable.add_run(&rest, sums + r);
+}
+
+const struct rvq_kernels rvq_kernels_avx512 = {fill_table, add_run};
+
+#else
+typedef int rvq_kernel_avx512_is_empty;
+#endif
