@@ -113,16 +113,18 @@ wait $calm
 check a_cancelled_task_makes_the_batch_interrupted [ $? -eq 130 ]
 check a_cancelled_task_is_named [ "$(reason calm.yaml m2)" = stopped:cancelled ]
 check its_neighbours_are_done [ "$(batch_field calm.yaml counts done)" -eq 2 ]
-"${slurm[@]}" calm.yaml -q 2>calm.err &
-calm=$!
-until_true 30 eval '[ "$(squeue -h -t R -o %j | grep -vc none)" -ge 1 ] && state_is calm.yaml m2 running'
-kill -9 $calm
-wait $calm 2>/dev/null
-"$tool" batch cancel calm.yaml -q
-check cancel_without_a_coordinator_empties_the_queue [ "$(batch_field calm.yaml counts running)" -eq 0 ]
-check cancel_says_what_it_stopped [ "$(reason calm.yaml m2)" = stopped:cancelled ]
 "${slurm[@]}" calm.yaml -q
-check after_a_cancel_it_goes_on [ $? -eq 0 ]
+check after_a_cancelled_task_it_goes_on [ $? -eq 0 ]
+sed 's#rough/#endless/#; s/m\[1-6\]/m[12]/; s/plugin_path: slow/plugin_path: stuck/' rough.yaml >endless.yaml
+"${slurm[@]}" endless.yaml -q 2>endless.err &
+endless=$!
+until_true 60 eval '[ "$(batch_field endless.yaml counts running)" -eq 2 ] && [ "$(squeue -h -t R | wc -l)" -ge 2 ]'
+kill -9 $endless
+wait $endless 2>/dev/null
+check tasks_outlive_their_coordinator [ "$(squeue -h -t R | wc -l)" -ge 2 ]
+"$tool" batch cancel endless.yaml -q
+check cancel_without_a_coordinator_ends_its_tasks [ "$(batch_field endless.yaml counts stopped)" -eq 2 ]
+check cancel_says_what_it_stopped [ "$(reason endless.yaml m2)" = stopped:cancelled ]
 
 # ---- what became of the limits; no accounting was needed ----
 wait $limits
