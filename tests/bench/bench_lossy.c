@@ -200,7 +200,7 @@ static void bench_file(struct harness_job *job, const char *path) {
 
 int main(int argc, char **argv) {
     struct harness_host host;
-    uint64_t rows = argc > 2 ? strtoull(argv[1], NULL, 10) : 4096;
+    uint64_t rows = argc > 2 ? strtoull(argv[1], NULL, 10) : 1024;
     uint64_t columns = argc > 2 ? strtoull(argv[2], NULL, 10) : 4096;
     harness_init(&host);
     struct harness_job job = {.host = &host};
