@@ -48,8 +48,8 @@ static void set_stages(struct members *tensor, const struct plan *plan, const st
 }
 
 static void set_probe(struct members *tensor, const struct plan_probe *probe) {
-    struct members look = members_object();
     if (!probe->rows) return;
+    struct members look = members_object();
     members_count(&look, "rows", probe->rows);
     members_real(&look, "mean_cosine", probe->mean_cosine);
     members_real(&look, "random_cosine", probe->random_cosine);
