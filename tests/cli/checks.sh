@@ -33,6 +33,8 @@ comes D7 "$up, codec: slotl, params: {rank: 0, palette: 8}"
 comes D4 "$q, codec: scalar, params: {bits: 5}, index: {codec: hhtld}"
 comes D2 "$embed, codec: hclam, params: {tree: [16, 16], guard: false}, row_error_max: 0"
 comes AP3 "$up, codec: rvq, params: {ladder: [256, 256, 256, 256], beam: 1, refit: 0, guard: false}"
+comes D1 "$up, codec: hhtld-block"
+check AP3_comes_with_it grep -q '^AP3: .*hhtld-block reaches D .*; instead: scalar' "$work/plan"
 comes AP1 "$up, codec: scalar" 'gates:\n  parity: {text: t.txt, min_top1: 0.9}\n'
 comes AP2 "$up, codec: scalar" '\n'
 comes AP6 "$q, codec: scalar" 'gates:\n  parity: {text: t.txt, min_top1: 0.9}\n  storage: {min_ratio: 1}\n'
