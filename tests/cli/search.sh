@@ -19,6 +19,7 @@ save("one.safetensors", [("x", [7, 128], numbers(7 * 128))])
 save("two.safetensors", [("x", [3, 128], numbers(3 * 128)), ("y", [128], numbers(128))])
 save("narrow.safetensors", [("x", [2, 64], numbers(128))])
 save("golden24.safetensors", [("x", [9, 24], numbers(9 * 24))])
+save("golden8.safetensors", [("x", [3, 8], numbers(3 * 8))])
 save("golden17.safetensors", [("x", [9, 17], numbers(9 * 17))])
 save("nan.safetensors", [("x", [1, 128], [float("nan")] + numbers(127))])
 END
@@ -128,3 +129,25 @@ fails_with damage_in_the_index_is_not_searched 2 'model.embed_tokens.weight' \
     "$tool" search "$work/exact" "$tensor" --query "$work/one.safetensors"
 rm -rf "$work/back"
 check damage_in_the_index_costs_no_tensor back
+
+# Indexes that are wrong in themselves, under digests that fit: verify and search say of which tensor, and what.
+cp -r tests/golden/good/indexed-tiny "$work/broken"
+blames() { # tensor message
+    local code
+    "$tool" verify "$work/broken" --json >"$work/result.json" 2>/dev/null
+    code=$?
+    [ $code = 2 ] && python3 - "$work/result.json" "$@" <<'END'
+import json, sys
+found = [d for d in json.load(open(sys.argv[1]))["damage"] if d["file"] == "model.safetensors"]
+assert len(found) == 1 and found[0]["tensor"] == "tessera.index/" + sys.argv[2] and sys.argv[3] in found[0]["what"], found
+END
+}
+small() { "$tool" search "$work/broken" "$1" --query "$work/golden8.safetensors" | grep -qx 'recall  *1.000000'; }
+check golden_small_hhtld_is_searched small model.embed_tokens.weight
+check golden_small_hclam_index_is_searched small lm_head.weight
+while IFS=$'\t' read -r name named message; do
+    cp "tests/golden/broken-index/$name.safetensors" "$work/broken/model.safetensors"
+    check "${name}_is_blamed" blames "$named" "$message"
+    fails_with "${name}_is_not_searched" 2 "$named\": codec $message" \
+        "$tool" search "$work/broken" "$named" --query "$work/golden8.safetensors"
+done <tests/golden/broken-index/errors
