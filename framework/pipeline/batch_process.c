@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fork, then exec, with nothing between them but calls that are safe after a fork of a program with threads. Progress is
- * what the process group has read and written (/proc/PID/io): a codec that spins does neither, whatever stage it hangs
- * in. All times are those of the monotonic clock. */
-#define _GNU_SOURCE /* syscall, pipe2 */
+ * Progress is what the process group has read and written (/proc/PID/io): a codec that spins does neither, whatever stage
+ * it hangs in. All times are those of the monotonic clock. */
+#define _GNU_SOURCE /* syscall */
 #include "batch_process.h"
 
 #include <base/alloc.h>
@@ -11,12 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <plugin/spawn.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -31,56 +29,26 @@ double process_clock(void) {
 
 /* ---- start ---- */
 
-/* In the child. A failure is told through the pipe, which a successful exec closes. */
-static void become(const char *program, char *const *arguments, int log, int failures, pid_t parent,
-                   const struct process_limits *limits) {
-    sigset_t none;
-    struct rlimit data = {limits->data_bytes, limits->data_bytes};
-    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    sigemptyset(&none);
-    bool ready = empty >= 0 && !setpgid(0, 0) && !prctl(PR_SET_PDEATHSIG, SIGKILL) && getppid() == parent &&
-                 dup2(empty, STDIN_FILENO) >= 0 && dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 &&
-                 !sigprocmask(SIG_SETMASK, &none, NULL);
-    if (ready && limits->data_bytes) ready = !setrlimit(RLIMIT_DATA, &data);
-    signal(SIGINT, SIG_DFL);
-    if (ready) execv(program, arguments);
-    int failure = errno;
-    while (write(failures, &failure, sizeof failure) < 0 && errno == EINTR) continue;
-    raise(SIGKILL);
-}
-
-static tsr_status start_with(const char *program, const char *const *arguments, int log,
-                             const struct process_limits *limits, struct process *process, tsr_error *err) {
-    int ends[2], failure = 0;
-    pid_t parent = getpid();
-    if (pipe2(ends, O_CLOEXEC)) return tsr_fail(err, TSR_E_IO, "cannot make a pipe: %s", strerror(errno));
-    pid_t pid = fork();
-    if (pid == 0) become(program, (char *const *)(uintptr_t)arguments, log, ends[1], parent, limits);
-    tsr_status st = pid < 0 ? tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(errno)) : TSR_OK;
-    close(ends[1]);
-    if (pid > 0) (void)setpgid(pid, pid); /* whoever of the two is first */
-    ssize_t got = 0;
-    while (pid > 0 && (got = read(ends[0], &failure, sizeof failure)) < 0 && errno == EINTR) continue;
-    close(ends[0]);
-    if (st == TSR_OK && got > 0) {
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
-        st = tsr_fail(err, TSR_E_IO, "cannot start %s: %s", program, strerror(failure));
-    }
-    if (st != TSR_OK) return st;
-    double time = process_clock();
-    *process = (struct process){.pid = pid, .limits = *limits, .started = time, .moved = time};
-    process->watch = (int)syscall(SYS_pidfd_open, pid, 0);
-    return TSR_OK;
-}
-
 tsr_status process_start(const char *program, const char *const *arguments, const char *log,
                          const struct process_limits *limits, struct process *process, tsr_error *err) {
     struct fs_output output = {0};
+    pid_t pid = 0;
     /* Not /proc/self/exe itself: the name of the program is seen in lists of processes. */
     char *self = program ? NULL : fs_real_path("/proc/self/exe");
     tsr_status st = fs_open_log(log, &output, err);
     if (st == TSR_OK) {
-        st = start_with(program ? program : self ? self : "/proc/self/exe", arguments, output.fd, limits, process, err);
+        const struct spawn spawn = {.program = program ? program : self ? self : "/proc/self/exe",
+                                    .arguments = arguments,
+                                    .output = output.fd,
+                                    .errors = output.fd,
+                                    .own_group = true,
+                                    .data_bytes = limits->data_bytes};
+        st = spawn_start(&spawn, &pid, err);
+    }
+    if (st == TSR_OK) {
+        double time = process_clock();
+        *process = (struct process){.pid = pid, .limits = *limits, .started = time, .moved = time};
+        process->watch = (int)syscall(SYS_pidfd_open, pid, 0);
     }
     fs_abandon(&output);
     mem_free(self);

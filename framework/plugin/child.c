@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * posix_spawn with a pipe on stdout. The pipe is read until the child closes it or the time is up; only then is the
- * child waited for, so that one that fills the pipe does not hang. */
+ * A pipe on stdout is read until the child closes it or the time is up; only then is the child waited for, so that one
+ * that fills the pipe does not hang. */
 #define _GNU_SOURCE /* pipe2 */
 #include "child.h"
+
+#include "spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-extern char **environ;
 
 static double now(void) {
     struct timespec time;
@@ -26,21 +25,11 @@ static double now(void) {
 /* `errors` below 0: dropped. */
 static tsr_status start(const char *program, const char *const *arguments, int output, int errors, pid_t *pid,
                         tsr_error *err) {
-    posix_spawn_file_actions_t actions;
-    int failure = posix_spawn_file_actions_init(&actions);
-    if (failure) return tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure));
-    failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    if (!failure) {
-        failure = errors < 0 ? posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
-                             : posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
-    }
-    /* The list's strings are not changed; the prototype is older than const. */
-    if (!failure) {
-        failure = posix_spawn(pid, program ? program : "/proc/self/exe", &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return failure ? tsr_fail(err, TSR_E_IO, "cannot start a process: %s", strerror(failure)) : TSR_OK;
+    const struct spawn spawn = {.program = program ? program : "/proc/self/exe",
+                                .arguments = arguments,
+                                .output = output,
+                                .errors = errors};
+    return spawn_start(&spawn, pid, err);
 }
 
 /* Keeps the beginning, drops the rest. True until the pipe ends or the time is up. */

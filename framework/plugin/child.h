@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs this program again in a process of its own (never a bare fork: other threads exist) and says how it ended. */
+ * Runs this program again in a process of its own (never a bare fork: other threads exist) and says how it ended. The
+ * process dies with us (spawn.h). */
 #ifndef PLUGIN_CHILD_H
 #define PLUGIN_CHILD_H
 

@@ -69,3 +69,22 @@ echo "  $struck kills in $round runs, $bad wrong, $redone finished tensors done 
 check killed_batches_resume_to_the_same_bytes [ $bad -eq 0 ]
 check enough_kills_hit [ $struck -ge "$kills" ]
 check finished_tensors_are_not_done_again [ $redone -eq 0 ]
+
+# ---- a worker killed while its gates run: their process does not stay (held still, it would stay for ever) ----
+printf 'tessera: 1\nroles: auto\nrules:\n  - {regime: argmax, codec: scalar}\n  - {codec: passthrough}\ngates:\n  parity: {text: %s, positions: 5000, max_kld: 1}\n' \
+    "$root/demo/text/stories.txt" >"$work/gated.yaml"
+"$tool" compress "$demo" -o "$work/gated" -c "$work/gated.yaml" -q 2>/dev/null &
+worker=$!
+for _ in $(seq 2000); do
+    gate=$(pgrep -P $worker -f '^tessera gate') && break
+    kill -0 $worker 2>/dev/null || break
+    sleep 0.005
+done
+[ -n "$gate" ] || gate=none
+check gates_run_in_a_process_of_their_own kill -STOP "$gate"
+kill -9 $worker
+wait $worker 2>/dev/null
+is_gone() { [ "$1" != none ] && { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"; }; } # a zombie has ended
+for _ in $(seq 200); do is_gone "$gate" && break; sleep 0.01; done
+check the_gates_process_dies_with_its_worker is_gone "$gate"
+is_gone "$gate" || kill -9 "$gate" 2>/dev/null
