@@ -74,6 +74,8 @@ object = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB := $(B)/lib/libtessera.a
 BINARY := $(B)/bin/tessera
 PLUGINS := $(CODECS:%=$(B)/lib/tessera/tessera-codec-%.so) $(MODELS:%=$(B)/lib/tessera/tessera-model-%.so)
+# Plugins that have been renamed or removed since they were built: their codecs would be in two plugins.
+STALE := $(filter-out $(PLUGINS),$(wildcard $(B)/lib/tessera/tessera-codec-*.so $(B)/lib/tessera/tessera-model-*.so))
 DATA := $(B)/share/tessera
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SOURCES))
 # The plugins' sources once more, for programs that link them: each under a symbol of its own, tsr_plugin_NAME.
@@ -82,7 +84,11 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SOURCES))
 REPLAY_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(FUZZ_SOURCES))
 
 .PHONY: all help
-all: $(if $(CLI_SOURCES),$(BINARY)) $(PLUGINS) $(DATA)/.stamp ## build binary and plugins into build/
+all: $(if $(CLI_SOURCES),$(BINARY)) $(PLUGINS) $(DATA)/.stamp $(if $(STALE),remove-stale) ## build binary and plugins into build/
+
+.PHONY: remove-stale
+remove-stale:
+	rm -f $(STALE)
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18

@@ -47,3 +47,11 @@ echo "in the way" >"$work/broken/include/tessera"
 check installing_over_a_file_breaks_off eval '! install_in "$work/broken"'
 check what_broke_off_is_uninstalled eval 'PREFIX="$work/broken" DESTDIR= contrib/install uninstall >"$work/log" 2>&1'
 check nothing_is_left_of_it [ "$(cd "$work/broken" && find . -mindepth 1 | sort | tr '\n' ' ')" = "./include ./include/tessera " ]
+
+# A build folder in which a plugin was built that is no longer there: make removes that file, and no other.
+old=$work/old/lib/tessera
+mkdir -p "$old"
+touch "$old/tessera-codec-gone.so" "$old/tessera-model-gone.so" "$old/tessera-codec-passthrough.so" "$old/mine.so"
+check make_sees_stale_plugins eval 'make -n B="$work/old" all 2>&1 | grep -q "^rm -f .*/tessera-codec-gone.so"'
+make -s B="$work/old" remove-stale >/dev/null 2>&1
+check stale_plugins_are_removed [ "$(cd "$old" && LC_ALL=C ls | tr '\n' ' ')" = "mine.so tessera-codec-passthrough.so " ]
