@@ -76,12 +76,23 @@ check jobs_run_in_parallel [ "$(batch_field "$work/slow.yaml" counts running)" =
 fails a_second_coordinator_is_told_who_holds_it 4 "another coordinator holds it: process $first on .*, engine local" \
     "$tool" batch run "$work/slow.yaml"
 check status_beside_a_coordinator [ "$(batch_field "$work/slow.yaml" running)" = True ]
+timeout 60 "$tool" batch status "$work/slow.yaml" --watch >"$work/watched" 2>&1 &
+watch=$!
+for _ in $(seq 100); do grep -q '^held by' "$work/watched" && break; sleep 0.05; done
 "$tool" batch cancel "$work/slow.yaml" -q
 check cancel_waits_for_the_coordinator eval '! kill -0 $first 2>/dev/null'
 wait $first
 check a_cancelled_batch_is_interrupted [ $? -eq 130 ]
 check a_cancelled_batch_leaves_no_worker [ -z "$(pgrep -f "slow-out" || true)" ]
 check its_jobs_are_stopped [ "$(batch_field "$work/slow.yaml" counts stopped)" -eq 2 ]
+wait $watch
+check a_watch_ends_with_its_batch [ $? -eq 0 ]
+check it_shows_the_batch_run_and_then_stopped eval '[ "$(grep -c "^4 jobs: " "$work/watched")" -ge 2 ] &&
+    grep "^4 jobs: " "$work/watched" | head -1 | grep -q " 2 running" && grep "^4 jobs: " "$work/watched" | tail -1 | grep -q " 2 stopped" &&
+    [ "$(grep -c "^held by" "$work/watched")" -eq $(($(grep -c "^4 jobs: " "$work/watched") - 1)) ]'
+timeout 10 "$tool" batch status "$work/jobs.yaml" --watch >"$work/watched"
+status=$?
+check a_watch_of_a_finished_batch_ends_at_once eval '[ $status -eq 0 ] && [ "$(grep -c "^4 jobs: 4 done$" "$work/watched")" -eq 1 ]'
 
 # ---- a full disk ----
 if mkdir "$work/disk" && mount -t tmpfs -o size=1500k tmpfs "$work/disk" 2>/dev/null; then
