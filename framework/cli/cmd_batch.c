@@ -19,7 +19,8 @@ static const char *const VERBS[] = {"run", "plan", "status", "resume", "cancel",
 
 static const struct table_column RUN_COLUMNS[] = {
     {"job", false},  {"state", false}, {"source", true},  {"output", true}, {"ratio", true},
-    {"KLD", true},   {"top-1", true},  {"seconds", true}, {"tries", true},  {"reason", false},
+    {"KLD", true},   {"top-1", true},  {"seconds", true}, {"machine J", true}, {"tries", true},
+    {"reason", false},
 };
 static const struct table_column PLAN_COLUMNS[] = {
     {"job", false},   {"tensors", true}, {"source", true}, {"shared", true},   {"predicted", true},
@@ -31,6 +32,8 @@ static void figure_cell(struct table *table, const json_t *job, const char *key,
     char text[32] = "-";
     if (json_is_number(value) && !strcmp(format, "ratio")) {
         (void)snprintf(text, sizeof text, "%.3f", json_number_value(value));
+    } else if (json_is_number(value) && !strcmp(format, "joules")) {
+        (void)snprintf(text, sizeof text, "%.1f", json_number_value(value));
     } else if (json_is_number(value)) {
         (void)snprintf(text, sizeof text, "%.4f", json_number_value(value));
     }
@@ -61,6 +64,20 @@ static void show_failures(struct output *out, const json_t *jobs) {
     }
 }
 
+/* The machine's: whose share of it, nothing tells when jobs run at once. */
+static void show_energy(struct output *out, const json_t *result) {
+    const json_t *joules = json_object_get(json_object_get(result, "totals"), "energy_joules");
+    const char *missing = field_text(result, "energy_missing");
+    char text[224];
+    if (json_is_number(joules)) {
+        (void)snprintf(text, sizeof text, "%.1f J of the whole machine%s%s", json_number_value(joules),
+                       *missing ? "; newest run not readable: " : "", missing);
+    } else {
+        (void)snprintf(text, sizeof text, "not readable: %s", missing);
+    }
+    view_pair(out, "energy", text);
+}
+
 static void show_counts(struct output *out, const json_t *result) {
     const json_t *counts = json_object_get(result, "counts"), *totals = json_object_get(result, "totals");
     const char *name;
@@ -74,12 +91,13 @@ static void show_counts(struct output *out, const json_t *result) {
     view_pair_bytes(out, "output", field_count(totals, "output_bytes"));
     view_pair_bytes(out, "encoded", field_count(totals, "encoded_bytes"));
     view_pair_bytes(out, "from the store", field_count(totals, "stored_bytes"));
+    show_energy(out, result);
     if (field_is(result, "running")) view_pair(out, "held by", field_text(result, "coordinator"));
 }
 
 static void show_run(struct output *out, const json_t *result) {
     const json_t *jobs = json_object_get(result, "jobs");
-    struct table table = {.columns = RUN_COLUMNS, .column_count = 10};
+    struct table table = {.columns = RUN_COLUMNS, .column_count = 11};
     size_t i;
     json_t *job;
     json_array_foreach(jobs, i, job) {
@@ -91,6 +109,7 @@ static void show_run(struct output *out, const json_t *result) {
         figure_cell(&table, job, "kld", "real");
         figure_cell(&table, job, "top1", "real");
         table_cell_format(&table, "%.1f", field_real(job, "seconds"));
+        figure_cell(&table, job, "energy_joules", "joules");
         table_cell_format(&table, "%llu", (unsigned long long)field_count(job, "attempts"));
         table_cell(&table, field_text(job, "reason"));
     }

@@ -29,7 +29,7 @@ void output_heading(struct output *output, const char *text);
 
 /* A table whose columns are as wide as their widest cell. On a terminal that is too narrow the first column is
  * shortened in its middle. Numbers stand right. */
-#define TABLE_COLUMNS_MAX 10
+#define TABLE_COLUMNS_MAX 11
 struct table_column {
     const char *title;
     bool right;

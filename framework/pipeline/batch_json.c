@@ -40,6 +40,7 @@ static void add_job(struct members *list, const struct batch *batch, const struc
     members_real(&object, "ratio", ratio);
     members_real(&object, "kld", result->kld < 0 ? INFINITY : result->kld);
     members_real(&object, "top1", result->top1 < 0 ? INFINITY : result->top1);
+    members_real(&object, "energy_joules", result->joules < 0 ? INFINITY : result->joules);
     members_append(list, &object);
 }
 
@@ -64,8 +65,15 @@ static void add_totals(struct members *whole, const struct batch *batch, const s
     members_count(&totals, "encoded_bytes", sums.encoded_bytes);
     members_count(&totals, "stored_bytes", sums.stored_bytes);
     members_real(&totals, "job_seconds", sums.seconds);
+    members_real(&totals, "energy_joules", batch_state_joules(state) < 0 ? INFINITY : batch_state_joules(state));
     members_nest(whole, "counts", &counts);
     members_nest(whole, "totals", &totals);
+}
+
+/* Why the newest run has no figure, or NULL when it has. */
+static const char *missing_energy(const struct batch_state *state) {
+    if (state->energy_missing[0]) return state->energy_missing;
+    return batch_state_joules(state) < 0 ? "no run has measured it" : NULL;
 }
 
 tsr_status batch_json_make(const struct batch *batch, const struct batch_state *state, bool running, json_t **result,
@@ -77,6 +85,7 @@ tsr_status batch_json_make(const struct batch *batch, const struct batch_state *
     members_text(&whole, "coordinator", state->holder[0] ? state->holder : NULL);
     members_count(&whole, "runs", state->runs);
     members_count(&whole, "exit_code", (uint64_t)batch_exit_code(batch, state->results));
+    members_text(&whole, "energy_missing", missing_energy(state));
     add_totals(&whole, batch, state);
     for (uint64_t i = 0; i < batch->count; i++) add_job(&list, batch, &batch->jobs[i], &state->results[i]);
     members_nest(&whole, "jobs", &list);
@@ -119,6 +128,17 @@ static void add_number_cell(struct str *out, const json_t *job, const char *key,
     str_add_format(out, "<td class=n>%s</td>", text);
 }
 
+/* Below the table: energy of the whole, or why there is none. */
+static void add_energy(struct str *out, const json_t *result) {
+    const json_t *joules = json_object_get(json_object_get(result, "totals"), "energy_joules");
+    const char *missing = json_string_value(json_object_get(result, "energy_missing"));
+    str_add_text(out, "<p>Energy of the machine (processors and memory, whatever used them) over the batch: ");
+    if (json_is_number(joules)) str_add_format(out, "%.1f J%s", json_number_value(joules), missing ? "; the newest run: " : "");
+    if (missing) str_add_text(out, "not readable: ");
+    add_escaped(out, missing ? missing : "");
+    str_add_text(out, ". A job's is the machine's while it ran: jobs that ran at once each show the same joules.</p>\n");
+}
+
 static void add_link_cell(struct str *out, const json_t *job) {
     const char *output = json_string_value(json_object_get(job, "output"));
     const char *log = json_string_value(json_object_get(job, "log"));
@@ -139,7 +159,7 @@ tsr_status batch_html_make(const json_t *result, char **text, tsr_error *err) {
                        "</style><h1>");
     add_escaped(&out, json_string_value(json_object_get(result, "batch")));
     str_add_text(&out, "</h1><table><tr><th>job<th>state<th>source<th>output<th>ratio<th>KLD<th>top-1<th>seconds"
-                       "<th>files<th>reason<th>message</tr>\n");
+                       "<th>machine, J<th>files<th>reason<th>message</tr>\n");
     json_array_foreach(json_object_get(result, "jobs"), i, job) {
         str_add_format(&out, "<tr class=%s>", json_string_value(json_object_get(job, "state")));
         add_text_cell(&out, job, "name");
@@ -150,12 +170,15 @@ tsr_status batch_html_make(const json_t *result, char **text, tsr_error *err) {
         add_number_cell(&out, job, "kld", "real");
         add_number_cell(&out, job, "top1", "real");
         add_number_cell(&out, job, "seconds", "real");
+        add_number_cell(&out, job, "energy_joules", "real");
         add_link_cell(&out, job);
         add_text_cell(&out, job, "reason");
         add_text_cell(&out, job, "message");
         str_add_text(&out, "</tr>\n");
     }
-    str_add_text(&out, "</table></html>\n");
+    str_add_text(&out, "</table>\n");
+    add_energy(&out, result);
+    str_add_text(&out, "</html>\n");
     if (out.failed) {
         str_clear(&out);
         return tsr_fail(err, TSR_E_NOMEM, "out of memory for a page");

@@ -17,6 +17,7 @@ struct local {
     const struct batch_run *run;
     struct process *processes; /* [workers] */
     uint64_t *jobs;            /* [workers] */
+    double *joules;            /* [workers] the machine's when the job started */
     uint64_t *order, first;    /* order[0..first) have ended or run */
     double *not_before;        /* [count] seconds of the clock */
     uint64_t *passes;          /* [count] */
@@ -99,6 +100,19 @@ static tsr_status settle(struct local *local, uint64_t job, const struct batch_e
     return st;
 }
 
+/* The machine's energy over this run, which the next line of the ledger tells. */
+static double measure(const struct local *local) {
+    return local->run->state->run_joules = energy_read(local->run->energy);
+}
+
+/* The machine's energy while the job ran: whose share of it, nothing tells. */
+static void charge(const struct local *local, uint64_t slot) {
+    struct batch_result *result = result_of(local, local->jobs[slot]);
+    double joules = measure(local);
+    if (joules < 0 || local->joules[slot] < 0) return;
+    result->joules = (result->joules < 0 ? 0 : result->joules) + joules - local->joules[slot];
+}
+
 static tsr_status start(struct local *local, uint64_t slot, uint64_t job, tsr_error *err) {
     const struct batch_run *run = local->run;
     const struct batch_job *it = &run->batch->jobs[job];
@@ -118,6 +132,7 @@ static tsr_status start(struct local *local, uint64_t slot, uint64_t job, tsr_er
     } else if (st == TSR_OK) {
         result_of(local, job)->phase = BATCH_RUNNING;
         local->jobs[slot] = job;
+        local->joules[slot] = measure(local);
         local->running++;
         local->memory_used += batch_footprint(it);
     }
@@ -144,6 +159,7 @@ static tsr_status reap(struct local *local, tsr_error *err) {
         if (!process->pid || process_runs(process)) continue;
         uint64_t job = local->jobs[slot];
         local->running--;
+        charge(local, slot);
         local->memory_used -= batch_footprint(&local->run->batch->jobs[job]);
         struct batch_ending ending = {process->verdict, process->code, process->signal, process->seconds, NULL, NULL};
         st = settle(local, job, &ending, err);
@@ -187,6 +203,7 @@ static tsr_status loop(struct local *local, tsr_error *err) {
         st = fill_slots(local, err);
         if (st != TSR_OK || (!local->running && (local->stopping || !anybody_waits(local)))) break;
         process_wait_any(local->processes, local->run->workers, LOOK_MILLISECONDS);
+        energy_follow(local->run->energy);
         st = reap(local, err);
     }
     if (!local->running) return st;
@@ -199,16 +216,19 @@ tsr_status batch_run_local(const struct batch_run *run, tsr_error *err) {
     struct local local = {.run = run,
                           .processes = mem_alloc_zero(run->workers, sizeof *local.processes),
                           .jobs = mem_alloc_zero(run->workers, sizeof *local.jobs),
+                          .joules = mem_alloc_zero(run->workers, sizeof *local.joules),
                           .order = batch_order(run->batch),
                           .not_before = mem_alloc_zero(count, sizeof *local.not_before),
                           .passes = mem_alloc_zero(count, sizeof *local.passes)};
-    bool memory = local.processes && local.jobs && local.order && local.not_before && local.passes;
+    bool memory = local.processes && local.jobs && local.joules && local.order && local.not_before && local.passes;
     tsr_status st = memory ? loop(&local, err) : tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", run->batch->path);
     if (st == TSR_OK && local.stopped) {
         st = tsr_fail(err, TSR_E_CANCELLED, "%s: interrupted, the same command goes on from here", run->batch->path);
     }
+    (void)measure(&local);
     mem_free(local.processes);
     mem_free(local.jobs);
+    mem_free(local.joules);
     mem_free(local.order);
     mem_free(local.not_before);
     mem_free(local.passes);

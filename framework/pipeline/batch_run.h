@@ -6,6 +6,7 @@
 #define PIPELINE_BATCH_RUN_H
 
 #include "batch_settle.h"
+#include "energy.h"
 
 #include <base/env.h>
 
@@ -16,6 +17,7 @@ struct batch_run {
     const char *program;   /* NULL: this one */
     const char *partition; /* or NULL */
     uint64_t workers, memory_bytes; /* 0: no limit */
+    struct energy *energy;          /* of this machine; NULL when the jobs run elsewhere */
 };
 
 /* Processes of this machine, each in a group of its own. TSR_E_CANCELLED when it was asked to stop: the jobs were stopped too

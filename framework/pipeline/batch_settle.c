@@ -326,7 +326,7 @@ void batch_begin(const struct batch *batch, const struct job_paths *paths, struc
         bool same = !strcmp(definition, result->definition);
         if (result->phase == BATCH_DONE && same && output_is_there(&batch->jobs[i])) continue;
         batch_result_say(result, NULL);
-        *result = (struct batch_result){.kld = -1, .top1 = -1};
+        *result = (struct batch_result){.kld = -1, .top1 = -1, .joules = -1};
         memcpy(result->definition, definition, DIGEST_HEX);
     }
 }

@@ -97,6 +97,7 @@ static bool take_end(const json_t *said, struct batch_result *result) {
     result->stored_bytes = count_of(said, "stored_bytes");
     result->kld = figure_of(said, "kld");
     result->top1 = figure_of(said, "top1");
+    result->joules = figure_of(said, "joules");
     result->attempts = count_of(said, "attempts");
     (void)snprintf(result->reason, sizeof result->reason, "%.23s", text_of(said, "reason"));
     (void)snprintf(result->definition, sizeof result->definition, "%.32s", text_of(said, "definition"));
@@ -118,6 +119,7 @@ static bool take_job_line(struct batch_state *state, const char *kind, const jso
     }
     if (!strcmp(kind, "end")) {
         if (state->on_task) state->on_task(state->on_task_ctx, job, NULL);
+        state->run_joules = figure_of(said, "run_joules");
         return take_end(said, result);
     }
     if (strcmp(kind, "task")) return false;
@@ -125,7 +127,20 @@ static bool take_job_line(struct batch_state *state, const char *kind, const jso
     return true;
 }
 
+/* Each line of a run says its energy so far, so that a run that was cut off counts up to its last one. */
+static void begin_energy(struct batch_state *state, const char *missing) {
+    if (state->run_joules >= 0) state->earlier_joules = fmax(state->earlier_joules, 0) + state->run_joules;
+    state->run_joules = -1;
+    if (missing) (void)snprintf(state->energy_missing, sizeof state->energy_missing, "%.150s", missing);
+}
+
+double batch_state_joules(const struct batch_state *state) {
+    if (state->run_joules < 0) return state->earlier_joules;
+    return fmax(state->earlier_joules, 0) + state->run_joules;
+}
+
 static void take_open(struct batch_state *state, const json_t *said) {
+    begin_energy(state, json_string_value(json_object_get(said, "energy")));
     (void)snprintf(state->holder, sizeof state->holder, "process %lld on %.80s, engine %.16s",
                    (long long)json_integer_value(json_object_get(said, "pid")), text_of(said, "host"),
                    text_of(said, "engine"));
@@ -148,6 +163,7 @@ static bool take_line(void *ctx, const char *text, bool *memory) {
     if (taken && !strcmp(kind, "open")) {
         take_open(state, said);
     } else if (taken && !strcmp(kind, "close")) {
+        state->run_joules = figure_of(said, "run_joules");
         state->open = false;
     } else if (taken) {
         taken = take_job_line(state, kind, said);
@@ -160,6 +176,7 @@ static bool take_line(void *ctx, const char *text, bool *memory) {
 
 static tsr_status prepare(const struct batch *batch, struct batch_state *state, tsr_error *err) {
     state->batch = batch;
+    state->run_joules = state->earlier_joules = -1;
     state->results = mem_alloc_zero(batch->count, sizeof *state->results);
     state->names = mem_alloc_array(batch->count, sizeof *state->names);
     state->ledger_path = batch_state_path(batch, "", "ledger", "");
@@ -168,7 +185,7 @@ static tsr_status prepare(const struct batch *batch, struct batch_state *state, 
         return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", batch->state);
     }
     for (uint64_t i = 0; i < batch->count; i++) {
-        state->results[i].kld = state->results[i].top1 = -1;
+        state->results[i].kld = state->results[i].top1 = state->results[i].joules = -1;
         state->names[i] = (struct batch_name){batch->jobs[i].name, i};
     }
     qsort(state->names, batch->count, sizeof *state->names, by_name);
@@ -221,6 +238,8 @@ static tsr_status add_open(struct batch_state *state, const char *engine, tsr_er
     members_count(&said, "pid", (uint64_t)getpid());
     members_text(&said, "host", text_is_utf8(host, strlen(host)) ? host : "");
     members_text(&said, "engine", engine);
+    members_text(&said, "energy", state->energy);
+    begin_energy(state, state->energy);
     state->open = true;
     return append(state, "open", &said, true, err);
 }
@@ -278,6 +297,8 @@ tsr_status batch_state_add_end(struct batch_state *state, uint64_t job, tsr_erro
     members_count(&said, "stored_bytes", result->stored_bytes);
     members_real(&said, "kld", result->kld < 0 ? INFINITY : result->kld);
     members_real(&said, "top1", result->top1 < 0 ? INFINITY : result->top1);
+    members_real(&said, "joules", result->joules < 0 ? INFINITY : result->joules);
+    members_real(&said, "run_joules", state->run_joules < 0 ? INFINITY : state->run_joules);
     members_text(&said, "definition", result->definition);
     return append(state, "end", &said, true, err);
 }
@@ -290,6 +311,7 @@ tsr_status batch_state_add_task(struct batch_state *state, uint64_t job, json_t 
 
 tsr_status batch_state_add_close(struct batch_state *state, tsr_error *err) {
     struct members said = members_object();
+    members_real(&said, "run_joules", state->run_joules < 0 ? INFINITY : state->run_joules);
     state->open = false;
     return append(state, "close", &said, true, err);
 }

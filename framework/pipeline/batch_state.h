@@ -31,6 +31,7 @@ struct batch_result {
     double seconds;
     uint64_t source_bytes, output_bytes, encoded_bytes, stored_bytes;
     double kld, top1; /* below 0: not measured */
+    double joules;    /* of the whole machine while it ran; below 0: not measured */
     char definition[DIGEST_HEX]; /* of the job that this is the result of */
 };
 
@@ -46,6 +47,11 @@ struct batch_state {
     char holder[160];  /* who opened it last: "process 17 on HOST, engine local" */
     bool open;         /* and has not closed it */
     uint64_t runs;
+    /* Energy of the machine over this run and the ones before; below 0: not measured. A coordinator that measures sets
+     * `energy` before it opens: why it cannot be read, or "". */
+    double run_joules, earlier_joules;
+    const char *energy;
+    char energy_missing[160]; /* of the newest run that says so */
     /* Lines of kind "task" go to whoever knows them; NULL says that the job has ended and so have its tasks. */
     void (*on_task)(void *ctx, uint64_t job, const json_t *task);
     void *on_task_ctx;
@@ -71,6 +77,8 @@ bool batch_state_cancelled(const struct batch_state *state);
 tsr_status batch_state_cancel(const struct batch *batch, tsr_error *err); /* asks the coordinator to stop */
 bool batch_state_is_held(const struct batch *batch, tsr_error *err);      /* err says by whom */
 
+/* Over all runs; below 0: not measured. */
+double batch_state_joules(const struct batch_state *state);
 /* Replaces the message (NULL: none). */
 void batch_result_say(struct batch_result *result, const char *message);
 const char *batch_phase_name(enum batch_phase phase);

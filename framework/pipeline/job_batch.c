@@ -107,15 +107,19 @@ tsr_status job_batch_run(const struct job_batch_options *options, const struct j
                          json_t **result, tsr_error *err) {
     struct batch batch = {0};
     struct batch_state state = {0};
-    struct batch_run run = {&batch, &state, env, options->program, options->partition, 0, 0};
+    struct energy energy = {0};
+    struct batch_run run = {&batch, &state, env, options->program, options->partition, 0, 0, &energy};
     tsr_status st = batch_load(options->file, &batch, err);
     if (st == TSR_OK) st = check_begun(options, &batch, err);
     run.workers = choose_workers(options, &batch, env);
     run.memory_bytes = env->memory_bytes ? env->memory_bytes : batch.memory_bytes;
     if (st == TSR_OK && !is_slurm(options)) st = check_footprints(&batch, run.memory_bytes, err);
     if (st == TSR_OK && is_slurm(options)) st = batch_follow_slurm(&batch, &state, err);
+    if (st == TSR_OK && !is_slurm(options)) energy_open(NULL, &energy);
+    state.energy = is_slurm(options) ? "the jobs run on other machines" : energy.missing;
     if (st == TSR_OK) st = batch_state_open(&batch, is_slurm(options) ? "slurm" : "local", &state, err);
     if (st == TSR_OK) st = run_opened(options, &run, paths, result, err);
+    energy_close(&energy);
     batch_forget_slurm(&state);
     batch_state_close(&state);
     batch_close(&batch);
@@ -154,7 +158,7 @@ tsr_status job_batch_cancel(const struct job_batch_options *options, const struc
                             tsr_error *err) {
     struct batch batch = {0};
     struct batch_state state = {0};
-    struct batch_run run = {&batch, &state, env, NULL, NULL, 1, 0};
+    struct batch_run run = {&batch, &state, env, NULL, NULL, 1, 0, NULL};
     tsr_status st = batch_load(options->file, &batch, err);
     if (st == TSR_OK && fs_kind_of(batch.state) != FS_FOLDER) {
         st = tsr_fail(err, TSR_E_CONFIG, "%s: this batch has not begun", batch.state);
