@@ -137,6 +137,7 @@ static const struct variant VARIANTS[] = {
     {"hhtld, 32 lanes", "{codec: hhtld, params: {lanes: 32}}"},
     {"hhtld, 128 lanes", "{codec: hhtld, params: {lanes: 128}}"},
     {"hclam-index", "{codec: hclam-index}"},
+    {"spiral-index", "{codec: spiral-index}"},
 };
 
 static const char *const SEARCHES[][2] = {

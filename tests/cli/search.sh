@@ -21,6 +21,7 @@ save("narrow.safetensors", [("x", [2, 64], numbers(128))])
 save("golden24.safetensors", [("x", [9, 24], numbers(9 * 24))])
 save("golden8.safetensors", [("x", [3, 8], numbers(3 * 8))])
 save("golden17.safetensors", [("x", [9, 17], numbers(9 * 17))])
+save("golden100.safetensors", [("x", [9, 100], numbers(9 * 100))])
 save("nan.safetensors", [("x", [1, 128], [float("nan")] + numbers(127))])
 END
 
@@ -108,6 +109,8 @@ golden=tests/golden/good/indexed
 in_golden() { "$tool" search $golden "$1" --query "$work/$2.safetensors" --top 3 | grep -qx 'recall  *1.000000'; }
 check golden_hhtld_is_searched in_golden model.embed_tokens.weight golden24
 check golden_hclam_index_is_searched in_golden lm_head.weight golden17
+golden=tests/golden/good/indexed-spiral
+check golden_spiral_index_is_searched in_golden lm_head.weight golden100
 
 config signature hhtld '{codec: hhtld}'
 fails_with no_reconstruction_by_signatures 1 'an address is not a reconstruction' \

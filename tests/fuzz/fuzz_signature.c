@@ -6,6 +6,7 @@
 
 extern const tsr_plugin tsr_plugin_hhtld;
 extern const tsr_plugin tsr_plugin_hclam_index;
+extern const tsr_plugin tsr_plugin_spiral_index;
 
 enum { PARAMS_MAX = 16 };
 
@@ -16,6 +17,11 @@ static const tsr_codec *codec_named(const tsr_plugin *plugin, const char *name) 
     while (*at && strcmp((*at)->name, name) != 0) at++;
     if (!*at) __builtin_trap();
     return *at;
+}
+
+static const tsr_codec *codec_of(uint8_t choice) {
+    if (choice & 2) return codec_named(&tsr_plugin_spiral_index, "spiral-index");
+    return choice & 1 ? codec_named(&tsr_plugin_hclam_index, "hclam-index") : codec_named(&tsr_plugin_hhtld, "hhtld");
 }
 
 static void search(struct harness_index *index, uint64_t columns) {
@@ -61,8 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tsr_param_value params[PARAMS_MAX] = {{0}};
     float *x = mem_alloc_zero(rows * columns, sizeof *x);
     struct harness_job job = {.host = &host,
-                              .codec = data[0] & 1 ? codec_named(&tsr_plugin_hclam_index, "hclam-index")
-                                                   : codec_named(&tsr_plugin_hhtld, "hhtld"),
+                              .codec = codec_of(data[0]),
                               .params = params,
                               .x = x,
                               .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
