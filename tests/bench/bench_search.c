@@ -138,6 +138,7 @@ static const struct variant VARIANTS[] = {
     {"hhtld, 128 lanes", "{codec: hhtld, params: {lanes: 128}}"},
     {"hclam-index", "{codec: hclam-index}"},
     {"spiral-index", "{codec: spiral-index}"},
+    {"spiral-index, 32 anchors", "{codec: spiral-index, params: {anchors: 32}}"},
 };
 
 static const char *const SEARCHES[][2] = {

@@ -195,6 +195,32 @@ static void extreme_rows_are_searched_exactly(void) {
     trial_end(&trial);
 }
 
+/* Forty rows whose bounds and scores are the same, and one behind them that is better by all that its bound leaves open. */
+static void a_row_at_its_bound_is_found(void) {
+    struct trial trial;
+    uint32_t where[SPIRAL_INDEX_SAMPLES_MAX], other = 0;
+    bool sampled[100] = {false};
+    const struct spiral_address address = spiral_index_address(3, 4, 100);
+    trial_begin(&trial, 41, 100, HARNESS_ZERO);
+    spiral_index_walk(&address, 100, where);
+    for (uint64_t i = 0; i < 68; i++) sampled[where[i]] = true;
+    while (sampled[other]) other++;
+    for (uint64_t r = 0; r < 40; r++) trial.x[r * 100 + where[0]] = 0.9f;
+    trial.x[40 * 100 + other] = 1;
+    trial.query[where[0]] = trial.query[other] = 1;
+    trial_open(&trial);
+    CU_ASSERT(harness_search_is_exact(&trial.index, trial.query, 1, TSR_SEARCH_INNER, &trial.stats));
+    trial_end(&trial);
+
+    trial_begin(&trial, 41, 68, HARNESS_ZERO);
+    for (uint64_t i = 0; i < 40 * 68; i++) trial.x[i] = 2;
+    for (uint64_t c = 0; c < 68; c++) trial.x[40 * 68 + c] = 1.0039f; /* stored as 1 */
+    for (uint64_t c = 0; c < 68; c++) trial.query[c] = 1.501f;
+    trial_open(&trial);
+    CU_ASSERT(harness_search_is_exact(&trial.index, trial.query, 1, TSR_SEARCH_NEAREST, &trial.stats));
+    trial_end(&trial);
+}
+
 static void no_rows_have_no_hits(void) {
     struct trial trial;
     uint64_t rows[1], found = 7;
@@ -361,6 +387,7 @@ static const struct unit_test TESTS[] = {
     {"searches_equal_the_dense_ones", searches_equal_the_dense_ones},
     {"odd_shapes_are_searched_exactly", odd_shapes_are_searched_exactly},
     {"extreme_rows_are_searched_exactly", extreme_rows_are_searched_exactly},
+    {"a_row_at_its_bound_is_found", a_row_at_its_bound_is_found},
     {"no_rows_have_no_hits", no_rows_have_no_hits},
     {"rows_with_short_rests_are_skipped", rows_with_short_rests_are_skipped},
     {"rests_too_small_are_found", rests_too_small_are_found},
