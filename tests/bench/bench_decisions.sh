@@ -13,8 +13,19 @@ positions=${POSITIONS:-5000}
 echo "SmolLM2-135M, all weights at the same rate (embedding rows without an error bound), $positions scored positions of technical English,"
 echo "windows of 512 tokens; bits count every byte of the .safetensors files. No calibration, no error feedback."
 echo
-echo "| codec | bytes | bits a weight | KLD | at most (95 %) | top-1 | at least (95 %) | perplexity ratio | compress s | gate s |"
-echo "|---|---|---|---|---|---|---|---|---|---|"
+echo "| codec | bytes | bits a weight | KLD | at most (95 %) | top-1 | at least (95 %) | perplexity ratio | compress s | MiB | gate s | MiB |"
+echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
+# Runs a command; writes its seconds and its peak memory (mapped files included) in MiB to a file.
+measured() { # file command...
+    python3 - "$@" <<'END'
+import resource, subprocess, sys, time
+start = time.monotonic()
+status = subprocess.run(sys.argv[2:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+open(sys.argv[1], "w").write(f"{time.monotonic() - start:.1f} {peak:.0f}")
+sys.exit(status)
+END
+}
 for bits in exact ${RATES:-6 5 4 3.5 3}; do
     if [ "$bits" = exact ]; then
         printf 'tessera: 1\nrules:\n  - {codec: passthrough}\n' >"$folder/c.yaml"
@@ -23,13 +34,12 @@ for bits in exact ${RATES:-6 5 4 3.5 3}; do
         sed -i 's/regime: \[index\]/regime: index/' "$folder/c.yaml"
     fi
     rm -rf "$folder/out"
-    start=$(date +%s.%N)
-    "$tool" compress "$SMOLLM2" -c "$folder/c.yaml" -o "$folder/out" -q
-    middle=$(date +%s.%N)
-    "$tool" gate "$folder/out" --reference "$SMOLLM2" --text "$TEXT" --positions "$positions" --json -q >"$folder/gate.json"
-    python3 - "$bits" "$folder" "$start" "$middle" <<'END'
-import json, sys, time
-bits, folder, start, middle = sys.argv[1:]
+    measured "$folder/compress.txt" "$tool" compress "$SMOLLM2" -c "$folder/c.yaml" -o "$folder/out" -q
+    measured "$folder/gate.txt" "$tool" gate "$folder/out" --reference "$SMOLLM2" --text "$TEXT" --positions "$positions" --json -q \
+        >"$folder/gate.json"
+    python3 - "$bits" "$folder" <<'END'
+import json, sys
+bits, folder = sys.argv[1:]
 totals = json.load(open(f"{folder}/out/tessera.json"))["totals"]
 gate = json.load(open(f"{folder}/gate.json"))["gates"][0]
 name = "passthrough" if bits == "exact" else f"scalar {bits}"
@@ -39,7 +49,8 @@ if gate["lossless"]:
 else:
     k, t = gate["kld"], gate["top1"]
     cells += [f"{k['estimate']:.4f}", f"{k['bound']:.4f}", f"{t['estimate']:.4f}", f"{t['bound']:.4f}", f"{gate['perplexity_ratio']:.4f}"]
-cells += [f"{float(middle) - float(start):.1f}", f"{time.time() - float(middle):.1f}"]
+for stage in ("compress", "gate"):
+    cells += open(f"{folder}/{stage}.txt").read().split()
 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 END
 done
