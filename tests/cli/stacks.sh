@@ -56,3 +56,6 @@ fails_with damaged_stage_is_named 2 "tessera.stage.1/model" "$tool" verify "$wor
 fails_with damaged_stage_is_not_decoded 2 "damaged" "$tool" decompress "$work/damaged" -o "$work/no"
 check base_of_a_damaged_stack "$tool" decompress "$work/damaged" -o "$work/saved" --level base -q
 check base_of_a_damaged_stack_is_whole cmp "$work/saved/model.safetensors" "$work/low/model.safetensors"
+
+# The model runs from a stack as from the files it restores.
+check text_from_a_stack eval '[ "$("$tool" run "$work/both" --raw -p "Once upon a time" --max-tokens 12)" = "$("$tool" run "$model" --raw -p "Once upon a time" --max-tokens 12)" ]'
