@@ -6,7 +6,8 @@ from, measured anew. `BENCH=audit make bench` writes docs/results/audit.md and a
     GPTNEO    attention matrices of GPT-Neo-125M (a .safetensors file)      MINILM   folder of all-MiniLM-L6-v2
     SMOLLM2   folder of SmolLM2-135M-Instruct (contrib/models)              TEXT     evaluation text for its gate
 
-and the bundled model is always there. What is not there is said. AUDIT_POSITIONS (1000) are scored of the text. Needs numpy."""
+and the bundled model is always there. What is not there is said. AUDIT_POSITIONS (1000) are scored of the text. The two larger models
+are measured at AUDIT_RATES ("2 4"; say "1 2 3 4 5 6" for all, which takes long), and no row is begun after AUDIT_SECONDS (3600). Needs numpy."""
 import json
 import math
 import os
@@ -21,13 +22,16 @@ import numpy as np
 BUILD = os.environ.get("TESSERA_BUILD", "build")
 TOOL = os.path.join(BUILD, "bin", "tessera")
 POSITIONS = os.environ.get("AUDIT_POSITIONS", "1000")
+RATES = [int(b) for b in os.environ.get("AUDIT_RATES", "2 4").split()]
+END = time.monotonic() + float(os.environ.get("AUDIT_SECONDS", "3600"))
 # codec, nominal bits: parameters. Vectors of d columns with k words and s stages take s log2(k) / d bits.
 SETTINGS = [
     ("scalar", {b: f"bits: {b}" for b in (1, 2, 3, 4, 5, 6)}),
     ("trellis", {b: f"bits: {b}" for b in (1, 2, 3, 4, 5, 6)}),
     ("spiral", {b: f"bits: {b}" for b in (1, 2, 3, 4, 5, 6)}),
-    ("rvq", {1: "ladder: [256]", 2: "ladder: [256, 256]", 3: "ladder: [256, 256, 256]", 4: "ladder: [256, 256, 256, 256]",
-             5: "dim: 4, ladder: [256, 256, 16]", 6: "dim: 4, ladder: [256, 256, 256]"}),
+    ("rvq", {b: f"beam: 4, refit: 1, {p}" for b, p in (
+        (1, "ladder: [256]"), (2, "ladder: [256, 256]"), (3, "ladder: [256, 256, 256]"), (4, "ladder: [256, 256, 256, 256]"),
+        (5, "dim: 4, ladder: [256, 256, 16]"), (6, "dim: 4, ladder: [256, 256, 256]"))}),
     ("hclam", {1: "dim: 16", 2: "dim: 8", 4: "dim: 4"}),
     ("hhtld-block", {2: ""}),
     ("slotl", {0: "rank: 8"}),
@@ -99,6 +103,9 @@ def audit_model(folder, name, model, roles, text, settings, points):
     print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for codec, rates in settings:
         for bits, params in rates.items():
+            if time.monotonic() > END:
+                print(f"| {codec} | {bits} | not begun: AUDIT_SECONDS are over | | | | | | | | | | | |", flush=True)
+                continue
             facts, found = measure(folder, model, roles, codec, params)
             label = bits if bits else "own"
             if facts is None:
@@ -439,15 +446,16 @@ def main():
             audit_model(folder, "GPT-Neo-125M, attention matrices, F32", gptneo, "gpt_neo", None, settings, points)
             plot(points, "GPT-Neo-125M, attention matrices, F32", "docs/results/audit.svg")
             print("\n![D against bits a weight](audit.svg)")
+        part_two(folder, gptneo if os.path.exists(gptneo) else "", smollm2 if os.path.isdir(smollm2) else "")
+        print("\n## Larger models")
+        larger = [(c, {b: p for b, p in rates.items() if b in RATES}) for c, rates in settings]
         if os.path.isdir(minilm):
-            audit_model(folder, "all-MiniLM-L6-v2", minilm, "auto", None, settings, points)
+            audit_model(folder, "all-MiniLM-L6-v2, F32", minilm, "auto", None, larger, points)
         if os.path.isdir(smollm2):
-            few = [(c, {b: p for b, p in r.items() if b in (2, 3, 4)}) for c, r in settings if c != "slotl"]
-            audit_model(folder, "SmolLM2-135M-Instruct", smollm2, "auto", text or None, few, points)
+            audit_model(folder, "SmolLM2-135M-Instruct", smollm2, "auto", text or None, larger, points)
         missing = [n for n, p in (("GPTNEO", gptneo), ("MINILM", minilm), ("SMOLLM2", smollm2)) if not os.path.exists(p)]
         if missing:
             print(f"\nNot measured, since they are not set: {', '.join(missing)}.")
-        part_two(folder, gptneo if os.path.exists(gptneo) else "", smollm2 if os.path.isdir(smollm2) else "")
 
 
 sys.exit(main())
