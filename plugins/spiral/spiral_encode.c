@@ -125,7 +125,8 @@ static uint64_t gather_tickets(struct spiral_tile_work *work) {
             uint16_t ticket = work->tickets[r * pairs + i];
             bool escaped = ticket >= known;
             row->escapes += escaped;
-            work->tickets[count + i] = escaped ? (uint16_t)((encoder->alphabet - 1) << encoder->low_bits) : ticket;
+            if (escaped) ticket = (uint16_t)((encoder->alphabet - 1) << encoder->low_bits);
+            work->tickets[count + i] = ticket;
         }
         if (work->contexts) memset(work->contexts + count, (int)class, (size_t)pairs);
         count += pairs;
