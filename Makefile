@@ -99,7 +99,7 @@ $(B)/obj/framework/%.o: framework/%.c
 
 $(B)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -Itests -c $< -o $@
+	$(CC) $(CORE_CFLAGS) -Itests -Iplugins/common -c $< -o $@
 
 # Plugins see the public headers alone.
 $(B)/obj/plugins/%.o: plugins/%.c

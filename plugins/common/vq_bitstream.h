@@ -37,6 +37,9 @@
 #ifndef VQ_BITSTREAM_H
 #define VQ_BITSTREAM_H
 
+#include "numbers.h"
+#include "step_code.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -45,34 +48,10 @@ enum {
     VQ_STREAMS_MAX = 16,
     VQ_SIZE_MAX = 65536,
     VQ_SYMBOL_BITS_MAX = 12, /* the entropy coder's largest alphabet */
-    VQ_RICE_PREFIX_MAX = 12,
-    VQ_RICE_MAX = 15,
-    VQ_VARINT_MAX = 5,
-    VQ_CODE_ZERO = 0,
-    VQ_CODE_RAW = 1,
     VQ_HEADER_SHARED = 0,
     VQ_HEADER_OWN = 1,
     VQ_SEED_BYTES = 8
 };
-
-static inline bool vq_code_is_scale(uint32_t code, uint32_t mantissa_bits) {
-    return code >= 1u << mantissa_bits && code < 255u << mantissa_bits;
-}
-
-static inline float vq_code_scale(uint32_t code, uint32_t mantissa_bits) {
-    uint32_t bits = code << (23 - mantissa_bits);
-    float scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale;
-}
-
-static inline uint32_t vq_zigzag(int32_t value) {
-    return value < 0 ? (uint32_t)(-(int64_t)value) * 2 - 1 : (uint32_t)value * 2;
-}
-
-static inline int32_t vq_unzigzag(uint32_t value) {
-    return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
-}
 
 /* Bits of an index below `size`. */
 static inline uint32_t vq_width(uint32_t size) {

@@ -79,8 +79,8 @@ static tsr_status block_begin(void *self, const tsr_tile *tile, const float *src
 /* A row's vector: values over the scale of their segment, zeros behind the last column and without a scale. */
 static void scale_vector(const struct block_state *state, uint16_t code, const float *values, uint64_t count,
                          float *to) {
-    const bool scaled = code > VQ_CODE_RAW;
-    const float inverse = scaled ? 1.0f / vq_code_scale(code, state->tile.mantissa_bits) : 0;
+    const bool scaled = code > STEP_CODE_RAW;
+    const float inverse = scaled ? 1.0f / step_code_value(code, state->tile.mantissa_bits) : 0;
     for (uint64_t i = 0; i < state->tile.grid.dim; i++) to[i] = scaled && i < count ? values[i] * inverse : 0;
 }
 
@@ -108,12 +108,13 @@ static tsr_status block_quantise(void *self, void *opaque, uint64_t index, const
         float found[16];
         vq->kind->search(vq, &query, state->search);
         vq->kind->reconstruct(vq, query.indices, grid->vectors, 1, vq->shape.streams, found);
-        const float scale = code > VQ_CODE_RAW ? vq_code_scale(code, state->tile.mantissa_bits) : 0;
-        for (uint64_t i = 0; i < count; i++) reconstruction[r * count + i] = code > VQ_CODE_RAW ? found[i] * scale : 0;
-        if (code <= VQ_CODE_RAW) {
+        const float scale = code > STEP_CODE_RAW ? step_code_value(code, state->tile.mantissa_bits) : 0;
+        for (uint64_t i = 0; i < count; i++)
+            reconstruction[r * count + i] = code > STEP_CODE_RAW ? found[i] * scale : 0;
+        if (code <= STEP_CODE_RAW) {
             for (uint32_t s = 0; s < vq->shape.streams; s++) query.indices[s * grid->vectors] = 0;
         }
-        if (code == VQ_CODE_RAW) {
+        if (code == STEP_CODE_RAW) {
             memcpy(reconstruction + r * count, state->x + r * grid->columns + first, (size_t)count * sizeof(float));
         }
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Codebooks as bytes, in the order of vq_bitstream.h. */
+#include "input.h"
+#include "sink.h"
 #include "vq.h"
-#include "vq_input.h"
 
-enum { HEAD_MOST = VQ_VARINT_MAX + 1 + VQ_STREAMS_MAX * (VQ_VARINT_MAX + 1) };
+enum { HEAD_MOST = VARINT_MAX + 1 + VQ_STREAMS_MAX * (VARINT_MAX + 1) };
 
 void vq_round(float *words, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
@@ -16,13 +17,6 @@ void vq_round(float *words, uint64_t count) {
 }
 
 /* ---- writing ---- */
-
-static uint64_t put_varint(uint8_t *bytes, uint64_t value) {
-    uint64_t at = 0;
-    for (; value >= 128; value >>= 7) bytes[at++] = (uint8_t)(value | 128);
-    bytes[at++] = (uint8_t)value;
-    return at;
-}
 
 static tsr_status write_models(const struct vq *vq, const tsr_writer *writer, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -60,10 +54,11 @@ static tsr_status write_words(const struct vq *vq, const tsr_writer *writer, tsr
 
 /* What stands before the words; `coded` has a bit for each stream with a model. Returns its bytes. */
 static uint64_t put_head(const struct vq_shape *shape, uint32_t coded, uint8_t head[HEAD_MOST]) {
-    uint64_t at = put_varint(head, shape->dim);
+    uint64_t at = 0;
+    put_varint(head, &at, shape->dim);
     head[at++] = (uint8_t)shape->streams;
     for (uint32_t s = 0; s < shape->streams; s++) {
-        at += put_varint(head + at, shape->sizes[s]);
+        put_varint(head, &at, shape->sizes[s]);
         head[at++] = (uint8_t)(coded >> s & 1);
     }
     return at;

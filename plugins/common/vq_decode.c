@@ -3,7 +3,7 @@
  * Decodes tiles, and rows of them, in the order of vq_bitstream.h. Every number is checked before it is used. Float
  * additions and one multiplication a weight in a fixed order, no libm. */
 #include "vq.h"
-#include "vq_input.h"
+#include "input.h"
 
 /* ---- parts ---- */
 
@@ -21,7 +21,7 @@ static tsr_status parse_side(const struct vq *vq, struct input *input, uint16_t 
         return vq_corrupt(vq, err, "tile: damaged scales");
     }
     for (uint64_t i = 0; i < parsed->grid.segments; i++) {
-        if (codes[i] == VQ_CODE_RAW) raw += vq_segment_columns(&parsed->grid, i % parsed->grid.row_segments);
+        if (codes[i] == STEP_CODE_RAW) raw += vq_segment_columns(&parsed->grid, i % parsed->grid.row_segments);
     }
     parsed->raw = input_take(input, raw * sizeof(float));
     return input->short_of ? vq_corrupt(vq, err, "tile: cut short") : TSR_OK;
@@ -121,20 +121,20 @@ static void place_row(const struct rows_work *work, const uint16_t *codes, const
     for (uint64_t s = 0; s < grid->row_segments; s++) {
         const uint64_t first = s * grid->group, columns = vq_segment_columns(grid, s);
         const float *from = work->vectors + first;
-        if (codes[s] == VQ_CODE_ZERO) memset(x + first, 0, (size_t)columns * sizeof *x);
-        if (codes[s] == VQ_CODE_RAW) {
+        if (codes[s] == STEP_CODE_ZERO) memset(x + first, 0, (size_t)columns * sizeof *x);
+        if (codes[s] == STEP_CODE_RAW) {
             copy_raw(*raw, columns, x + first);
             *raw += columns * sizeof(float);
         }
-        if (codes[s] <= VQ_CODE_RAW) continue;
-        const float scale = vq_code_scale(codes[s], work->parsed.mantissa_bits);
+        if (codes[s] <= STEP_CODE_RAW) continue;
+        const float scale = step_code_value(codes[s], work->parsed.mantissa_bits);
         for (uint64_t c = 0; c < columns; c++) x[first + c] = from[c] * scale;
     }
 }
 
 static bool has_raw(const struct vq_grid *grid, const uint16_t *codes) {
     for (uint64_t s = 0; s < grid->row_segments; s++) {
-        if (codes[s] == VQ_CODE_RAW) return true;
+        if (codes[s] == STEP_CODE_RAW) return true;
     }
     return false;
 }
@@ -144,7 +144,7 @@ static const uint8_t *raw_before(const struct rows_work *work, uint64_t row) {
     const struct vq_grid *grid = &work->parsed.grid;
     const uint8_t *raw = work->parsed.raw;
     for (uint64_t i = 0; i < row * grid->row_segments; i++) {
-        if (work->codes[i] == VQ_CODE_RAW) raw += vq_segment_columns(grid, i % grid->row_segments) * sizeof(float);
+        if (work->codes[i] == STEP_CODE_RAW) raw += vq_segment_columns(grid, i % grid->row_segments) * sizeof(float);
     }
     return raw;
 }

@@ -2,6 +2,7 @@
  *
  * Encodes one tile: scales, the search for indices, a check that no segment is worse than zero, and the layout of
  * vq_bitstream.h from top to bottom. Reads the instance only: any number of tiles at a time. */
+#include "sink.h"
 #include "vq.h"
 
 void vq_scale_row(const struct vq_grid *grid, const float *row, const uint16_t *codes, uint32_t mantissa_bits,
@@ -9,40 +10,14 @@ void vq_scale_row(const struct vq_grid *grid, const float *row, const uint16_t *
     const uint64_t padded = grid->row_vectors * grid->dim;
     for (uint64_t s = 0; s < grid->row_segments; s++) {
         const uint64_t first = s * grid->group, columns = vq_segment_columns(grid, s);
-        const bool scaled = codes[s] > VQ_CODE_RAW;
-        const float inverse = scaled ? 1.0f / vq_code_scale(codes[s], mantissa_bits) : 0;
+        const bool scaled = codes[s] > STEP_CODE_RAW;
+        const float inverse = scaled ? 1.0f / step_code_value(codes[s], mantissa_bits) : 0;
         for (uint64_t c = first; c < first + columns; c++) vectors[c] = scaled ? row[c] * inverse : 0;
     }
     memset(vectors + grid->columns, 0, (size_t)(padded - grid->columns) * sizeof *vectors);
 }
 
 /* ---- writing ---- */
-
-/* Bytes at dst[at..]; `full` once something did not fit. */
-struct sink {
-    uint8_t *bytes;
-    uint64_t capacity, at;
-    bool full;
-};
-
-static uint8_t *sink_take(struct sink *sink, uint64_t size) {
-    if (sink->full || size > sink->capacity - sink->at) {
-        sink->full = true;
-        return NULL;
-    }
-    sink->at += size;
-    return sink->bytes + sink->at - size;
-}
-
-static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
-    uint8_t *bytes = sink_take(sink, size);
-    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void sink_varint(struct sink *sink, uint64_t value) {
-    for (; value >= 128; value >>= 7) sink_number(sink, (uint32_t)(value & 127) | 128, 1);
-    sink_number(sink, (uint32_t)value, 1);
-}
 
 static void write_side(const struct vq_tile *tile, struct sink *sink) {
     const struct vq_side side = vq_side_plan(tile->codes, tile->grid.segments);
@@ -59,7 +34,7 @@ static void write_side(const struct vq_tile *tile, struct sink *sink) {
 static void write_raw(const struct vq_tile *tile, struct sink *sink) {
     const struct vq_grid *grid = &tile->grid;
     for (uint64_t i = 0; i < grid->segments; i++) {
-        if (tile->codes[i] != VQ_CODE_RAW) continue;
+        if (tile->codes[i] != STEP_CODE_RAW) continue;
         const uint64_t row = i / grid->row_segments, segment = i % grid->row_segments;
         const float *x = tile->x + row * grid->columns + segment * grid->group;
         for (uint64_t c = 0; c < vq_segment_columns(grid, segment); c++) {
@@ -81,13 +56,13 @@ static tsr_status write_coded(const struct vq *vq, const struct vq_stream *strea
     const tsr_entropy_split split = split_of(stream);
     struct sink front = *sink;
     uint64_t size = 0;
-    if (sink->full || sink->capacity - sink->at < VQ_VARINT_MAX) {
+    if (sink->full || sink->capacity - sink->at < VARINT_MAX) {
         sink->full = true;
         return TSR_OK;
     }
-    uint8_t *bytes = sink->bytes + sink->at + VQ_VARINT_MAX;
+    uint8_t *bytes = sink->bytes + sink->at + VARINT_MAX;
     tsr_status status =
-        vq->entropy->split_encode(&split, indices, count, bytes, sink->capacity - sink->at - VQ_VARINT_MAX, &size, err);
+        vq->entropy->split_encode(&split, indices, count, bytes, sink->capacity - sink->at - VARINT_MAX, &size, err);
     if (status != TSR_OK) return status;
     sink_varint(&front, size);
     memmove(front.bytes + front.at, bytes, (size_t)size);
@@ -129,11 +104,11 @@ tsr_status vq_write_tile(const struct vq *vq, const struct vq_tile *tile, uint8_
 uint64_t vq_encode_bound(void *self, const tsr_tile *tile) {
     const struct vq *vq = self;
     const struct vq_grid grid = vq_tile_grid(vq, tile);
-    uint64_t bound = 3 + VQ_VARINT_MAX + (grid.segments * 28 + 7) / 8 + grid.rows * grid.columns * sizeof(float);
+    uint64_t bound = 3 + VARINT_MAX + (grid.segments * 28 + 7) / 8 + grid.rows * grid.columns * sizeof(float);
     for (uint32_t s = 0; s < vq->shape.streams; s++) {
         const struct vq_stream *stream = &vq->streams[s];
         const tsr_entropy_split split = split_of(stream);
-        bound += stream->model ? VQ_VARINT_MAX + vq->entropy->split_bound(&split, grid.vectors)
+        bound += stream->model ? VARINT_MAX + vq->entropy->split_bound(&split, grid.vectors)
                                : (grid.vectors * stream->width + 7) / 8;
     }
     return bound;
@@ -183,8 +158,8 @@ static void drop_worse_than_zero(const struct vq *vq, struct tile_work *work, ui
             energy += x * x;
         }
         uint16_t *code = &work->tile.codes[row * grid->row_segments + s];
-        if (*code > VQ_CODE_RAW && error >= energy) *code = VQ_CODE_ZERO;
-        for (uint32_t i = 0; *code <= VQ_CODE_RAW && i < vq->shape.streams; i++) {
+        if (*code > STEP_CODE_RAW && error >= energy) *code = STEP_CODE_ZERO;
+        for (uint32_t i = 0; *code <= STEP_CODE_RAW && i < vq->shape.streams; i++) {
             uint64_t vector = first / grid->dim, count = (end - first - 1) / grid->dim + 1;
             memset(indices + i * grid->vectors + vector, 0, (size_t)count * sizeof *indices);
         }
@@ -196,7 +171,7 @@ static void quantise_row(const struct vq *vq, const tsr_tile *tile, struct tile_
     const float *x = work->tile.x + row * grid->columns;
     uint16_t *codes = work->tile.codes + row * grid->row_segments;
     if (vq->hadamard && vq_row_is_raw(x, grid->columns)) {
-        for (uint64_t s = 0; s < grid->row_segments; s++) codes[s] = VQ_CODE_RAW;
+        for (uint64_t s = 0; s < grid->row_segments; s++) codes[s] = STEP_CODE_RAW;
     } else {
         if (vq->hadamard) {
             memcpy(work->found, x, (size_t)grid->columns * sizeof *x);

@@ -61,11 +61,11 @@ static void take_vector(struct taking *taking, const struct piece *piece, uint64
     struct vq_sample *sample = taking->sample;
     const uint64_t dim = taking->dim;
     const uint16_t code = taking->codes[vector * dim / piece->grid.group];
-    if (code <= VQ_CODE_RAW) return;
+    if (code <= STEP_CODE_RAW) return;
     float *to = sample->vectors + sample->count * dim;
     memcpy(to, taking->scaled + vector * dim, (size_t)dim * sizeof *to);
     if (sample->weights) {
-        const float factor = row_factor(piece->hints, piece->row, vq_code_scale(code, piece->mantissa_bits));
+        const float factor = row_factor(piece->hints, piece->row, step_code_value(code, piece->mantissa_bits));
         const float *columns = piece->hints->column_weight;
         for (uint64_t i = 0; i < dim; i++) {
             float weight = columns ? columns[piece->first_column + vector * dim + i] : 1;

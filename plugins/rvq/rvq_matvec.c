@@ -48,8 +48,8 @@ static tsr_status pack(void *self, const tsr_tile *tile, const void *src, uint64
     if (!memory) return vq_no_memory(vq, err);
     tsr_status status = vq_parse_tile(vq, tile, src, size, memory, &parsed, err);
     for (uint64_t i = 0; i < grid.segments && status == TSR_OK; i++) {
-        if (memory[i] == VQ_CODE_RAW) status = tsr_fail(err, TSR_E_UNSUPPORTED, "rvq: a raw segment has no product");
-        scales[i] = memory[i] > VQ_CODE_RAW ? vq_code_scale(memory[i], parsed.mantissa_bits) : 0;
+        if (memory[i] == STEP_CODE_RAW) status = tsr_fail(err, TSR_E_UNSUPPORTED, "rvq: a raw segment has no product");
+        scales[i] = memory[i] > STEP_CODE_RAW ? step_code_value(memory[i], parsed.mantissa_bits) : 0;
     }
     if (status != TSR_OK) return status;
     return pack_streams(vq, &parsed, memory + grid.segments, (uint8_t *)(void *)(scales + grid.segments), err);

@@ -34,6 +34,9 @@
 #ifndef SCALAR_BITSTREAM_H
 #define SCALAR_BITSTREAM_H
 
+#include "numbers.h"
+#include "step_code.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,35 +45,11 @@ enum {
     SCALAR_BITSTREAM_VERSION = 1,
     SCALAR_CLASSES_MAX = 16,
     SCALAR_LIMIT_MAX = 2047, /* 2M+2 symbols are at most 4096 */
-    SCALAR_OFFSETS_MAX = 15,
-    SCALAR_RICE_PREFIX_MAX = 12,
-    SCALAR_RICE_MAX = 15,
-    SCALAR_VARINT_MAX = 5,
-    SCALAR_CODE_ZERO = 0,
-    SCALAR_CODE_RAW = 1
+    SCALAR_OFFSETS_MAX = 15
 };
 
 /* A segment's indices stay below this magnitude: exact in F32, and its escape fits a varint. */
 #define SCALAR_INDEX_MAX (1 << 24)
-
-static inline bool scalar_code_is_step(uint32_t code, uint32_t mantissa_bits) {
-    return code >= 1u << mantissa_bits && code < 255u << mantissa_bits;
-}
-
-static inline float scalar_code_step(uint32_t code, uint32_t mantissa_bits) {
-    uint32_t bits = code << (23 - mantissa_bits);
-    float step;
-    memcpy(&step, &bits, sizeof step);
-    return step;
-}
-
-static inline uint32_t scalar_zigzag(int32_t value) {
-    return value < 0 ? (uint32_t)(-(int64_t)value) * 2 - 1 : (uint32_t)value * 2;
-}
-
-static inline int32_t scalar_unzigzag(uint32_t value) {
-    return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
-}
 
 /* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. offsets are those of magnitudes 1..count. */
 static inline void scalar_fill_points(float *points, uint32_t middle, const int8_t *offsets, uint32_t count) {

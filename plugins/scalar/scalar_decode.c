@@ -4,49 +4,17 @@
  * not what an encoder writes is TSR_E_CORRUPT. One F32 multiplication a weight, no libm. */
 #include "scalar_decode.h"
 
-static const uint8_t *input_take(struct scalar_input *input, uint64_t size) {
-    if (input->short_of || size > input->size) {
-        input->short_of = true;
-        return NULL;
-    }
-    const uint8_t *taken = input->bytes;
-    input->bytes += size;
-    input->size -= size;
-    return taken;
-}
-
-static uint32_t input_number(struct scalar_input *input, unsigned size) {
-    const uint8_t *bytes = input_take(input, size);
-    uint32_t value = 0;
-    for (unsigned i = 0; bytes && i < size; i++) value |= (uint32_t)bytes[i] << (8 * i);
-    return value;
-}
-
-uint32_t scalar_input_varint(struct scalar_input *input) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < SCALAR_VARINT_MAX; i++) {
-        uint32_t byte = input_number(input, 1);
-        value |= (uint64_t)(byte & 127) << (7 * i);
-        if (byte < 128) {
-            if (value > UINT32_MAX) input->short_of = true;
-            return (uint32_t)value;
-        }
-    }
-    input->short_of = true;
-    return 0;
-}
-
 static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "scalar: %s", what);
 }
 
-static tsr_status read_classes(struct scalar_decoder *decoder, struct scalar_input *input, tsr_error *err) {
+static tsr_status read_classes(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
     const uint32_t alphabet = 2 * decoder->middle + 2;
     uint64_t bytes = (uint64_t)decoder->class_count * alphabet * sizeof *decoder->points;
     decoder->points = decoder->host->alloc(decoder->host, bytes);
     if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
     for (uint32_t c = 0; c < decoder->class_count; c++) {
-        uint32_t count = input_number(input, 1);
+        uint32_t count = input_byte(input);
         const uint8_t *offsets = input_take(input, count);
         if (!offsets || count > SCALAR_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
         int8_t signed_offsets[SCALAR_OFFSETS_MAX];
@@ -56,7 +24,7 @@ static tsr_status read_classes(struct scalar_decoder *decoder, struct scalar_inp
     return TSR_OK;
 }
 
-static tsr_status read_model(struct scalar_decoder *decoder, struct scalar_input *input, tsr_error *err) {
+static tsr_status read_model(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
     uint64_t consumed = 0;
     tsr_entropy_shape shape = {.struct_size = sizeof shape};
     tsr_status status =
@@ -69,11 +37,11 @@ static tsr_status read_model(struct scalar_decoder *decoder, struct scalar_input
 }
 
 tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
-    struct scalar_input input = {header, size, false};
-    decoder->mantissa_bits = input_number(&input, 1);
-    decoder->class_count = input_number(&input, 1);
-    decoder->group = scalar_input_varint(&input);
-    decoder->middle = scalar_input_varint(&input);
+    struct input input = {header, size, false};
+    decoder->mantissa_bits = input_byte(&input);
+    decoder->class_count = input_byte(&input);
+    decoder->group = input_varint(&input);
+    decoder->middle = input_varint(&input);
     if (input.short_of) return corrupt(err, "header: cut short");
     if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 ||
         decoder->class_count > SCALAR_CLASSES_MAX || decoder->middle > SCALAR_LIMIT_MAX) {
@@ -86,32 +54,6 @@ tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *heade
 void scalar_decoder_clear(struct scalar_decoder *decoder) {
     decoder->host->free(decoder->host, decoder->points);
     if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
-}
-
-/* Side bits; zeros behind the end, and `overrun` then. */
-struct bits {
-    const uint8_t *bytes;
-    uint64_t at, count;
-    bool overrun;
-};
-
-static uint32_t bits_get(struct bits *bits, uint32_t count) {
-    uint32_t value = 0;
-    if (count > bits->count - bits->at) {
-        bits->overrun = true;
-        return 0;
-    }
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        value |= (uint32_t)(bits->bytes[bits->at / 8] >> (bits->at % 8) & 1) << i;
-    }
-    return value;
-}
-
-static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
-    uint32_t prefix = 0;
-    while (prefix < SCALAR_RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;
-    if (prefix == SCALAR_RICE_PREFIX_MAX) return bits_get(bits, 16);
-    return prefix << parameter | bits_get(bits, parameter);
 }
 
 static tsr_status work_init(struct scalar_tile *work, tsr_error *err) {
@@ -135,10 +77,9 @@ static tsr_status work_init(struct scalar_tile *work, tsr_error *err) {
 static bool read_segments(struct scalar_tile *work, struct bits *bits, uint32_t centre, const uint8_t rice[2]) {
     const struct scalar_decoder *decoder = work->decoder;
     for (uint64_t i = 0; i < work->segment_count; i++) {
-        int64_t code = (int64_t)centre + scalar_unzigzag(bits_get_rice(bits, rice[0]));
-        bool coded = code > SCALAR_CODE_RAW;
-        if (code < 0 ||
-            (coded && (code > UINT16_MAX || !scalar_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+        int64_t code = (int64_t)centre + unzigzag(bits_get_rice(bits, rice[0]));
+        bool coded = code > STEP_CODE_RAW;
+        if (code < 0 || (coded && (code > UINT16_MAX || !step_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
             return false;
         }
         uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
@@ -161,10 +102,10 @@ static tsr_status read_symbols(const struct scalar_tile *work, const uint8_t *st
 }
 
 static bool patch_escapes(const struct scalar_tile *work, const uint16_t *symbols, uint64_t count, float step,
-                          struct scalar_input *escapes, float *x) {
+                          struct input *escapes, float *x) {
     for (uint64_t i = 0; i < count; i++) {
         if (symbols[i] != 2 * work->decoder->middle + 1) continue;
-        int32_t index = scalar_unzigzag(scalar_input_varint(escapes));
+        int32_t index = unzigzag(input_varint(escapes));
         if (escapes->short_of || index > SCALAR_INDEX_MAX || index < -SCALAR_INDEX_MAX) return false;
         x[i] = (float)index * step;
     }
@@ -172,16 +113,16 @@ static bool patch_escapes(const struct scalar_tile *work, const uint16_t *symbol
 }
 
 /* All but raw segments. */
-static bool reconstruct(const struct scalar_tile *work, struct scalar_input *rest, float *x) {
+static bool reconstruct(const struct scalar_tile *work, struct input *rest, float *x) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint32_t escape = 2 * decoder->middle + 1;
     const uint16_t *symbols = work->symbols;
     for (uint64_t i = 0; i < work->segment_count; i++) {
         uint64_t count = scalar_tile_columns(work, i);
-        if (work->codes[i] == SCALAR_CODE_ZERO) memset(x, 0, (size_t)count * sizeof *x);
-        if (work->codes[i] > SCALAR_CODE_RAW) {
+        if (work->codes[i] == STEP_CODE_ZERO) memset(x, 0, (size_t)count * sizeof *x);
+        if (work->codes[i] > STEP_CODE_RAW) {
             const float *points = decoder->points + (uint64_t)work->classes[i] * (escape + 1);
-            float step = scalar_code_step(work->codes[i], decoder->mantissa_bits);
+            float step = step_code_value(work->codes[i], decoder->mantissa_bits);
             uint64_t escapes = decoder->kernels->reconstruct(symbols, count, points, step, escape, x);
             if (escapes > 0 && !patch_escapes(work, symbols, count, step, rest, x)) return false;
             symbols += count;
@@ -191,11 +132,11 @@ static bool reconstruct(const struct scalar_tile *work, struct scalar_input *res
     return true;
 }
 
-static bool read_raw(const struct scalar_tile *work, struct scalar_input *rest, float *x) {
+static bool read_raw(const struct scalar_tile *work, struct input *rest, float *x) {
     for (uint64_t i = 0; i < work->segment_count; i++) {
         uint64_t count = scalar_tile_columns(work, i);
-        for (uint64_t j = 0; work->codes[i] == SCALAR_CODE_RAW && j < count; j++) {
-            uint32_t bits = input_number(rest, 4);
+        for (uint64_t j = 0; work->codes[i] == STEP_CODE_RAW && j < count; j++) {
+            uint32_t bits = (uint32_t)input_number(rest, 4);
             memcpy(&x[j], &bits, sizeof bits);
         }
         x += count;
@@ -203,32 +144,33 @@ static bool read_raw(const struct scalar_tile *work, struct scalar_input *rest, 
     return !rest->short_of && rest->size == 0;
 }
 
-tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src, uint64_t size,
-                            struct scalar_tile *work, struct scalar_input *rest, tsr_error *err) {
+tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
+                            uint64_t size, struct scalar_tile *work, struct input *rest, tsr_error *err) {
     *work = (struct scalar_tile){.decoder = decoder, .tile = tile};
-    *rest = (struct scalar_input){src, size, false};
+    *rest = (struct input){src, size, false};
     uint8_t rice[2] = {0, 0};
-    uint32_t centre = input_number(rest, 2);
-    rice[0] = (uint8_t)input_number(rest, 1);
-    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(rest, 1);
-    uint64_t side_bytes = scalar_input_varint(rest);
-    uint64_t stream_bytes = scalar_input_varint(rest);
+    uint32_t centre = (uint32_t)input_number(rest, 2);
+    rice[0] = (uint8_t)input_byte(rest);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_byte(rest);
+    uint64_t side_bytes = input_varint(rest);
+    uint64_t stream_bytes = input_varint(rest);
     const uint8_t *side = input_take(rest, side_bytes);
     const uint8_t *stream = input_take(rest, stream_bytes);
     if (rest->short_of) return corrupt(err, "tile: cut short");
-    if (rice[0] > SCALAR_RICE_MAX || rice[1] > SCALAR_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    if (rice[0] > RICE_MAX || rice[1] > RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
     tsr_status status = work_init(work, err);
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};
     if (!read_segments(work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
-    if (bits.at % 8 && side[bits.at / 8] >> bits.at % 8) return corrupt(err, "tile: bits behind the steps are not zero");
+    if (bits.at % 8 && side[bits.at / 8] >> bits.at % 8)
+        return corrupt(err, "tile: bits behind the steps are not zero");
     return read_symbols(work, stream, stream_bytes, err);
 }
 
 tsr_status scalar_decode_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
                               uint64_t size, float *x, tsr_error *err) {
     struct scalar_tile work;
-    struct scalar_input rest;
+    struct input rest;
     tsr_status status = scalar_tile_open(decoder, tile, src, size, &work, &rest, err);
     if (status != TSR_OK) return status;
     if (!reconstruct(&work, &rest, x)) return corrupt(err, "tile: damaged escapes");

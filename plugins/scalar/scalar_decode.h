@@ -4,6 +4,7 @@
 #ifndef SCALAR_DECODE_H
 #define SCALAR_DECODE_H
 
+#include "input.h"
 #include "scalar_bitstream.h"
 #include "scalar_kernel.h"
 
@@ -29,15 +30,6 @@ struct scalar_decoder {
 tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *header, uint64_t size, tsr_error *err);
 void scalar_decoder_clear(struct scalar_decoder *decoder);
 
-/* What is left of the input; `short_of` once more was asked for than there is. */
-struct scalar_input {
-    const uint8_t *bytes;
-    uint64_t size;
-    bool short_of;
-};
-
-uint32_t scalar_input_varint(struct scalar_input *input);
-
 /* A tile as far as steps and symbols, all of it in the worker's scratch. */
 struct scalar_tile {
     const struct scalar_decoder *decoder;
@@ -54,8 +46,8 @@ static inline uint64_t scalar_tile_columns(const struct scalar_tile *work, uint6
 }
 
 /* Escapes and raw values are left in `rest`. */
-tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src, uint64_t size,
-                            struct scalar_tile *work, struct scalar_input *rest, tsr_error *err);
+tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
+                            uint64_t size, struct scalar_tile *work, struct input *rest, tsr_error *err);
 
 tsr_status scalar_decode_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
                               uint64_t size, float *x, tsr_error *err);

@@ -4,6 +4,8 @@
  * scalar_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
 #include "scalar_encode.h"
 
+#include "sink.h"
+
 #include <math.h>
 
 /* Working memory for one tile, all of it the worker's scratch. */
@@ -16,55 +18,6 @@ struct tile_work {
     uint8_t *contexts; /* class of each symbol; only with several classes */
     uint64_t row_segments, segment_count, symbol_count;
 };
-
-/* Bytes at dst[at..]; `full` once something did not fit. */
-struct sink {
-    uint8_t *bytes;
-    uint64_t capacity, at;
-    bool full;
-};
-
-static uint8_t *sink_take(struct sink *sink, uint64_t size) {
-    if (sink->full || size > sink->capacity - sink->at) {
-        sink->full = true;
-        return NULL;
-    }
-    sink->at += size;
-    return sink->bytes + sink->at - size;
-}
-
-static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
-    uint8_t *bytes = sink_take(sink, size);
-    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void sink_varint(struct sink *sink, uint32_t value) {
-    for (; value >= 128; value >>= 7) sink_number(sink, value | 128, 1);
-    sink_number(sink, value, 1);
-}
-
-/* Side bits, least significant first, into zeroed bytes. */
-struct bits {
-    uint8_t *bytes;
-    uint64_t at;
-};
-
-static void bits_put(struct bits *bits, uint32_t value, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        bits->bytes[bits->at / 8] = (uint8_t)(bits->bytes[bits->at / 8] | ((value >> i) & 1u) << (bits->at % 8));
-    }
-}
-
-static void bits_put_rice(struct bits *bits, uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    if (prefix >= SCALAR_RICE_PREFIX_MAX) {
-        bits_put(bits, (1u << SCALAR_RICE_PREFIX_MAX) - 1, SCALAR_RICE_PREFIX_MAX);
-        bits_put(bits, value, 16);
-        return;
-    }
-    bits_put(bits, (1u << prefix) - 1, prefix + 1);
-    bits_put(bits, value, parameter);
-}
 
 static const struct scalar_class *class_of(const struct scalar_encoder *encoder, const struct scalar_segment *segment) {
     return &encoder->classes[encoder->bucket_class[segment->bucket]];
@@ -114,7 +67,7 @@ static void decode(const struct scalar_encoder *encoder, const struct scalar_seg
                    float *y) {
     const uint32_t escape = 2 * encoder->middle + 1;
     const int32_t dtype = encoder->tensor->dtype;
-    const float step = scalar_code_step(segment->code, encoder->mantissa_bits);
+    const float step = step_code_value(segment->code, encoder->mantissa_bits);
     const float *points = encoder->points + (uint64_t)encoder->bucket_class[segment->bucket] * (escape + 1);
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
     uint64_t escapes = encoder->kernels->reconstruct(span->symbols, span->count, points, step, escape, y);
@@ -150,9 +103,9 @@ static void refine(const struct scalar_encoder *encoder, struct scalar_segment *
     double allowed = bound * bound * encoder->kernels->energy(x, count, &largest);
     while (squared_error(encoder, segment, &span) > allowed) {
         segment->code--;
-        float step = scalar_code_step(segment->code, encoder->mantissa_bits);
-        if (!scalar_code_is_step(segment->code, encoder->mantissa_bits) || step < largest * 0x1p-22f) {
-            segment->code = SCALAR_CODE_RAW;
+        float step = step_code_value(segment->code, encoder->mantissa_bits);
+        if (!step_code_is_step(segment->code, encoder->mantissa_bits) || step < largest * 0x1p-22f) {
+            segment->code = STEP_CODE_RAW;
             return;
         }
         segment->inverse = 1.0f / step;
@@ -188,11 +141,11 @@ static void quantise_tile(struct tile_work *work) {
 
 static void write_side(const struct tile_work *work, const struct scalar_side *side, uint8_t *bytes) {
     const struct scalar_encoder *encoder = work->encoder;
-    struct bits bits = {bytes, 0};
+    struct sink_bits bits = {bytes, 0};
     memset(bytes, 0, (size_t)((side->bits + 7) / 8));
     for (uint64_t i = 0; i < work->segment_count; i++) {
         const struct scalar_segment *segment = &work->segments[i];
-        bits_put_rice(&bits, scalar_zigzag((int32_t)segment->code - (int32_t)side->centre), side->code_rice);
+        bits_put_rice(&bits, zigzag((int32_t)segment->code - (int32_t)side->centre), side->code_rice);
         if (encoder->class_count > 1 && scalar_segment_is_coded(segment)) {
             bits_put_rice(&bits, encoder->bucket_class[segment->bucket], side->class_rice);
         }
@@ -204,7 +157,7 @@ static tsr_status write_symbols(const struct tile_work *work, const struct scala
                                 tsr_error *err) {
     const struct scalar_encoder *encoder = work->encoder;
     const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
-    const uint64_t side_bytes = (side->bits + 7) / 8, gap = SCALAR_VARINT_MAX + side_bytes;
+    const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
     uint64_t stream_bytes = 0;
     sink_varint(sink, (uint32_t)side_bytes);
     if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "scalar: tile buffer full");
@@ -225,7 +178,7 @@ static tsr_status write_symbols(const struct tile_work *work, const struct scala
 /* Escaped indices of a segment, or its raw values. */
 static void write_segment_rest(const struct scalar_encoder *encoder, const struct scalar_segment *segment,
                                const float *x, uint64_t count, struct sink *sink) {
-    if (segment->code == SCALAR_CODE_RAW) {
+    if (segment->code == STEP_CODE_RAW) {
         for (uint64_t i = 0; i < count; i++) {
             uint32_t bits;
             memcpy(&bits, &x[i], sizeof bits);
@@ -237,7 +190,7 @@ static void write_segment_rest(const struct scalar_encoder *encoder, const struc
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
     for (uint64_t i = 0; i < count; i++) {
         int32_t index = index_of(x[i], &quantiser);
-        if ((uint32_t)(index < 0 ? -index : index) > quantiser.limit) sink_varint(sink, scalar_zigzag(index));
+        if ((uint32_t)(index < 0 ? -index : index) > quantiser.limit) sink_varint(sink, zigzag(index));
     }
 }
 
@@ -247,7 +200,7 @@ static void write_rest(const struct tile_work *work, bool raw, struct sink *sink
     const uint64_t group = work->encoder->settings.group;
     for (uint64_t i = 0; i < work->segment_count; i++) {
         const struct scalar_segment *segment = &work->segments[i];
-        if ((segment->code == SCALAR_CODE_RAW) != raw) continue;
+        if ((segment->code == STEP_CODE_RAW) != raw) continue;
         uint64_t first = i % work->row_segments * (group ? group : tile->columns);
         uint64_t count = scalar_segment_columns(tile->columns, group, i % work->row_segments);
         const float *x = work->x + i / work->row_segments * tile->columns + first;
@@ -260,8 +213,7 @@ uint64_t scalar_encode_bound(const struct scalar_encoder *encoder, const tsr_til
     uint64_t weights = tile->rows * tile->columns;
     uint64_t segments = tile->rows * scalar_segments(tile->columns, encoder->settings.group);
     /* Two Rice codes of at most 28 bits a segment; an escape or a raw value is at most 5 bytes. */
-    return 4 + 3 * SCALAR_VARINT_MAX + 8 * segments + encoder->entropy->split_bound(&split, weights) +
-           SCALAR_VARINT_MAX * weights;
+    return 4 + 3 * VARINT_MAX + 8 * segments + encoder->entropy->split_bound(&split, weights) + VARINT_MAX * weights;
 }
 
 static tsr_status work_init(struct tile_work *work, tsr_error *err) {

@@ -58,7 +58,7 @@ struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder
                                             uint64_t row);
 
 static inline bool scalar_segment_is_coded(const struct scalar_segment *segment) {
-    return segment->code > SCALAR_CODE_RAW;
+    return segment->code > STEP_CODE_RAW;
 }
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */

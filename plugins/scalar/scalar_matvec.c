@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products without decoding: a packed tile has a byte a weight, the index moved into 0..table - 1, and a step a segment. A
- * row's table of values (points times step, rounded as the host rounds decoded ones) is made when the row is multiplied.
- * Indices that the table does not hold are exceptions with a place and a value each; a tile with many takes a larger table,
- * whose look-up takes twice as long, and one with too many, or with raw segments, has no product. */
+ * Products without decoding: a packed tile has a byte a weight, the index moved into 0..table - 1, and a step a
+ * segment. A row's table of values (points times step, rounded as the host rounds decoded ones) is made when the row is
+ * multiplied. Indices that the table does not hold are exceptions with a place and a value each; a tile with many takes
+ * a larger table, whose look-up takes twice as long, and one with too many, or with raw segments, has no product. */
 #include "scalar_matvec.h"
 
 #define COLUMNS_MAX 65536
@@ -20,7 +20,7 @@ struct packed {
     struct packed_head *head;
     uint8_t *codes;
     float *steps;
-    float *values; /* of exceptions */
+    float *values;   /* of exceptions */
     uint32_t *first; /* exception of each row */
     uint16_t *columns;
     uint8_t *classes;
@@ -33,7 +33,8 @@ static struct packed place(const struct scalar_decoder *decoder, const tsr_tile 
     packed.row_bytes = (tile->columns + SCALAR_BLOCK - 1) / SCALAR_BLOCK * SCALAR_BLOCK;
     packed.row_segments = scalar_segments(tile->columns, decoder->group);
     packed.capacity = tile->rows * tile->columns / 128 + 8;
-    uint64_t segments = tile->rows * packed.row_segments, codes = sizeof *packed.head, steps = codes + tile->rows * packed.row_bytes;
+    uint64_t segments = tile->rows * packed.row_segments, codes = sizeof *packed.head,
+             steps = codes + tile->rows * packed.row_bytes;
     uint64_t values = steps + segments * sizeof *packed.steps, first = values + packed.capacity * sizeof *packed.values;
     uint64_t columns = first + (tile->rows + 1) * sizeof *packed.first;
     uint64_t classes = columns + packed.capacity * sizeof *packed.columns;
@@ -69,12 +70,12 @@ static uint32_t choose_table(const struct scalar_tile *work, uint64_t capacity) 
 
 /* The value of an index that is not in the table, as the decoder and then the host would have it. */
 static bool exception_value(const struct scalar_tile *work, uint64_t segment, uint32_t symbol, float step,
-                            struct scalar_input *rest, float *value) {
+                            struct input *rest, float *value) {
     const struct scalar_decoder *decoder = work->decoder;
     float points[32] = {0}, values[32];
     points[0] = decoder->points[(uint64_t)work->classes[segment] * (2 * decoder->middle + 2) + symbol];
     if (symbol > 2 * decoder->middle) {
-        int32_t index = scalar_unzigzag(scalar_input_varint(rest));
+        int32_t index = unzigzag(input_varint(rest));
         if (rest->short_of || index > SCALAR_INDEX_MAX || index < -SCALAR_INDEX_MAX) return false;
         points[0] = (float)index;
     }
@@ -83,8 +84,8 @@ static bool exception_value(const struct scalar_tile *work, uint64_t segment, ui
     return true;
 }
 
-static bool pack_segment(const struct scalar_tile *work, struct packed *packed, uint64_t segment, const uint16_t *symbols,
-                         struct scalar_input *rest) {
+static bool pack_segment(const struct scalar_tile *work, struct packed *packed, uint64_t segment,
+                         const uint16_t *symbols, struct input *rest) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint32_t table = packed->head->table, half = table / 2;
     uint64_t row = segment / packed->row_segments, start = segment % packed->row_segments * decoder->group;
@@ -104,14 +105,15 @@ static bool pack_segment(const struct scalar_tile *work, struct packed *packed, 
     return true;
 }
 
-static tsr_status pack_segments(const struct scalar_tile *work, struct packed *packed, struct scalar_input *rest,
+static tsr_status pack_segments(const struct scalar_tile *work, struct packed *packed, struct input *rest,
                                 tsr_error *err) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint16_t *symbols = work->symbols;
     for (uint64_t i = 0; i < work->segment_count; i++) {
-        bool coded = work->codes[i] > SCALAR_CODE_RAW;
-        if (work->codes[i] == SCALAR_CODE_RAW) return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a raw segment has no product");
-        packed->steps[i] = coded ? scalar_code_step(work->codes[i], decoder->mantissa_bits) : 0;
+        bool coded = work->codes[i] > STEP_CODE_RAW;
+        if (work->codes[i] == STEP_CODE_RAW)
+            return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a raw segment has no product");
+        packed->steps[i] = coded ? step_code_value(work->codes[i], decoder->mantissa_bits) : 0;
         packed->classes[i] = work->classes[i];
         if (i % packed->row_segments == 0) packed->first[i / packed->row_segments] = packed->head->exceptions;
         if (!pack_segment(work, packed, i, coded ? symbols : NULL, rest)) {
@@ -124,11 +126,11 @@ static tsr_status pack_segments(const struct scalar_tile *work, struct packed *p
     return TSR_OK;
 }
 
-tsr_status scalar_pack_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src, uint64_t size,
-                            void *dst, tsr_error *err) {
+tsr_status scalar_pack_tile(const struct scalar_decoder *decoder, const tsr_tile *tile, const uint8_t *src,
+                            uint64_t size, void *dst, tsr_error *err) {
     struct packed packed = place(decoder, tile, dst);
     struct scalar_tile work;
-    struct scalar_input rest;
+    struct input rest;
     tsr_status status = scalar_tile_open(decoder, tile, src, size, &work, &rest, err);
     if (status != TSR_OK) return status;
     *packed.head = (struct packed_head){.table = choose_table(&work, packed.capacity)};
@@ -149,8 +151,8 @@ static void window_points(const struct scalar_decoder *decoder, uint32_t table, 
     }
 }
 
-void scalar_apply_rows(const struct scalar_decoder *decoder, const tsr_tile *tile, const void *memory, uint64_t first_row,
-                       uint64_t rows, const float *x, float *y) {
+void scalar_apply_rows(const struct scalar_decoder *decoder, const tsr_tile *tile, const void *memory,
+                       uint64_t first_row, uint64_t rows, const float *x, float *y) {
     const struct packed packed = place(decoder, tile, (void *)(uintptr_t)memory);
     float points[SCALAR_CLASSES_MAX * SCALAR_TABLE_MAX];
     window_points(decoder, packed.head->table, points);

@@ -97,7 +97,7 @@ static void add_overshoot(struct slot *slot, const struct scalar_segment *segmen
 static void measure_segment(const struct scalar_measure *measure, struct slot *slot, struct scalar_segment *segment,
                             const float *x, uint64_t count) {
     const struct scalar_encoder *encoder = measure->encoder;
-    if (segment->code == SCALAR_CODE_RAW) slot->sums.raw_bits += 32 * count;
+    if (segment->code == STEP_CODE_RAW) slot->sums.raw_bits += 32 * count;
     if (!scalar_segment_is_coded(segment)) return;
     const struct scalar_quantiser quantiser = {segment->inverse, scalar_rounding(encoder), SCALAR_LIMIT_MAX,
                                                SCALAR_LIMIT_MAX};

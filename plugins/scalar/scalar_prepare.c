@@ -4,6 +4,8 @@
  * entropy model, and the header that carries them. */
 #include "scalar_rate.h"
 
+#include "sink.h"
+
 #include <math.h>
 
 enum { SEARCH_STEPS = 16, FULL_PASSES = 4 };
@@ -99,13 +101,8 @@ static void reset_classes(struct scalar_encoder *encoder) {
 }
 
 static uint64_t header_bound(const struct scalar_encoder *encoder) {
-    return 2 + 2 * SCALAR_VARINT_MAX + encoder->class_count * (1 + SCALAR_OFFSETS_MAX) +
+    return 2 + 2 * VARINT_MAX + encoder->class_count * (1 + SCALAR_OFFSETS_MAX) +
            encoder->class_count * encoder->entropy->model_bound(2 * encoder->middle + 2);
-}
-
-static void put_varint(uint8_t *bytes, uint64_t *at, uint32_t value) {
-    for (; value >= 128; value >>= 7) bytes[(*at)++] = (uint8_t)(value | 128);
-    bytes[(*at)++] = (uint8_t)value;
 }
 
 static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {

@@ -42,14 +42,14 @@ static double unit_of(const struct scalar_encoder *encoder, double rms, uint64_t
 
 struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
                                             uint64_t row) {
-    struct scalar_segment segment = {.code = SCALAR_CODE_ZERO};
+    struct scalar_segment segment = {.code = STEP_CODE_ZERO};
     const double bound = encoder->settings.error_bound;
     float largest = 0;
     if (count == 0) return segment;
     double rms = sqrt(encoder->kernels->energy(x, count, &largest) / (double)count);
     if (largest == 0) return segment;
     if (rms < RMS_LEAST || largest >= PEAK_MOST) {
-        segment.code = SCALAR_CODE_RAW;
+        segment.code = STEP_CODE_RAW;
         return segment;
     }
     double step = encoder->scale * unit_of(encoder, rms, row);
@@ -58,20 +58,15 @@ struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder
     if (step < least) step = least;
     if (scalar_bucket_count(encoder) > 1) segment.bucket = bucket_of(rms * encoder->scale / step);
     segment.code = code_nearest(step, encoder->mantissa_bits);
-    if (!scalar_code_is_step(segment.code, encoder->mantissa_bits)) {
-        segment.code = bound > 0 ? SCALAR_CODE_RAW : SCALAR_CODE_ZERO;
+    if (!step_code_is_step(segment.code, encoder->mantissa_bits)) {
+        segment.code = bound > 0 ? STEP_CODE_RAW : STEP_CODE_ZERO;
         return segment;
     }
-    segment.inverse = 1.0f / scalar_code_step(segment.code, encoder->mantissa_bits);
+    segment.inverse = 1.0f / step_code_value(segment.code, encoder->mantissa_bits);
     if (bound == 0 && count >= ZERO_RUN && largest * segment.inverse + scalar_rounding(encoder) < 1) {
-        segment.code = SCALAR_CODE_ZERO;
+        segment.code = STEP_CODE_ZERO;
     }
     return segment;
-}
-
-static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    return prefix < SCALAR_RICE_PREFIX_MAX ? prefix + 1 + parameter : SCALAR_RICE_PREFIX_MAX + 16;
 }
 
 /* Bits of all codes with one parameter, and of all classes with it. */
@@ -80,7 +75,7 @@ static void side_bits(const struct scalar_encoder *encoder, const struct scalar_
     bits[0] = bits[1] = 0;
     for (uint64_t i = 0; i < count; i++) {
         int32_t distance = (int32_t)segments[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(scalar_zigzag(distance), trial->code_rice);
+        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
         if (scalar_segment_is_coded(&segments[i])) {
             bits[1] += rice_bits(encoder->bucket_class[segments[i].bucket], trial->class_rice);
         }
@@ -96,8 +91,8 @@ struct scalar_side scalar_side_plan(const struct scalar_encoder *encoder, const 
         sum += segments[i].code;
         coded++;
     }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : SCALAR_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= SCALAR_RICE_MAX; parameter++) {
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
         trial.code_rice = trial.class_rice = parameter;
         side_bits(encoder, segments, count, &trial, bits);
         if (bits[0] < best[0]) {

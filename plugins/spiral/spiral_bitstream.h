@@ -41,6 +41,9 @@
 #ifndef SPIRAL_BITSTREAM_H
 #define SPIRAL_BITSTREAM_H
 
+#include "numbers.h"
+#include "step_code.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -55,12 +58,7 @@ enum {
     SPIRAL_SYMBOLS_MAX = 4096,
     SPIRAL_POINTS_LEAST = 4,
     SPIRAL_LOW_BITS_MAX = 12,
-    SPIRAL_OFFSETS_MAX = 64,
-    SPIRAL_RICE_PREFIX_MAX = 12,
-    SPIRAL_RICE_MAX = 15,
-    SPIRAL_VARINT_MAX = 5,
-    SPIRAL_CODE_ZERO = 0,
-    SPIRAL_CODE_RAW = 1
+    SPIRAL_OFFSETS_MAX = 64
 };
 
 /* Tickets are 16-bit values, the escape included. */
@@ -69,25 +67,6 @@ enum {
 #define SPIRAL_INDEX_MAX (1 << 24)
 /* Side of a square of the area of a cell, in steps of the uniform curve: sqrt(pi). */
 #define SPIRAL_ESCAPE_UNIT 0x1.c5bf8ap+0f
-
-static inline bool spiral_code_is_step(uint32_t code, uint32_t mantissa_bits) {
-    return code >= 1u << mantissa_bits && code < 255u << mantissa_bits;
-}
-
-static inline float spiral_code_step(uint32_t code, uint32_t mantissa_bits) {
-    uint32_t bits = code << (23 - mantissa_bits);
-    float step;
-    memcpy(&step, &bits, sizeof step);
-    return step;
-}
-
-static inline uint32_t spiral_zigzag(int32_t value) {
-    return value < 0 ? (uint32_t)(-(int64_t)value) * 2 - 1 : (uint32_t)value * 2;
-}
-
-static inline int32_t spiral_unzigzag(uint32_t value) {
-    return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
-}
 
 /* The walk through a row of `columns`: place j is column j * hop mod columns. hop is the stride where that visits every
  * column, else 1. */

@@ -80,7 +80,7 @@ static tsr_status choose_rows(const struct spiral_encoder *encoder, struct block
     spiral_lane_init(&lane, memory, tile->columns);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const float *row = state->x + r * tile->columns;
-        state->work.rows[r] = (struct spiral_row){.code = SPIRAL_CODE_RAW};
+        state->work.rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
         if (spiral_row_is_raw(row, tile->columns)) continue;
         spiral_lane_load(encoder, &lane, row, tile->columns);
         state->work.rows[r] = spiral_row_choose(encoder, &lane, tile->columns, tile->first_row + r);
@@ -117,9 +117,9 @@ static void reconstruct(const struct spiral_encoder *encoder, const struct block
     const uint32_t class = encoder->bucket_class[row->bucket], ticket = state->found[r];
     const uint32_t known =
         encoder->settings.points ? encoder->alphabet : encoder->classes[class].symbols << encoder->low_bits;
-    float step = spiral_row_is_coded(row) ? spiral_code_step(row->code, encoder->mantissa_bits) : 0;
+    float step = spiral_row_is_coded(row) ? step_code_value(row->code, encoder->mantissa_bits) : 0;
     float pair[2] = {0, 0};
-    if (row->code == SPIRAL_CODE_RAW) {
+    if (row->code == STEP_CODE_RAW) {
         memcpy(pair, values, (size_t)width * sizeof *values);
     } else if (step > 0 && ticket < known) {
         const struct spiral_point point = state->points[(uint64_t) class * state->known + ticket];
@@ -134,7 +134,7 @@ static void reconstruct(const struct spiral_encoder *encoder, const struct block
 /* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. */
 static float within_reach(const struct spiral_encoder *encoder, const struct spiral_row *row, float value) {
     if (!spiral_row_is_coded(row)) return value;
-    const float most = spiral_code_step(row->code, encoder->mantissa_bits) * 0x1p22f;
+    const float most = step_code_value(row->code, encoder->mantissa_bits) * 0x1p22f;
     return value > most ? most : value < -most ? -most : value;
 }
 

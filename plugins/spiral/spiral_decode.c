@@ -6,12 +6,12 @@
 
 int32_t spiral_take_multiple(struct spiral_rest *rest) {
     uint64_t value = 0;
-    for (unsigned i = 0; i < SPIRAL_VARINT_MAX && rest->size > 0; i++) {
+    for (unsigned i = 0; i < VARINT_MAX && rest->size > 0; i++) {
         uint8_t byte = *rest->bytes++;
         rest->size--;
         value |= (uint64_t)(byte & 127) << (7 * i);
         if (byte >= 128) continue;
-        int32_t index = value <= UINT32_MAX ? spiral_unzigzag((uint32_t)value) : INT32_MAX;
+        int32_t index = value <= UINT32_MAX ? unzigzag((uint32_t)value) : INT32_MAX;
         if (index <= SPIRAL_INDEX_MAX && index >= -SPIRAL_INDEX_MAX) return index;
         break;
     }
@@ -64,11 +64,11 @@ static void decode_coded(const struct spiral_decoder *decoder, const tsr_tile *t
     for (uint64_t r = 0; r < tile->rows; r++) {
         float *row = x + (r - first) * columns;
         bool wanted = r >= first && r < last;
-        if (wanted && parsed->codes[r] == SPIRAL_CODE_ZERO) memset(row, 0, (size_t)columns * sizeof *row);
-        if (parsed->codes[r] <= SPIRAL_CODE_RAW) continue;
+        if (wanted && parsed->codes[r] == STEP_CODE_ZERO) memset(row, 0, (size_t)columns * sizeof *row);
+        if (parsed->codes[r] <= STEP_CODE_RAW) continue;
         if (wanted) {
             const struct spiral_point *points = decoder->points + (uint64_t)parsed->classes[r] * decoder->count;
-            float step = spiral_code_step(parsed->codes[r], decoder->mantissa_bits);
+            float step = step_code_value(parsed->codes[r], decoder->mantissa_bits);
             place_pairs(decoder, points, step, tickets, pairs, rest, parsed->row);
             follow_walk(parsed->row, columns, hop, row);
             if (decoder->rotated) decoder->hadamard->inverse(row, 1, columns, decoder->seed);
@@ -83,7 +83,7 @@ static void decode_raw(const tsr_tile *tile, const struct spiral_parsed *parsed,
                        uint64_t first, uint64_t last, float *x) {
     const uint64_t bytes = tile->columns * 4;
     for (uint64_t r = 0; r < tile->rows; r++) {
-        if (parsed->codes[r] != SPIRAL_CODE_RAW) continue;
+        if (parsed->codes[r] != STEP_CODE_RAW) continue;
         if (bytes > rest->size) {
             rest->damaged = true;
             return;

@@ -4,64 +4,17 @@
  * spiral_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
 #include "spiral_encode.h"
 
+#include "sink.h"
+
 #include <math.h>
-
-/* Bytes at dst[at..]; `full` once something did not fit. */
-struct sink {
-    uint8_t *bytes;
-    uint64_t capacity, at;
-    bool full;
-};
-
-static uint8_t *sink_take(struct sink *sink, uint64_t size) {
-    if (sink->full || size > sink->capacity - sink->at) {
-        sink->full = true;
-        return NULL;
-    }
-    sink->at += size;
-    return sink->bytes + sink->at - size;
-}
-
-static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
-    uint8_t *bytes = sink_take(sink, size);
-    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void sink_varint(struct sink *sink, uint32_t value) {
-    for (; value >= 128; value >>= 7) sink_number(sink, value | 128, 1);
-    sink_number(sink, value, 1);
-}
-
-/* Side bits, least significant first, into zeroed bytes. */
-struct bits {
-    uint8_t *bytes;
-    uint64_t at;
-};
-
-static void bits_put(struct bits *bits, uint32_t value, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        bits->bytes[bits->at / 8] = (uint8_t)(bits->bytes[bits->at / 8] | ((value >> i) & 1u) << (bits->at % 8));
-    }
-}
-
-static void bits_put_rice(struct bits *bits, uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    if (prefix >= SPIRAL_RICE_PREFIX_MAX) {
-        bits_put(bits, (1u << SPIRAL_RICE_PREFIX_MAX) - 1, SPIRAL_RICE_PREFIX_MAX);
-        bits_put(bits, value, 16);
-        return;
-    }
-    bits_put(bits, (1u << prefix) - 1, prefix + 1);
-    bits_put(bits, value, parameter);
-}
 
 static void write_side(const struct spiral_tile_work *work, const struct spiral_side *side, uint8_t *bytes) {
     const struct spiral_encoder *encoder = work->encoder;
-    struct bits bits = {bytes, 0};
+    struct sink_bits bits = {bytes, 0};
     memset(bytes, 0, (size_t)((side->bits + 7) / 8));
     for (uint64_t i = 0; i < work->tile->rows; i++) {
         const struct spiral_row *row = &work->rows[i];
-        bits_put_rice(&bits, spiral_zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
+        bits_put_rice(&bits, zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
         if (encoder->class_count > 1 && spiral_row_is_coded(row)) {
             bits_put_rice(&bits, encoder->bucket_class[row->bucket], side->class_rice);
         }
@@ -93,7 +46,7 @@ static tsr_status encode_stream(const struct spiral_tile_work *work, uint64_t co
 /* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
 static tsr_status write_tickets(const struct spiral_tile_work *work, const struct spiral_side *side, uint64_t count,
                                 struct sink *sink, tsr_error *err) {
-    const uint64_t side_bytes = (side->bits + 7) / 8, gap = SPIRAL_VARINT_MAX + side_bytes;
+    const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
     uint64_t stream_bytes = 0;
     sink_varint(sink, (uint32_t)side_bytes);
     if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "spiral: tile buffer full");
@@ -145,7 +98,7 @@ static void write_escapes(const struct spiral_tile_work *work, uint64_t r, const
     const struct spiral_encoder *encoder = work->encoder;
     const uint64_t columns = work->tile->columns, hop = spiral_hop(encoder->stride, columns);
     const uint16_t escape = (uint16_t)((encoder->alphabet - 1) << encoder->low_bits);
-    const float unit = spiral_code_step(work->rows[r].code, encoder->mantissa_bits) * SPIRAL_ESCAPE_UNIT;
+    const float unit = step_code_value(work->rows[r].code, encoder->mantissa_bits) * SPIRAL_ESCAPE_UNIT;
     const float *row = work->x + r * columns;
     uint64_t column = 0;
     for (uint64_t i = 0; i < spiral_pairs(columns); i++) {
@@ -154,8 +107,8 @@ static void write_escapes(const struct spiral_tile_work *work, uint64_t r, const
         y = 2 * i + 1 < columns ? row[column] : 0;
         column = spiral_next(column, hop, columns);
         if (tickets[i] != escape) continue;
-        sink_varint(sink, spiral_zigzag(multiple_of(x, unit)));
-        sink_varint(sink, spiral_zigzag(multiple_of(y, unit)));
+        sink_varint(sink, zigzag(multiple_of(x, unit)));
+        sink_varint(sink, zigzag(multiple_of(y, unit)));
     }
 }
 
@@ -169,7 +122,7 @@ static void write_rest(const struct spiral_tile_work *work, struct sink *sink) {
         tickets += pairs;
     }
     for (uint64_t r = 0; r < tile->rows; r++) {
-        for (uint64_t c = 0; work->rows[r].code == SPIRAL_CODE_RAW && c < tile->columns; c++) {
+        for (uint64_t c = 0; work->rows[r].code == STEP_CODE_RAW && c < tile->columns; c++) {
             uint32_t bits;
             memcpy(&bits, &work->x[r * tile->columns + c], sizeof bits);
             sink_number(sink, bits, 4);
@@ -197,8 +150,7 @@ tsr_status spiral_write_tile(struct spiral_tile_work *work, void *dst, uint64_t 
 uint64_t spiral_encode_bound(const struct spiral_encoder *encoder, const tsr_tile *tile) {
     const uint64_t tickets = tile->rows * spiral_pairs(tile->columns);
     /* Two Rice codes of at most 28 bits a row; an escape takes at most ten bytes, a raw value four. */
-    return 4 + 3 * SPIRAL_VARINT_MAX + 8 * tile->rows + stream_bound(encoder, tickets) +
-           2 * SPIRAL_VARINT_MAX * tickets;
+    return 4 + 3 * VARINT_MAX + 8 * tile->rows + stream_bound(encoder, tickets) + 2 * VARINT_MAX * tickets;
 }
 
 /* Offsets of what a tile needs in one block of memory. */
@@ -234,7 +186,7 @@ tsr_status spiral_encode_tile(const struct spiral_encoder *encoder, const tsr_ti
     spiral_lane_init(&lane, memory + at.lane, tile->columns);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const float *row = x + r * tile->columns;
-        work.rows[r] = (struct spiral_row){.code = SPIRAL_CODE_RAW};
+        work.rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
         bool raw = spiral_row_is_raw(row, tile->columns);
         if (rotated) row = spiral_row_rotate(encoder, row, tile->columns, raw, rotated + r * tile->columns);
         if (raw) continue;

@@ -91,7 +91,7 @@ void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral
                        uint64_t pairs);
 
 static inline bool spiral_row_is_coded(const struct spiral_row *row) {
-    return row->code > SPIRAL_CODE_RAW;
+    return row->code > STEP_CODE_RAW;
 }
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */

@@ -74,11 +74,11 @@ tsr_status spiral_pack(const struct spiral_decoder *decoder, const tsr_tile *til
     for (uint64_t r = 0; r < tile->rows; r++) {
         const uint16_t code = parsed.codes[r];
         packing.classes[r] = parsed.classes[r];
-        packing.steps[r] = code > SPIRAL_CODE_RAW ? spiral_code_step(code, decoder->mantissa_bits) : 0;
-        if (code == SPIRAL_CODE_ZERO) memset(packing.tickets + r * pairs, 0, (size_t)pairs * sizeof *tickets);
-        if (code == SPIRAL_CODE_RAW || (code != SPIRAL_CODE_ZERO && !pack_row(&packing, r, tickets, pairs, &rest)))
+        packing.steps[r] = code > STEP_CODE_RAW ? step_code_value(code, decoder->mantissa_bits) : 0;
+        if (code == STEP_CODE_ZERO) memset(packing.tickets + r * pairs, 0, (size_t)pairs * sizeof *tickets);
+        if (code == STEP_CODE_RAW || (code != STEP_CODE_ZERO && !pack_row(&packing, r, tickets, pairs, &rest)))
             return tsr_fail(err, TSR_E_UNSUPPORTED, "spiral: tile: too many values without a ticket");
-        if (code > SPIRAL_CODE_RAW) tickets += pairs;
+        if (code > STEP_CODE_RAW) tickets += pairs;
     }
     if (rest.damaged || rest.size) return tsr_fail(err, TSR_E_CORRUPT, "spiral: tile: damaged escapes");
     return TSR_OK;

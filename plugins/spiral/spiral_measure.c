@@ -115,7 +115,7 @@ static void measure_rows(const struct pass *pass, struct slot *slot, const struc
     const struct spiral_encoder *encoder = pass->measure->encoder;
     for (uint64_t r = 0; r < block->rows; r++) {
         const float *x = slot->x + r * block->columns;
-        slot->rows[r] = (struct spiral_row){.code = SPIRAL_CODE_RAW};
+        slot->rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
         if (spiral_row_is_raw(x, block->columns)) {
             slot->sums.raw_bits += 32 * block->columns;
             continue;

@@ -4,44 +4,7 @@
  * used; whatever is not what an encoder writes is TSR_E_CORRUPT. */
 #include "spiral_decode.h"
 
-/* What is left of the input; `short_of` once more was asked for than there is. */
-struct input {
-    const uint8_t *bytes;
-    uint64_t size;
-    bool short_of;
-};
-
-static const uint8_t *input_take(struct input *input, uint64_t size) {
-    if (input->short_of || size > input->size) {
-        input->short_of = true;
-        return NULL;
-    }
-    const uint8_t *taken = input->bytes;
-    input->bytes += size;
-    input->size -= size;
-    return taken;
-}
-
-static uint64_t input_number(struct input *input, unsigned size) {
-    const uint8_t *bytes = input_take(input, size);
-    uint64_t value = 0;
-    for (unsigned i = 0; bytes && i < size; i++) value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
-}
-
-static uint32_t input_varint(struct input *input) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < SPIRAL_VARINT_MAX; i++) {
-        uint64_t byte = input_number(input, 1);
-        value |= (byte & 127) << (7 * i);
-        if (byte < 128) {
-            if (value > UINT32_MAX) input->short_of = true;
-            return (uint32_t)value;
-        }
-    }
-    input->short_of = true;
-    return 0;
-}
+#include "input.h"
 
 static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "spiral: %s", what);
@@ -59,9 +22,9 @@ static tsr_status read_points(struct spiral_decoder *decoder, uint32_t delta, st
                decoder->count * sizeof *decoder->points);
     }
     for (uint32_t c = 0; c < decoder->class_count && !decoder->companded; c++) {
-        uint32_t moved = (uint32_t)input_number(input, 1);
+        uint32_t moved = input_byte(input);
         const uint8_t *bytes = input_take(input, 2 * (uint64_t)moved);
-        uint32_t shrink = (uint32_t)input_number(input, 1);
+        uint32_t shrink = input_byte(input);
         int8_t offsets[2 * SPIRAL_OFFSETS_MAX];
         if (input->short_of || moved > SPIRAL_OFFSETS_MAX) return corrupt(err, "header: damaged offsets");
         memcpy(offsets, bytes, 2 * moved);
@@ -95,19 +58,19 @@ static bool numbers_are_sound(const struct spiral_decoder *decoder, uint64_t cur
 
 tsr_status spiral_decoder_init(struct spiral_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
     struct input input = {header, size, false};
-    uint64_t curve = input_number(&input, 1), flags = input_number(&input, 1), delta = 0;
+    uint64_t curve = input_byte(&input), flags = input_byte(&input), delta = 0;
     decoder->companded = curve == SPIRAL_COMPANDED;
     decoder->rotated = flags & SPIRAL_ROTATED;
     decoder->packed = flags & SPIRAL_PACKED;
     if (decoder->rotated) decoder->seed = input_number(&input, 8);
-    decoder->mantissa_bits = (uint32_t)input_number(&input, 1);
+    decoder->mantissa_bits = input_byte(&input);
     decoder->stride = input_varint(&input);
     decoder->alphabet = input_varint(&input);
     decoder->class_count = 1;
     if (!decoder->companded) {
-        delta = input_number(&input, 1);
-        decoder->low_bits = (uint32_t)input_number(&input, 1);
-        decoder->class_count = (uint32_t)input_number(&input, 1);
+        delta = input_byte(&input);
+        decoder->low_bits = input_byte(&input);
+        decoder->class_count = input_byte(&input);
     }
     if (input.short_of) return corrupt(err, "header: cut short");
     if (!numbers_are_sound(decoder, curve, flags)) return corrupt(err, "header: numbers out of range");
@@ -119,32 +82,6 @@ tsr_status spiral_decoder_init(struct spiral_decoder *decoder, const void *heade
 void spiral_decoder_clear(struct spiral_decoder *decoder) {
     decoder->host->free(decoder->host, decoder->points);
     if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
-}
-
-/* Side bits; zeros behind the end, and `overrun` then. */
-struct bits {
-    const uint8_t *bytes;
-    uint64_t at, count;
-    bool overrun;
-};
-
-static uint32_t bits_get(struct bits *bits, uint32_t count) {
-    uint32_t value = 0;
-    if (count > bits->count - bits->at) {
-        bits->overrun = true;
-        return 0;
-    }
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        value |= (uint32_t)(bits->bytes[bits->at / 8] >> (bits->at % 8) & 1) << i;
-    }
-    return value;
-}
-
-static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
-    uint32_t prefix = 0;
-    while (prefix < SPIRAL_RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;
-    if (prefix == SPIRAL_RICE_PREFIX_MAX) return bits_get(bits, 16);
-    return prefix << parameter | bits_get(bits, parameter);
 }
 
 /* Working memory for one tile, all of it the worker's scratch. */
@@ -183,10 +120,9 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
     const struct spiral_decoder *decoder = work->decoder;
     const uint64_t pairs = spiral_pairs(work->tile->columns);
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        int64_t code = (int64_t)centre + spiral_unzigzag(bits_get_rice(bits, rice[0]));
-        bool coded = code > SPIRAL_CODE_RAW;
-        if (code < 0 ||
-            (coded && (code > UINT16_MAX || !spiral_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+        int64_t code = (int64_t)centre + unzigzag(bits_get_rice(bits, rice[0]));
+        bool coded = code > STEP_CODE_RAW;
+        if (code < 0 || (coded && (code > UINT16_MAX || !step_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
             return false;
         }
         uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
@@ -225,14 +161,14 @@ tsr_status spiral_parse(const struct spiral_decoder *decoder, const tsr_tile *ti
     struct input input = {src, size, false};
     uint8_t rice[2] = {0, 0};
     uint64_t centre = input_number(&input, 2);
-    rice[0] = (uint8_t)input_number(&input, 1);
-    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(&input, 1);
+    rice[0] = (uint8_t)input_byte(&input);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_byte(&input);
     uint64_t side_bytes = input_varint(&input);
     uint64_t stream_bytes = input_varint(&input);
     const uint8_t *side = input_take(&input, side_bytes);
     const uint8_t *stream = input_take(&input, stream_bytes);
     if (input.short_of) return corrupt(err, "tile: cut short");
-    if (rice[0] > SPIRAL_RICE_MAX || rice[1] > SPIRAL_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    if (rice[0] > RICE_MAX || rice[1] > RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
     tsr_status status = work_init(&work, err);
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};

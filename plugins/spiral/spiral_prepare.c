@@ -4,6 +4,8 @@
  * then classes, centroids and the entropy model, and the header that carries them. */
 #include "spiral_rate.h"
 
+#include "sink.h"
+
 #include <math.h>
 
 enum {
@@ -143,17 +145,12 @@ static void reset_classes(struct spiral_encoder *encoder) {
 }
 
 static uint64_t header_bound(const struct spiral_encoder *encoder) {
-    return 16 + 2 * SPIRAL_VARINT_MAX + encoder->class_count * (2 + 2 * SPIRAL_OFFSETS_MAX) +
+    return 16 + 2 * VARINT_MAX + encoder->class_count * (2 + 2 * SPIRAL_OFFSETS_MAX) +
            encoder->class_count * encoder->entropy->model_bound(encoder->alphabet);
 }
 
 static void put_number(uint8_t *bytes, uint64_t *at, uint64_t value, unsigned size) {
     for (unsigned i = 0; i < size; i++) bytes[(*at)++] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_varint(uint8_t *bytes, uint64_t *at, uint32_t value) {
-    for (; value >= 128; value >>= 7) bytes[(*at)++] = (uint8_t)(value | 128);
-    bytes[(*at)++] = (uint8_t)value;
 }
 
 static void put_classes(const struct spiral_encoder *encoder, uint8_t *bytes, uint64_t *at) {

@@ -105,8 +105,8 @@ void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral
 
 static bool set_code(const struct spiral_encoder *encoder, struct spiral_row *row, uint32_t code) {
     row->code = code;
-    if (!spiral_code_is_step(code, encoder->mantissa_bits)) return false;
-    row->inverse = 1.0f / spiral_code_step(code, encoder->mantissa_bits);
+    if (!step_code_is_step(code, encoder->mantissa_bits)) return false;
+    row->inverse = 1.0f / step_code_value(code, encoder->mantissa_bits);
     return true;
 }
 
@@ -133,9 +133,9 @@ static void refine(const struct spiral_encoder *encoder, struct spiral_row *row,
                    uint64_t columns, double total) {
     struct spiral_row trial = *row;
     double best = total;
-    row->code = SPIRAL_CODE_ZERO;
+    row->code = STEP_CODE_ZERO;
     for (int i = 0; i <= REFINEMENTS; i++) {
-        double gain, step = (double)spiral_code_step(trial.code, encoder->mantissa_bits);
+        double gain, step = (double)step_code_value(trial.code, encoder->mantissa_bits);
         spiral_row_search(encoder, &trial, lane, spiral_pairs(columns));
         double error = fit(encoder, lane, columns, &gain) * step * step;
         if (error < best) {
@@ -149,7 +149,7 @@ static void refine(const struct spiral_encoder *encoder, struct spiral_row *row,
 
 struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
                                     uint64_t index) {
-    struct spiral_row row = {.code = SPIRAL_CODE_ZERO};
+    struct spiral_row row = {.code = STEP_CODE_ZERO};
     float largest;
     if (columns == 0) return row;
     double total = energy(lane, spiral_pairs(columns), &largest), rms = sqrt(total / (double)columns);
@@ -158,15 +158,10 @@ struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct
     if (step < least) step = least;
     if (spiral_bucket_count(encoder) > 1) row.bucket = bucket_of(rms * encoder->scale / step);
     if (!set_code(encoder, &row, code_nearest(step, encoder->mantissa_bits)))
-        row.code = SPIRAL_CODE_ZERO;
+        row.code = STEP_CODE_ZERO;
     else if (encoder->settings.points)
         refine(encoder, &row, lane, columns, total);
     return row;
-}
-
-static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    return prefix < SPIRAL_RICE_PREFIX_MAX ? prefix + 1 + parameter : SPIRAL_RICE_PREFIX_MAX + 16;
 }
 
 /* Bits of all codes with one parameter, and of all classes with it. */
@@ -175,7 +170,7 @@ static void side_bits(const struct spiral_encoder *encoder, const struct spiral_
     bits[0] = bits[1] = 0;
     for (uint64_t i = 0; i < count; i++) {
         int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(spiral_zigzag(distance), trial->code_rice);
+        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
         if (spiral_row_is_coded(&rows[i])) {
             bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
         }
@@ -191,8 +186,8 @@ struct spiral_side spiral_side_plan(const struct spiral_encoder *encoder, const 
         sum += rows[i].code;
         coded++;
     }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : SPIRAL_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= SPIRAL_RICE_MAX; parameter++) {
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
         trial.code_rice = trial.class_rice = parameter;
         side_bits(encoder, rows, count, &trial, bits);
         if (bits[0] < best[0]) {

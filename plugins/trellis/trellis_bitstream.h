@@ -35,6 +35,8 @@
 #ifndef TRELLIS_BITSTREAM_H
 #define TRELLIS_BITSTREAM_H
 
+#include "numbers.h"
+#include "step_code.h"
 #include "trellis_code.h"
 
 #include <string.h>
@@ -43,35 +45,11 @@ enum {
     TRELLIS_BITSTREAM_VERSION = 1,
     TRELLIS_CLASSES_MAX = 16,
     TRELLIS_LIMIT_MAX = 2047, /* 2M+2 symbols are at most 4096 */
-    TRELLIS_OFFSETS_MAX = 15,
-    TRELLIS_RICE_PREFIX_MAX = 12,
-    TRELLIS_RICE_MAX = 15,
-    TRELLIS_VARINT_MAX = 5,
-    TRELLIS_CODE_ZERO = 0,
-    TRELLIS_CODE_RAW = 1
+    TRELLIS_OFFSETS_MAX = 15
 };
 
 /* Indices stay below this magnitude: their points are exact in F32, and an escape fits a varint. */
 #define TRELLIS_INDEX_MAX (1 << 22)
-
-static inline bool trellis_code_is_step(uint32_t code, uint32_t mantissa_bits) {
-    return code >= 1u << mantissa_bits && code < 255u << mantissa_bits;
-}
-
-static inline float trellis_code_step(uint32_t code, uint32_t mantissa_bits) {
-    uint32_t bits = code << (23 - mantissa_bits);
-    float step;
-    memcpy(&step, &bits, sizeof step);
-    return step;
-}
-
-static inline uint32_t trellis_zigzag(int32_t value) {
-    return value < 0 ? (uint32_t)(-(int64_t)value) * 2 - 1 : (uint32_t)value * 2;
-}
-
-static inline int32_t trellis_unzigzag(uint32_t value) {
-    return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
-}
 
 /* The point of an index without offset, in steps. */
 static inline float trellis_value(uint32_t quantiser, int32_t index) {

@@ -53,7 +53,7 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
 /* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. */
 static float within_reach(const struct trellis_encoder *encoder, const struct trellis_row *row, float value) {
     if (!trellis_row_is_coded(row)) return value;
-    const float most = trellis_code_step(row->code, encoder->mantissa_bits) * 0x1p22f;
+    const float most = step_code_value(row->code, encoder->mantissa_bits) * 0x1p22f;
     return value > most ? most : value < -most ? -most : value;
 }
 
@@ -65,7 +65,7 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
     (void)err;
     for (uint64_t r = 0; r < rows; r++) {
         state->values[r] = within_reach(encoder, &state->work.rows[r], values[r]);
-        if (state->work.rows[r].code == TRELLIS_CODE_RAW) state->raw[r * columns + index] = values[r];
+        if (state->work.rows[r].code == STEP_CODE_RAW) state->raw[r * columns + index] = values[r];
     }
     const struct trellis_columns one = {.rows = state->work.rows,
                                         .count = rows,
@@ -78,12 +78,12 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
     trellis_columns_find(encoder, &one, &state->lane);
     for (uint64_t r = 0, i = 0; r < rows; r++) {
         const struct trellis_row *row = &state->work.rows[r];
-        reconstruction[r] = row->code == TRELLIS_CODE_RAW ? values[r] : 0;
+        reconstruction[r] = row->code == STEP_CODE_RAW ? values[r] : 0;
         if (!trellis_row_is_coded(row)) continue;
         const int32_t at = state->work.indices[i * columns + index];
         const uint32_t class = encoder->bucket_class[row->bucket];
         reconstruction[r] =
-            point_of(encoder, class, trellis_state & 1, at) * trellis_code_step(row->code, encoder->mantissa_bits);
+            point_of(encoder, class, trellis_state & 1, at) * step_code_value(row->code, encoder->mantissa_bits);
         trellis_state = encoder->code.next[2 * trellis_state + ((uint32_t)at & 1)];
         i++;
     }

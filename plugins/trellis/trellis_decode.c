@@ -6,44 +6,7 @@
  * libm. */
 #include "trellis_decode.h"
 
-/* What is left of the input; `short_of` once more was asked for than there is. */
-struct input {
-    const uint8_t *bytes;
-    uint64_t size;
-    bool short_of;
-};
-
-static const uint8_t *input_take(struct input *input, uint64_t size) {
-    if (input->short_of || size > input->size) {
-        input->short_of = true;
-        return NULL;
-    }
-    const uint8_t *taken = input->bytes;
-    input->bytes += size;
-    input->size -= size;
-    return taken;
-}
-
-static uint64_t input_number(struct input *input, unsigned size) {
-    const uint8_t *bytes = input_take(input, size);
-    uint64_t value = 0;
-    for (unsigned i = 0; bytes && i < size; i++) value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
-}
-
-static uint32_t input_varint(struct input *input) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < TRELLIS_VARINT_MAX; i++) {
-        uint64_t byte = input_number(input, 1);
-        value |= (byte & 127) << (7 * i);
-        if (byte < 128) {
-            if (value > UINT32_MAX) input->short_of = true;
-            return (uint32_t)value;
-        }
-    }
-    input->short_of = true;
-    return 0;
-}
+#include "input.h"
 
 static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "trellis: %s", what);
@@ -54,7 +17,7 @@ static tsr_status read_points(struct trellis_decoder *decoder, struct input *inp
     decoder->points = decoder->host->alloc(decoder->host, (uint64_t)contexts * alphabet * sizeof *decoder->points);
     if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for reconstruction points");
     for (uint32_t c = 0; c < contexts; c++) {
-        uint32_t count = (uint32_t)input_number(input, 1);
+        uint32_t count = input_byte(input);
         const uint8_t *offsets = input_take(input, count);
         if (!offsets || count > TRELLIS_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
         int8_t signed_offsets[TRELLIS_OFFSETS_MAX];
@@ -80,9 +43,9 @@ static tsr_status read_model(struct trellis_decoder *decoder, struct input *inpu
 
 tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
     struct input input = {header, size, false};
-    decoder->mantissa_bits = (uint32_t)input_number(&input, 1);
-    uint32_t log_states = (uint32_t)input_number(&input, 1);
-    decoder->class_count = (uint32_t)input_number(&input, 1);
+    decoder->mantissa_bits = input_byte(&input);
+    uint32_t log_states = input_byte(&input);
+    decoder->class_count = input_byte(&input);
     decoder->middle = input_varint(&input);
     if (input.short_of) return corrupt(err, "header: cut short");
     if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 || log_states > 8 ||
@@ -97,32 +60,6 @@ tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const void *hea
 void trellis_decoder_clear(struct trellis_decoder *decoder) {
     decoder->host->free(decoder->host, decoder->points);
     if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
-}
-
-/* Side bits; zeros behind the end, and `overrun` then. */
-struct bits {
-    const uint8_t *bytes;
-    uint64_t at, count;
-    bool overrun;
-};
-
-static uint32_t bits_get(struct bits *bits, uint32_t count) {
-    uint32_t value = 0;
-    if (count > bits->count - bits->at) {
-        bits->overrun = true;
-        return 0;
-    }
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        value |= (uint32_t)(bits->bytes[bits->at / 8] >> (bits->at % 8) & 1) << i;
-    }
-    return value;
-}
-
-static uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
-    uint32_t prefix = 0;
-    while (prefix < TRELLIS_RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;
-    if (prefix == TRELLIS_RICE_PREFIX_MAX) return bits_get(bits, 16);
-    return prefix << parameter | bits_get(bits, parameter);
 }
 
 /* What a tile is being decoded with; the arrays are the worker's scratch. */
@@ -170,10 +107,9 @@ static tsr_status work_init(struct tile_work *work, tsr_error *err) {
 static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre, const uint8_t rice[2]) {
     const struct trellis_decoder *decoder = work->decoder;
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        int64_t code = (int64_t)centre + trellis_unzigzag(bits_get_rice(bits, rice[0]));
-        bool coded = code > TRELLIS_CODE_RAW;
-        if (code < 0 ||
-            (coded && (code > UINT16_MAX || !trellis_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
+        int64_t code = (int64_t)centre + unzigzag(bits_get_rice(bits, rice[0]));
+        bool coded = code > STEP_CODE_RAW;
+        if (code < 0 || (coded && (code > UINT16_MAX || !step_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
             return false;
         }
         uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
@@ -186,7 +122,7 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
 }
 
 static int32_t take_index(struct tile_work *work) {
-    int32_t index = trellis_unzigzag(input_varint(&work->rest));
+    int32_t index = unzigzag(input_varint(&work->rest));
     if (index > TRELLIS_INDEX_MAX || index < -TRELLIS_INDEX_MAX) work->rest.short_of = true;
     return work->rest.short_of ? 0 : index;
 }
@@ -205,7 +141,7 @@ static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, u
     const uint8_t *next = decoder->code.next;
     const uint32_t middle = decoder->middle, escape = 2 * middle + 1, alphabet = escape + 1;
     const float *points = decoder->points + (uint64_t)work->classes[row] * 2 * alphabet;
-    const float step = trellis_code_step(work->codes[row], decoder->mantissa_bits);
+    const float step = step_code_value(work->codes[row], decoder->mantissa_bits);
     const bool wanted = row >= work->first && row < work->last;
     float *x = wanted ? work->x + (row - work->first) * work->tile->columns + first : NULL;
     uint8_t *states = work->states + first;
@@ -260,8 +196,8 @@ static bool decode_others(struct tile_work *work) {
     for (uint64_t r = 0; r < work->tile->rows; r++) {
         const bool wanted = r >= work->first && r < work->last;
         float *row = wanted ? work->x + (r - work->first) * columns : NULL;
-        if (work->codes[r] == TRELLIS_CODE_ZERO && wanted) memset(row, 0, (size_t)columns * sizeof *row);
-        if (work->codes[r] != TRELLIS_CODE_RAW) continue;
+        if (work->codes[r] == STEP_CODE_ZERO && wanted) memset(row, 0, (size_t)columns * sizeof *row);
+        if (work->codes[r] != STEP_CODE_RAW) continue;
         const uint8_t *bytes = input_take(&work->rest, 4 * columns);
         for (uint64_t c = 0; bytes && wanted && c < columns; c++) {
             const uint8_t *at = bytes + 4 * c;
@@ -278,14 +214,14 @@ tsr_status trellis_decode_rows(const struct trellis_decoder *decoder, const tsr_
     struct input input = {src, size, false};
     uint8_t rice[2] = {0, 0};
     uint64_t centre = input_number(&input, 2);
-    rice[0] = (uint8_t)input_number(&input, 1);
-    if (decoder->class_count > 1) rice[1] = (uint8_t)input_number(&input, 1);
+    rice[0] = (uint8_t)input_byte(&input);
+    if (decoder->class_count > 1) rice[1] = (uint8_t)input_byte(&input);
     uint64_t side_bytes = input_varint(&input);
     uint64_t stream_bytes = input_varint(&input);
     const uint8_t *side = input_take(&input, side_bytes);
     const uint8_t *stream = input_take(&input, stream_bytes);
     if (input.short_of) return corrupt(err, "tile: cut short");
-    if (rice[0] > TRELLIS_RICE_MAX || rice[1] > TRELLIS_RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    if (rice[0] > RICE_MAX || rice[1] > RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
     tsr_status status = work_init(&work, err);
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};

@@ -4,64 +4,17 @@
  * trellis_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
 #include "trellis_encode.h"
 
+#include "sink.h"
+
 #include <math.h>
-
-/* Bytes at dst[at..]; `full` once something did not fit. */
-struct sink {
-    uint8_t *bytes;
-    uint64_t capacity, at;
-    bool full;
-};
-
-static uint8_t *sink_take(struct sink *sink, uint64_t size) {
-    if (sink->full || size > sink->capacity - sink->at) {
-        sink->full = true;
-        return NULL;
-    }
-    sink->at += size;
-    return sink->bytes + sink->at - size;
-}
-
-static void sink_number(struct sink *sink, uint32_t value, unsigned size) {
-    uint8_t *bytes = sink_take(sink, size);
-    for (unsigned i = 0; bytes && i < size; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void sink_varint(struct sink *sink, uint32_t value) {
-    for (; value >= 128; value >>= 7) sink_number(sink, value | 128, 1);
-    sink_number(sink, value, 1);
-}
-
-/* Side bits, least significant first, into zeroed bytes. */
-struct bits {
-    uint8_t *bytes;
-    uint64_t at;
-};
-
-static void bits_put(struct bits *bits, uint32_t value, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++, bits->at++) {
-        bits->bytes[bits->at / 8] = (uint8_t)(bits->bytes[bits->at / 8] | ((value >> i) & 1u) << (bits->at % 8));
-    }
-}
-
-static void bits_put_rice(struct bits *bits, uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    if (prefix >= TRELLIS_RICE_PREFIX_MAX) {
-        bits_put(bits, (1u << TRELLIS_RICE_PREFIX_MAX) - 1, TRELLIS_RICE_PREFIX_MAX);
-        bits_put(bits, value, 16);
-        return;
-    }
-    bits_put(bits, (1u << prefix) - 1, prefix + 1);
-    bits_put(bits, value, parameter);
-}
 
 static void write_side(const struct trellis_tile_work *work, const struct trellis_side *side, uint8_t *bytes) {
     const struct trellis_encoder *encoder = work->encoder;
-    struct bits bits = {bytes, 0};
+    struct sink_bits bits = {bytes, 0};
     memset(bytes, 0, (size_t)((side->bits + 7) / 8));
     for (uint64_t i = 0; i < work->tile->rows; i++) {
         const struct trellis_row *row = &work->rows[i];
-        bits_put_rice(&bits, trellis_zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
+        bits_put_rice(&bits, zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
         if (encoder->class_count > 1 && trellis_row_is_coded(row)) {
             bits_put_rice(&bits, encoder->bucket_class[row->bucket], side->class_rice);
         }
@@ -101,7 +54,7 @@ static tsr_status write_symbols(const struct trellis_tile_work *work, const stru
                                 struct sink *sink, tsr_error *err) {
     const struct trellis_encoder *encoder = work->encoder;
     const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
-    const uint64_t side_bytes = (side->bits + 7) / 8, gap = TRELLIS_VARINT_MAX + side_bytes;
+    const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
     const uint64_t count = make_symbols(work);
     uint64_t stream_bytes = 0;
     sink_varint(sink, (uint32_t)side_bytes);
@@ -127,11 +80,11 @@ static void write_rest(const struct trellis_tile_work *work, struct sink *sink) 
     for (uint64_t r = 0; r < work->tile->rows; r++) {
         if (!trellis_row_is_coded(&work->rows[r])) continue;
         for (uint64_t c = 0; c < columns; c++, index++) {
-            if (is_escape(work->encoder, &work->rows[r], *index)) sink_varint(sink, trellis_zigzag(*index));
+            if (is_escape(work->encoder, &work->rows[r], *index)) sink_varint(sink, zigzag(*index));
         }
     }
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        for (uint64_t c = 0; work->rows[r].code == TRELLIS_CODE_RAW && c < columns; c++) {
+        for (uint64_t c = 0; work->rows[r].code == STEP_CODE_RAW && c < columns; c++) {
             uint32_t bits;
             memcpy(&bits, &work->x[r * columns + c], sizeof bits);
             sink_number(sink, bits, 4);
@@ -159,8 +112,7 @@ uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_t
     const tsr_entropy_split split = {sizeof split, encoder->model, NULL, 0, 16};
     const uint64_t weights = tile->rows * tile->columns;
     /* Two Rice codes of at most 28 bits a row; an escape or a raw value is at most 5 bytes. */
-    return 4 + 3 * TRELLIS_VARINT_MAX + 8 * tile->rows + encoder->entropy->split_bound(&split, weights) +
-           TRELLIS_VARINT_MAX * weights;
+    return 4 + 3 * VARINT_MAX + 8 * tile->rows + encoder->entropy->split_bound(&split, weights) + VARINT_MAX * weights;
 }
 
 uint64_t trellis_work_bytes(const tsr_tile *tile) {

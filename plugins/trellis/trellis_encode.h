@@ -64,7 +64,7 @@ struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, con
                                       uint64_t index);
 
 static inline bool trellis_row_is_coded(const struct trellis_row *row) {
-    return row->code > TRELLIS_CODE_RAW;
+    return row->code > STEP_CODE_RAW;
 }
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */

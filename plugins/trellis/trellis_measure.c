@@ -91,7 +91,7 @@ static tsr_status measure_block(void *ctx, uint64_t at, uint64_t worker, tsr_err
     slot->weights = rows * columns;
     slot->raw_bits = 0;
     for (uint64_t r = 0; r < rows; r++) {
-        if (pass->measure->rows[row + r].code == TRELLIS_CODE_RAW) slot->raw_bits += 32 * columns;
+        if (pass->measure->rows[row + r].code == STEP_CODE_RAW) slot->raw_bits += 32 * columns;
     }
     for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {
         const struct trellis_columns some = {.rows = pass->measure->rows + row,

@@ -4,6 +4,8 @@
  * points and the entropy model, and the header that carries them. */
 #include "trellis_rate.h"
 
+#include "sink.h"
+
 #include <math.h>
 
 enum {
@@ -128,13 +130,8 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
 
 static uint64_t header_bound(const struct trellis_encoder *encoder) {
     const uint64_t contexts = 2 * encoder->class_count;
-    return 3 + TRELLIS_VARINT_MAX + contexts * (1 + TRELLIS_OFFSETS_MAX) +
+    return 3 + VARINT_MAX + contexts * (1 + TRELLIS_OFFSETS_MAX) +
            contexts * encoder->entropy->model_bound(2 * encoder->middle + 2);
-}
-
-static void put_varint(uint8_t *bytes, uint64_t *at, uint32_t value) {
-    for (; value >= 128; value >>= 7) bytes[(*at)++] = (uint8_t)(value | 128);
-    bytes[(*at)++] = (uint8_t)value;
 }
 
 static tsr_status make_header(const struct trellis_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {

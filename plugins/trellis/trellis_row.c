@@ -51,21 +51,21 @@ static double unit_of(const struct trellis_encoder *encoder, double rms, uint64_
 
 struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
                                       uint64_t index) {
-    struct trellis_row row = {.code = TRELLIS_CODE_ZERO};
+    struct trellis_row row = {.code = STEP_CODE_ZERO};
     if (facts->largest == 0) return row;
     if (facts->rms < RMS_LEAST || facts->largest >= PEAK_MOST) {
-        row.code = TRELLIS_CODE_RAW;
+        row.code = STEP_CODE_RAW;
         return row;
     }
     double step = encoder->scale * unit_of(encoder, facts->rms, index), least = (double)facts->largest * 0x1p-20;
     if (step < least) step = least;
     if (trellis_bucket_count(encoder) > 1) row.bucket = bucket_of(facts->rms * encoder->scale / step);
     row.code = code_nearest(step, encoder->mantissa_bits);
-    if (!trellis_code_is_step(row.code, encoder->mantissa_bits)) {
-        row.code = TRELLIS_CODE_ZERO;
+    if (!step_code_is_step(row.code, encoder->mantissa_bits)) {
+        row.code = STEP_CODE_ZERO;
         return row;
     }
-    row.inverse = 1.0f / trellis_code_step(row.code, encoder->mantissa_bits);
+    row.inverse = 1.0f / step_code_value(row.code, encoder->mantissa_bits);
     return row;
 }
 
@@ -119,18 +119,13 @@ void trellis_columns_find(const struct trellis_encoder *encoder, const struct tr
     }
 }
 
-static uint64_t rice_bits(uint32_t value, uint32_t parameter) {
-    uint32_t prefix = value >> parameter;
-    return prefix < TRELLIS_RICE_PREFIX_MAX ? prefix + 1 + parameter : TRELLIS_RICE_PREFIX_MAX + 16;
-}
-
 /* Bits of all codes with one parameter, and of all classes with it. */
 static void side_bits(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
                       const struct trellis_side *trial, uint64_t bits[2]) {
     bits[0] = bits[1] = 0;
     for (uint64_t i = 0; i < count; i++) {
         int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(trellis_zigzag(distance), trial->code_rice);
+        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
         if (trellis_row_is_coded(&rows[i])) {
             bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
         }
@@ -146,8 +141,8 @@ struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, con
         sum += rows[i].code;
         coded++;
     }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : TRELLIS_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= TRELLIS_RICE_MAX; parameter++) {
+    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
+    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
         trial.code_rice = trial.class_rice = parameter;
         side_bits(encoder, rows, count, &trial, bits);
         if (bits[0] < best[0]) {
