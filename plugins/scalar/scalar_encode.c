@@ -13,18 +13,17 @@ struct tile_work {
     const struct scalar_encoder *encoder;
     const tsr_tile *tile;
     const float *x; /* [rows][columns] */
-    struct scalar_segment *segments;
+    struct segment *segments;
     uint16_t *symbols; /* of coded segments, one behind the other */
     uint8_t *contexts; /* class of each symbol; only with several classes */
     uint64_t row_segments, segment_count, symbol_count;
 };
 
-static const struct scalar_class *class_of(const struct scalar_encoder *encoder, const struct scalar_segment *segment) {
+static const struct scalar_class *class_of(const struct scalar_encoder *encoder, const struct segment *segment) {
     return &encoder->classes[encoder->bucket_class[segment->bucket]];
 }
 
-static struct scalar_quantiser quantiser_of(const struct scalar_encoder *encoder,
-                                            const struct scalar_segment *segment) {
+static struct scalar_quantiser quantiser_of(const struct scalar_encoder *encoder, const struct segment *segment) {
     return (struct scalar_quantiser){segment->inverse, scalar_rounding(encoder), class_of(encoder, segment)->limit,
                                      encoder->middle};
 }
@@ -50,8 +49,8 @@ static float rounded(float value, int32_t dtype) {
 }
 
 /* Symbols of a segment at its present step. */
-static void quantise(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x,
-                     uint64_t count, uint16_t *symbols) {
+static void quantise(const struct scalar_encoder *encoder, struct segment *segment, const float *x, uint64_t count,
+                     uint16_t *symbols) {
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
     segment->escapes = (uint32_t)encoder->kernels->quantise(x, count, &quantiser, symbols);
 }
@@ -63,7 +62,7 @@ struct span {
     uint64_t count;
 };
 
-static void decode(const struct scalar_encoder *encoder, const struct scalar_segment *segment, const struct span *span,
+static void decode(const struct scalar_encoder *encoder, const struct segment *segment, const struct span *span,
                    float *y) {
     const uint32_t escape = 2 * encoder->middle + 1;
     const int32_t dtype = encoder->tensor->dtype;
@@ -78,7 +77,7 @@ static void decode(const struct scalar_encoder *encoder, const struct scalar_seg
 }
 
 /* Sum of squared errors that decoding will leave. */
-static double squared_error(const struct scalar_encoder *encoder, const struct scalar_segment *segment,
+static double squared_error(const struct scalar_encoder *encoder, const struct segment *segment,
                             const struct span *whole) {
     enum { CHUNK = 256 };
     float y[CHUNK];
@@ -95,7 +94,7 @@ static double squared_error(const struct scalar_encoder *encoder, const struct s
 }
 
 /* Makes the step finer until the bound holds; raw if no step is fine enough. */
-static void refine(const struct scalar_encoder *encoder, struct scalar_segment *segment, const float *x, uint64_t count,
+static void refine(const struct scalar_encoder *encoder, struct segment *segment, const float *x, uint64_t count,
                    uint16_t *symbols) {
     const double bound = encoder->settings.error_bound;
     const struct span span = {x, symbols, count};
@@ -113,15 +112,15 @@ static void refine(const struct scalar_encoder *encoder, struct scalar_segment *
     }
 }
 
-static void quantise_segment(struct tile_work *work, struct scalar_segment *segment, const float *x, uint64_t count,
+static void quantise_segment(struct tile_work *work, struct segment *segment, const float *x, uint64_t count,
                              uint64_t row) {
     const struct scalar_encoder *encoder = work->encoder;
     uint16_t *symbols = work->symbols + work->symbol_count;
     *segment = scalar_segment_choose(encoder, x, count, row);
-    if (!scalar_segment_is_coded(segment)) return;
+    if (!segment_is_coded(segment)) return;
     quantise(encoder, segment, x, count, symbols);
     if (encoder->settings.error_bound > 0) refine(encoder, segment, x, count, symbols);
-    if (!scalar_segment_is_coded(segment)) return;
+    if (!segment_is_coded(segment)) return;
     if (work->contexts) memset(work->contexts + work->symbol_count, encoder->bucket_class[segment->bucket], count);
     work->symbol_count += count;
 }
@@ -139,21 +138,8 @@ static void quantise_tile(struct tile_work *work) {
     }
 }
 
-static void write_side(const struct tile_work *work, const struct scalar_side *side, uint8_t *bytes) {
-    const struct scalar_encoder *encoder = work->encoder;
-    struct sink_bits bits = {bytes, 0};
-    memset(bytes, 0, (size_t)((side->bits + 7) / 8));
-    for (uint64_t i = 0; i < work->segment_count; i++) {
-        const struct scalar_segment *segment = &work->segments[i];
-        bits_put_rice(&bits, zigzag((int32_t)segment->code - (int32_t)side->centre), side->code_rice);
-        if (encoder->class_count > 1 && scalar_segment_is_coded(segment)) {
-            bits_put_rice(&bits, encoder->bucket_class[segment->bucket], side->class_rice);
-        }
-    }
-}
-
 /* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
-static tsr_status write_symbols(const struct tile_work *work, const struct scalar_side *side, struct sink *sink,
+static tsr_status write_symbols(const struct tile_work *work, const struct side *side, struct sink *sink,
                                 tsr_error *err) {
     const struct scalar_encoder *encoder = work->encoder;
     const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
@@ -171,13 +157,13 @@ static tsr_status write_symbols(const struct tile_work *work, const struct scala
     uint8_t *bits = sink_take(sink, side_bytes);
     uint8_t *place = sink_take(sink, stream_bytes);
     if (place) memmove(place, stream, (size_t)stream_bytes);
-    if (bits) write_side(work, side, bits);
+    if (bits) side_write(work->segments, work->segment_count, scalar_classes(work->encoder), side, bits);
     return TSR_OK;
 }
 
 /* Escaped indices of a segment, or its raw values. */
-static void write_segment_rest(const struct scalar_encoder *encoder, const struct scalar_segment *segment,
-                               const float *x, uint64_t count, struct sink *sink) {
+static void write_segment_rest(const struct scalar_encoder *encoder, const struct segment *segment, const float *x,
+                               uint64_t count, struct sink *sink) {
     if (segment->code == STEP_CODE_RAW) {
         for (uint64_t i = 0; i < count; i++) {
             uint32_t bits;
@@ -186,7 +172,7 @@ static void write_segment_rest(const struct scalar_encoder *encoder, const struc
         }
         return;
     }
-    if (!scalar_segment_is_coded(segment) || segment->escapes == 0) return;
+    if (!segment_is_coded(segment) || segment->escapes == 0) return;
     const struct scalar_quantiser quantiser = quantiser_of(encoder, segment);
     for (uint64_t i = 0; i < count; i++) {
         int32_t index = index_of(x[i], &quantiser);
@@ -199,7 +185,7 @@ static void write_rest(const struct tile_work *work, bool raw, struct sink *sink
     const tsr_tile *tile = work->tile;
     const uint64_t group = work->encoder->settings.group;
     for (uint64_t i = 0; i < work->segment_count; i++) {
-        const struct scalar_segment *segment = &work->segments[i];
+        const struct segment *segment = &work->segments[i];
         if ((segment->code == STEP_CODE_RAW) != raw) continue;
         uint64_t first = i % work->row_segments * (group ? group : tile->columns);
         uint64_t count = scalar_segment_columns(tile->columns, group, i % work->row_segments);
@@ -227,7 +213,7 @@ static tsr_status work_init(struct tile_work *work, tsr_error *err) {
     if (!memory) {
         return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a tile of %llu weights", (unsigned long long)weights);
     }
-    work->segments = (struct scalar_segment *)(void *)memory;
+    work->segments = (struct segment *)(void *)memory;
     work->symbols = (uint16_t *)(void *)(memory + segment_bytes);
     if (encoder->class_count > 1) work->contexts = memory + segment_bytes + 2 * weights;
     return TSR_OK;
@@ -240,7 +226,7 @@ tsr_status scalar_encode_tile(const struct scalar_encoder *encoder, const tsr_ti
     tsr_status status = work_init(&work, err);
     if (status != TSR_OK) return status;
     quantise_tile(&work);
-    struct scalar_side side = scalar_side_plan(encoder, work.segments, work.segment_count);
+    struct side side = side_plan(work.segments, work.segment_count, scalar_classes(encoder));
     sink_number(&sink, side.centre, 2);
     sink_number(&sink, side.code_rice, 1);
     if (encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);

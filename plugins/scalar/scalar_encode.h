@@ -5,6 +5,7 @@
 #ifndef SCALAR_ENCODE_H
 #define SCALAR_ENCODE_H
 
+#include "side.h"
 #include "scalar_bitstream.h"
 #include "scalar_kernel.h"
 
@@ -45,21 +46,9 @@ struct scalar_encoder {
     float *points; /* [class_count][2 * middle + 2], scalar_fill_points; only with an error bound */
 };
 
-/* One row, or one group of columns in it. */
-struct scalar_segment {
-    uint32_t code; /* step code of the bitstream */
-    uint32_t escapes;
-    float inverse;   /* 1 / step */
-    uint32_t bucket; /* by RMS over step */
-};
-
 /* Everything but escapes, for x[count] of tensor row `row`. */
-struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
-                                            uint64_t row);
-
-static inline bool scalar_segment_is_coded(const struct scalar_segment *segment) {
-    return segment->code > STEP_CODE_RAW;
-}
+struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
+                                     uint64_t row);
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */
 static inline uint32_t scalar_bucket_count(const struct scalar_encoder *encoder) {
@@ -70,16 +59,9 @@ static inline float scalar_rounding(const struct scalar_encoder *encoder) {
     return (float)(0.5 - encoder->settings.dead_zone);
 }
 
-/* How the step codes and classes of a tile are written. */
-struct scalar_side {
-    uint64_t bits;
-    uint32_t centre;
-    uint32_t code_rice;
-    uint32_t class_rice;
-};
-
-struct scalar_side scalar_side_plan(const struct scalar_encoder *encoder, const struct scalar_segment *segments,
-                                    uint64_t count);
+static inline struct side_classes scalar_classes(const struct scalar_encoder *encoder) {
+    return (struct side_classes){encoder->bucket_class, encoder->class_count};
+}
 
 /* Bytes of a varint. */
 static inline uint64_t scalar_varint_bytes(uint32_t value) {

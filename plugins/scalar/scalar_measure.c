@@ -59,9 +59,9 @@ bool scalar_measure_sample_is_all(const struct scalar_encoder *encoder) {
 /* One block's sums and working memory. */
 struct slot {
     struct scalar_sums sums;
-    float *x;                        /* [block weights] */
-    struct scalar_segment *segments; /* [block segments] */
-    uint16_t *buffer;                /* symbols of one segment */
+    float *x;                 /* [block weights] */
+    struct segment *segments; /* [block segments] */
+    uint16_t *buffer;         /* symbols of one segment */
     /* [2 * buckets]. Neighbours count in different tables, so that equal symbols do not wait for each other. */
     uint32_t (*symbols)[SCALAR_SYMBOLS_MAX];
 };
@@ -84,7 +84,7 @@ static void count_symbols(struct slot *slot, uint32_t bucket, uint64_t count) {
     if (count % 2) even[symbols[count - 1]]++;
 }
 
-static void add_overshoot(struct slot *slot, const struct scalar_segment *segment, const float *x, uint64_t count) {
+static void add_overshoot(struct slot *slot, const struct segment *segment, const float *x, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         int32_t index = (int32_t)slot->buffer[i] - SCALAR_LIMIT_MAX;
         int32_t magnitude = index < 0 ? -index : index;
@@ -94,11 +94,11 @@ static void add_overshoot(struct slot *slot, const struct scalar_segment *segmen
     }
 }
 
-static void measure_segment(const struct scalar_measure *measure, struct slot *slot, struct scalar_segment *segment,
+static void measure_segment(const struct scalar_measure *measure, struct slot *slot, struct segment *segment,
                             const float *x, uint64_t count) {
     const struct scalar_encoder *encoder = measure->encoder;
     if (segment->code == STEP_CODE_RAW) slot->sums.raw_bits += 32 * count;
-    if (!scalar_segment_is_coded(segment)) return;
+    if (!segment_is_coded(segment)) return;
     const struct scalar_quantiser quantiser = {segment->inverse, scalar_rounding(encoder), SCALAR_LIMIT_MAX,
                                                SCALAR_LIMIT_MAX};
     (void)encoder->kernels->quantise(x, count, &quantiser, slot->buffer);
@@ -114,14 +114,14 @@ static void measure_rows(const struct pass *pass, struct slot *slot, const struc
     const float *x = slot->x;
     for (uint64_t r = 0; r < block->rows; r++) {
         for (uint64_t s = 0; s < row_segments; s++) {
-            struct scalar_segment *segment = &slot->segments[r * row_segments + s];
+            struct segment *segment = &slot->segments[r * row_segments + s];
             uint64_t count = scalar_segment_columns(block->columns, group, s);
             *segment = scalar_segment_choose(encoder, x, count, block->first_row + r);
             measure_segment(pass->measure, slot, segment, x, count);
             x += count;
         }
     }
-    slot->sums.side_bits = scalar_side_plan(encoder, slot->segments, block->rows * row_segments).bits;
+    slot->sums.side_bits = side_plan(slot->segments, block->rows * row_segments, scalar_classes(encoder)).bits;
 }
 
 static void measure_energy(const struct pass *pass, struct slot *slot, const struct block *block) {
@@ -178,15 +178,14 @@ static struct slot *slot_create(const tsr_host *host, const struct pass *pass, u
     uint64_t segments = pass->cut.block_rows * pass->row_segments;
     uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
     uint64_t tables = 2 * buckets * sizeof(uint32_t[SCALAR_SYMBOLS_MAX]);
-    uint64_t total =
-        head + tables + segments * sizeof(struct scalar_segment) + weights * 4 + pass->cut.block_columns * 2;
+    uint64_t total = head + tables + segments * sizeof(struct segment) + weights * 4 + pass->cut.block_columns * 2;
     uint8_t *memory = host->alloc(host, total);
     if (!memory) return NULL;
     struct slot *slot = (struct slot *)(void *)memory;
     memset(memory, 0, (size_t)(head + tables));
     slot->symbols = (uint32_t(*)[SCALAR_SYMBOLS_MAX])(void *)(memory + head);
     slot->x = (float *)(void *)(memory + head + tables);
-    slot->segments = (struct scalar_segment *)(void *)(slot->x + weights);
+    slot->segments = (struct segment *)(void *)(slot->x + weights);
     slot->buffer = (uint16_t *)(void *)(slot->segments + segments);
     return slot;
 }

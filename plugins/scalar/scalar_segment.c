@@ -40,9 +40,9 @@ static double unit_of(const struct scalar_encoder *encoder, double rms, uint64_t
     return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
 }
 
-struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
-                                            uint64_t row) {
-    struct scalar_segment segment = {.code = STEP_CODE_ZERO};
+struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
+                                     uint64_t row) {
+    struct segment segment = {.code = STEP_CODE_ZERO};
     const double bound = encoder->settings.error_bound;
     float largest = 0;
     if (count == 0) return segment;
@@ -67,43 +67,4 @@ struct scalar_segment scalar_segment_choose(const struct scalar_encoder *encoder
         segment.code = STEP_CODE_ZERO;
     }
     return segment;
-}
-
-/* Bits of all codes with one parameter, and of all classes with it. */
-static void side_bits(const struct scalar_encoder *encoder, const struct scalar_segment *segments, uint64_t count,
-                      const struct scalar_side *trial, uint64_t bits[2]) {
-    bits[0] = bits[1] = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        int32_t distance = (int32_t)segments[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
-        if (scalar_segment_is_coded(&segments[i])) {
-            bits[1] += rice_bits(encoder->bucket_class[segments[i].bucket], trial->class_rice);
-        }
-    }
-}
-
-struct scalar_side scalar_side_plan(const struct scalar_encoder *encoder, const struct scalar_segment *segments,
-                                    uint64_t count) {
-    struct scalar_side plan = {0}, trial = {0};
-    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
-    for (uint64_t i = 0; i < count; i++) {
-        if (!scalar_segment_is_coded(&segments[i])) continue;
-        sum += segments[i].code;
-        coded++;
-    }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
-        trial.code_rice = trial.class_rice = parameter;
-        side_bits(encoder, segments, count, &trial, bits);
-        if (bits[0] < best[0]) {
-            best[0] = bits[0];
-            plan.code_rice = parameter;
-        }
-        if (bits[1] < best[1]) {
-            best[1] = bits[1];
-            plan.class_rice = parameter;
-        }
-    }
-    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
-    return plan;
 }

@@ -35,7 +35,7 @@ static tsr_status state_create(const struct spiral_encoder *encoder, const tsr_t
     const uint64_t weights = tile->rows * tile->columns, tickets = tile->rows * spiral_pairs(tile->columns);
     const uint32_t known = encoder->settings.points ? encoder->alphabet : (encoder->alphabet - 1) << encoder->low_bits;
     const uint64_t head = (sizeof(struct block_state) + 63) / 64 * 64;
-    const uint64_t total = head + 4 * weights + tile->rows * (sizeof(struct spiral_row) + 10) +
+    const uint64_t total = head + 4 * weights + tile->rows * (sizeof(struct segment) + 10) +
                            (uint64_t)encoder->class_count * known * sizeof(struct spiral_point) + 3 * tickets + 64;
     uint8_t *memory = encoder->host->alloc(encoder->host, total);
     if (!memory) {
@@ -49,7 +49,7 @@ static tsr_status state_create(const struct spiral_encoder *encoder, const tsr_t
     state->x = (float *)(void *)(state->points + (uint64_t)encoder->class_count * known);
     state->u = state->x + weights;
     state->v = state->u + tile->rows;
-    state->work.rows = (struct spiral_row *)(void *)(state->v + tile->rows);
+    state->work.rows = (struct segment *)(void *)(state->v + tile->rows);
     state->work.tickets = (uint16_t *)(void *)(state->work.rows + tile->rows);
     state->found = state->work.tickets + tickets;
     if (encoder->class_count > 1) state->work.contexts = (uint8_t *)(state->found + tile->rows);
@@ -80,7 +80,7 @@ static tsr_status choose_rows(const struct spiral_encoder *encoder, struct block
     spiral_lane_init(&lane, memory, tile->columns);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const float *row = state->x + r * tile->columns;
-        state->work.rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
+        state->work.rows[r] = (struct segment){.code = STEP_CODE_RAW};
         if (spiral_row_is_raw(row, tile->columns)) continue;
         spiral_lane_load(encoder, &lane, row, tile->columns);
         state->work.rows[r] = spiral_row_choose(encoder, &lane, tile->columns, tile->first_row + r);
@@ -113,11 +113,11 @@ static float nearest_multiple(float value, float unit) {
 /* What decoders will have for a pair; 0 stands for a row of zeros, raw rows are exact. */
 static void reconstruct(const struct spiral_encoder *encoder, const struct block_state *state, uint64_t r,
                         const float *values, uint64_t width, float *out) {
-    const struct spiral_row *row = &state->work.rows[r];
+    const struct segment *row = &state->work.rows[r];
     const uint32_t class = encoder->bucket_class[row->bucket], ticket = state->found[r];
     const uint32_t known =
         encoder->settings.points ? encoder->alphabet : encoder->classes[class].symbols << encoder->low_bits;
-    float step = spiral_row_is_coded(row) ? step_code_value(row->code, encoder->mantissa_bits) : 0;
+    float step = segment_is_coded(row) ? step_code_value(row->code, encoder->mantissa_bits) : 0;
     float pair[2] = {0, 0};
     if (row->code == STEP_CODE_RAW) {
         memcpy(pair, values, (size_t)width * sizeof *values);
@@ -132,8 +132,8 @@ static void reconstruct(const struct spiral_encoder *encoder, const struct block
 }
 
 /* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. */
-static float within_reach(const struct spiral_encoder *encoder, const struct spiral_row *row, float value) {
-    if (!spiral_row_is_coded(row)) return value;
+static float within_reach(const struct spiral_encoder *encoder, const struct segment *row, float value) {
+    if (!segment_is_coded(row)) return value;
     const float most = step_code_value(row->code, encoder->mantissa_bits) * 0x1p22f;
     return value > most ? most : value < -most ? -most : value;
 }
@@ -145,8 +145,8 @@ tsr_status spiral_block_quantise(const struct spiral_encoder *encoder, void *sel
     uint64_t columns[2] = {0, 0}, width = spiral_block_columns(encoder, &state->tile, index, columns);
     (void)err;
     for (uint64_t r = 0; r < state->tile.rows; r++) {
-        const struct spiral_row *row = &state->work.rows[r];
-        const float inverse = spiral_row_is_coded(row) ? row->inverse : 0;
+        const struct segment *row = &state->work.rows[r];
+        const float inverse = segment_is_coded(row) ? row->inverse : 0;
         float pair[2] = {0, 0};
         for (uint64_t i = 0; i < width; i++) {
             pair[i] = within_reach(encoder, row, values[r * width + i]);

@@ -8,19 +8,6 @@
 
 #include <math.h>
 
-static void write_side(const struct spiral_tile_work *work, const struct spiral_side *side, uint8_t *bytes) {
-    const struct spiral_encoder *encoder = work->encoder;
-    struct sink_bits bits = {bytes, 0};
-    memset(bytes, 0, (size_t)((side->bits + 7) / 8));
-    for (uint64_t i = 0; i < work->tile->rows; i++) {
-        const struct spiral_row *row = &work->rows[i];
-        bits_put_rice(&bits, zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
-        if (encoder->class_count > 1 && spiral_row_is_coded(row)) {
-            bits_put_rice(&bits, encoder->bucket_class[row->bucket], side->class_rice);
-        }
-    }
-}
-
 static uint64_t stream_bound(const struct spiral_encoder *encoder, uint64_t tickets) {
     const tsr_entropy_split split = {sizeof split, encoder->model, NULL, encoder->low_bits, 16 - encoder->low_bits};
     if (encoder->model) return encoder->entropy->split_bound(&split, tickets);
@@ -44,7 +31,7 @@ static tsr_status encode_stream(const struct spiral_tile_work *work, uint64_t co
 }
 
 /* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
-static tsr_status write_tickets(const struct spiral_tile_work *work, const struct spiral_side *side, uint64_t count,
+static tsr_status write_tickets(const struct spiral_tile_work *work, const struct side *side, uint64_t count,
                                 struct sink *sink, tsr_error *err) {
     const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
     uint64_t stream_bytes = 0;
@@ -57,7 +44,7 @@ static tsr_status write_tickets(const struct spiral_tile_work *work, const struc
     uint8_t *bits = sink_take(sink, side_bytes);
     uint8_t *place = sink_take(sink, stream_bytes);
     if (place) memmove(place, stream, (size_t)stream_bytes);
-    if (bits) write_side(work, side, bits);
+    if (bits) side_write(work->rows, work->tile->rows, spiral_classes(work->encoder), side, bits);
     return TSR_OK;
 }
 
@@ -68,12 +55,12 @@ static uint64_t gather_tickets(struct spiral_tile_work *work) {
     const uint64_t pairs = spiral_pairs(work->tile->columns);
     uint64_t count = 0;
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        struct spiral_row *row = &work->rows[r];
+        struct segment *row = &work->rows[r];
         const uint32_t class = encoder->bucket_class[row->bucket];
         const uint32_t known =
             encoder->settings.points ? encoder->alphabet : encoder->classes[class].symbols << encoder->low_bits;
         row->escapes = 0;
-        if (!spiral_row_is_coded(row)) continue;
+        if (!segment_is_coded(row)) continue;
         for (uint64_t i = 0; i < pairs; i++) {
             uint16_t ticket = work->tickets[r * pairs + i];
             bool escaped = ticket >= known;
@@ -117,7 +104,7 @@ static void write_rest(const struct spiral_tile_work *work, struct sink *sink) {
     const uint64_t pairs = spiral_pairs(tile->columns);
     const uint16_t *tickets = work->tickets;
     for (uint64_t r = 0; r < tile->rows; r++) {
-        if (!spiral_row_is_coded(&work->rows[r])) continue;
+        if (!segment_is_coded(&work->rows[r])) continue;
         if (work->rows[r].escapes) write_escapes(work, r, tickets, sink);
         tickets += pairs;
     }
@@ -134,7 +121,7 @@ tsr_status spiral_write_tile(struct spiral_tile_work *work, void *dst, uint64_t 
                              tsr_error *err) {
     struct sink sink = {dst, capacity, 0, false};
     const uint64_t count = gather_tickets(work);
-    struct spiral_side side = spiral_side_plan(work->encoder, work->rows, work->tile->rows);
+    struct side side = side_plan(work->rows, work->tile->rows, spiral_classes(work->encoder));
     sink_number(&sink, side.centre, 2);
     sink_number(&sink, side.code_rice, 1);
     if (work->encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);
@@ -162,7 +149,7 @@ static struct layout layout_of(const struct spiral_encoder *encoder, const tsr_t
     const uint64_t tickets = tile->rows * spiral_pairs(tile->columns);
     struct layout at = {0};
     at.rows = encoder->settings.rotate ? tile->rows * tile->columns * sizeof(float) : 0;
-    at.lane = at.rows + tile->rows * sizeof(struct spiral_row);
+    at.lane = at.rows + tile->rows * sizeof(struct segment);
     at.tickets = at.lane + spiral_lane_bytes(tile->columns);
     at.contexts = at.tickets + tickets * sizeof(uint16_t);
     at.total = at.contexts + (encoder->class_count > 1 ? tickets : 0) + 64;
@@ -186,13 +173,13 @@ tsr_status spiral_encode_tile(const struct spiral_encoder *encoder, const tsr_ti
     spiral_lane_init(&lane, memory + at.lane, tile->columns);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const float *row = x + r * tile->columns;
-        work.rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
+        work.rows[r] = (struct segment){.code = STEP_CODE_RAW};
         bool raw = spiral_row_is_raw(row, tile->columns);
         if (rotated) row = spiral_row_rotate(encoder, row, tile->columns, raw, rotated + r * tile->columns);
         if (raw) continue;
         spiral_lane_load(encoder, &lane, row, tile->columns);
         work.rows[r] = spiral_row_choose(encoder, &lane, tile->columns, tile->first_row + r);
-        if (!spiral_row_is_coded(&work.rows[r])) continue;
+        if (!segment_is_coded(&work.rows[r])) continue;
         spiral_row_search(encoder, &work.rows[r], &lane, pairs);
         memcpy(work.tickets + r * pairs, lane.tickets, (size_t)pairs * sizeof *lane.tickets);
     }

@@ -5,6 +5,7 @@
 #ifndef SPIRAL_ENCODE_H
 #define SPIRAL_ENCODE_H
 
+#include "side.h"
 #include "spiral_bitstream.h"
 #include "spiral_search.h"
 
@@ -50,14 +51,6 @@ struct spiral_encoder {
     tsr_entropy_model *model; /* NULL: packed */
 };
 
-/* One row of a tile. */
-struct spiral_row {
-    uint32_t code;   /* step code of the bitstream */
-    uint32_t bucket; /* by RMS over step */
-    float inverse;   /* 1 / step */
-    uint32_t escapes;
-};
-
 /* Room for one row of up to `columns`: the row in the order of its walk, apart, and its tickets. */
 struct spiral_lane {
     float *x, *y;      /* [pairs] of the source */
@@ -83,16 +76,12 @@ void spiral_lane_load(const struct spiral_encoder *encoder, struct spiral_lane *
                       uint64_t columns);
 
 /* Everything but escapes, for a loaded row that is not raw: row `index` of the tensor. */
-struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
-                                    uint64_t index);
+struct segment spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
+                                 uint64_t index);
 
 /* lane->tickets: nearest points at the row's step, without escapes. */
-void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral_row *row, struct spiral_lane *lane,
+void spiral_row_search(const struct spiral_encoder *encoder, const struct segment *row, struct spiral_lane *lane,
                        uint64_t pairs);
-
-static inline bool spiral_row_is_coded(const struct spiral_row *row) {
-    return row->code > STEP_CODE_RAW;
-}
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */
 static inline uint32_t spiral_bucket_count(const struct spiral_encoder *encoder) {
@@ -102,16 +91,9 @@ static inline uint32_t spiral_bucket_count(const struct spiral_encoder *encoder)
 /* The curve of the encoder, ready for searches. */
 tsr_status spiral_encoder_set_curve(struct spiral_encoder *encoder, const struct spiral_curve *curve, tsr_error *err);
 
-/* How the step codes and classes of a tile are written. */
-struct spiral_side {
-    uint64_t bits;
-    uint32_t centre;
-    uint32_t code_rice;
-    uint32_t class_rice;
-};
-
-struct spiral_side spiral_side_plan(const struct spiral_encoder *encoder, const struct spiral_row *rows,
-                                    uint64_t count);
+static inline struct side_classes spiral_classes(const struct spiral_encoder *encoder) {
+    return (struct side_classes){encoder->bucket_class, encoder->class_count};
+}
 
 /* Frees what prepare made. */
 void spiral_encoder_clear(struct spiral_encoder *encoder);
@@ -121,7 +103,7 @@ struct spiral_tile_work {
     const struct spiral_encoder *encoder;
     const tsr_tile *tile;
     const float *x; /* [rows][columns]; rotated, but for raw rows */
-    struct spiral_row *rows;
+    struct segment *rows;
     uint16_t *tickets; /* [rows][pairs] */
     uint8_t *contexts; /* [rows * pairs] room; only with several classes */
 };

@@ -59,9 +59,9 @@ bool spiral_measure_sample_is_all(const struct spiral_encoder *encoder) {
 /* One block's sums and working memory. */
 struct slot {
     struct spiral_sums sums;
-    float *x;                /* [block weights] */
-    float *rotated;          /* one row */
-    struct spiral_row *rows; /* [block rows] */
+    float *x;             /* [block weights] */
+    float *rotated;       /* one row */
+    struct segment *rows; /* [block rows] */
     struct spiral_lane lane;
     uint32_t *counts; /* [buckets][tickets] */
 };
@@ -94,11 +94,11 @@ static double add_moments(const struct spiral_encoder *encoder, struct spiral_mo
     return error;
 }
 
-static void measure_row(const struct spiral_encoder *encoder, struct slot *slot, struct spiral_row *row,
-                        uint64_t columns, uint64_t index) {
+static void measure_row(const struct spiral_encoder *encoder, struct slot *slot, struct segment *row, uint64_t columns,
+                        uint64_t index) {
     const uint64_t pairs = spiral_pairs(columns);
     *row = spiral_row_choose(encoder, &slot->lane, columns, index);
-    if (!spiral_row_is_coded(row)) return;
+    if (!segment_is_coded(row)) return;
     spiral_row_search(encoder, row, &slot->lane, pairs);
     uint32_t *counts = slot->counts + (uint64_t)row->bucket * encoder->rings.count;
     for (uint64_t i = 0; i < pairs; i++) counts[slot->lane.tickets[i]]++;
@@ -115,7 +115,7 @@ static void measure_rows(const struct pass *pass, struct slot *slot, const struc
     const struct spiral_encoder *encoder = pass->measure->encoder;
     for (uint64_t r = 0; r < block->rows; r++) {
         const float *x = slot->x + r * block->columns;
-        slot->rows[r] = (struct spiral_row){.code = STEP_CODE_RAW};
+        slot->rows[r] = (struct segment){.code = STEP_CODE_RAW};
         if (spiral_row_is_raw(x, block->columns)) {
             slot->sums.raw_bits += 32 * block->columns;
             continue;
@@ -124,7 +124,7 @@ static void measure_rows(const struct pass *pass, struct slot *slot, const struc
         spiral_lane_load(encoder, &slot->lane, x, block->columns);
         measure_row(encoder, slot, &slot->rows[r], block->columns, block->first_row + r);
     }
-    slot->sums.side_bits = spiral_side_plan(encoder, slot->rows, block->rows).bits;
+    slot->sums.side_bits = side_plan(slot->rows, block->rows, spiral_classes(encoder)).bits;
 }
 
 static void measure_energy(const struct pass *pass, struct slot *slot, const struct block *block) {
@@ -191,7 +191,7 @@ static struct slot *slot_create(const tsr_host *host, const struct pass *pass, c
     const uint64_t rows = pass->cut.block_rows, columns = pass->cut.block_columns;
     const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
     const uint64_t tables = (uint64_t)counts->buckets * counts->tickets * 4;
-    const uint64_t total = head + tables + rows * sizeof(struct spiral_row) + (rows + 1) * columns * sizeof(float) +
+    const uint64_t total = head + tables + rows * sizeof(struct segment) + (rows + 1) * columns * sizeof(float) +
                            spiral_lane_bytes(columns);
     uint8_t *memory = host->alloc(host, total);
     if (!memory) return NULL;
@@ -200,7 +200,7 @@ static struct slot *slot_create(const tsr_host *host, const struct pass *pass, c
     slot->counts = (uint32_t *)(void *)(memory + head);
     slot->x = (float *)(void *)(memory + head + tables);
     slot->rotated = slot->x + rows * columns;
-    slot->rows = (struct spiral_row *)(void *)(slot->rotated + columns);
+    slot->rows = (struct segment *)(void *)(slot->rotated + columns);
     spiral_lane_init(&slot->lane, slot->rows + rows, columns);
     return slot;
 }

@@ -94,7 +94,7 @@ static double unit_of(const struct spiral_encoder *encoder, double rms, uint64_t
     return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
 }
 
-void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral_row *row, struct spiral_lane *lane,
+void spiral_row_search(const struct spiral_encoder *encoder, const struct segment *row, struct spiral_lane *lane,
                        uint64_t pairs) {
     for (uint64_t i = 0; i < pairs; i++) {
         lane->u[i] = lane->x[i] * row->inverse;
@@ -103,7 +103,7 @@ void spiral_row_search(const struct spiral_encoder *encoder, const struct spiral
     encoder->search(&encoder->rings, lane->u, lane->v, pairs, lane->tickets);
 }
 
-static bool set_code(const struct spiral_encoder *encoder, struct spiral_row *row, uint32_t code) {
+static bool set_code(const struct spiral_encoder *encoder, struct segment *row, uint32_t code) {
     row->code = code;
     if (!step_code_is_step(code, encoder->mantissa_bits)) return false;
     row->inverse = 1.0f / step_code_value(code, encoder->mantissa_bits);
@@ -129,9 +129,9 @@ static double fit(const struct spiral_encoder *encoder, const struct spiral_lane
 
 /* With a fixed number of points the best step depends on the row: steps of least squares and new tickets in turn, and
  * the best of all is kept. No row ends worse than zero. */
-static void refine(const struct spiral_encoder *encoder, struct spiral_row *row, struct spiral_lane *lane,
+static void refine(const struct spiral_encoder *encoder, struct segment *row, struct spiral_lane *lane,
                    uint64_t columns, double total) {
-    struct spiral_row trial = *row;
+    struct segment trial = *row;
     double best = total;
     row->code = STEP_CODE_ZERO;
     for (int i = 0; i <= REFINEMENTS; i++) {
@@ -147,9 +147,9 @@ static void refine(const struct spiral_encoder *encoder, struct spiral_row *row,
     }
 }
 
-struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
-                                    uint64_t index) {
-    struct spiral_row row = {.code = STEP_CODE_ZERO};
+struct segment spiral_row_choose(const struct spiral_encoder *encoder, struct spiral_lane *lane, uint64_t columns,
+                                 uint64_t index) {
+    struct segment row = {.code = STEP_CODE_ZERO};
     float largest;
     if (columns == 0) return row;
     double total = energy(lane, spiral_pairs(columns), &largest), rms = sqrt(total / (double)columns);
@@ -162,43 +162,4 @@ struct spiral_row spiral_row_choose(const struct spiral_encoder *encoder, struct
     else if (encoder->settings.points)
         refine(encoder, &row, lane, columns, total);
     return row;
-}
-
-/* Bits of all codes with one parameter, and of all classes with it. */
-static void side_bits(const struct spiral_encoder *encoder, const struct spiral_row *rows, uint64_t count,
-                      const struct spiral_side *trial, uint64_t bits[2]) {
-    bits[0] = bits[1] = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
-        if (spiral_row_is_coded(&rows[i])) {
-            bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
-        }
-    }
-}
-
-struct spiral_side spiral_side_plan(const struct spiral_encoder *encoder, const struct spiral_row *rows,
-                                    uint64_t count) {
-    struct spiral_side plan = {0}, trial = {0};
-    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
-    for (uint64_t i = 0; i < count; i++) {
-        if (!spiral_row_is_coded(&rows[i])) continue;
-        sum += rows[i].code;
-        coded++;
-    }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
-        trial.code_rice = trial.class_rice = parameter;
-        side_bits(encoder, rows, count, &trial, bits);
-        if (bits[0] < best[0]) {
-            best[0] = bits[0];
-            plan.code_rice = parameter;
-        }
-        if (bits[1] < best[1]) {
-            best[1] = bits[1];
-            plan.class_rice = parameter;
-        }
-    }
-    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
-    return plan;
 }

@@ -51,8 +51,8 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
 }
 
 /* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. */
-static float within_reach(const struct trellis_encoder *encoder, const struct trellis_row *row, float value) {
-    if (!trellis_row_is_coded(row)) return value;
+static float within_reach(const struct trellis_encoder *encoder, const struct segment *row, float value) {
+    if (!segment_is_coded(row)) return value;
     const float most = step_code_value(row->code, encoder->mantissa_bits) * 0x1p22f;
     return value > most ? most : value < -most ? -most : value;
 }
@@ -77,9 +77,9 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
                                         .index_stride = columns};
     trellis_columns_find(encoder, &one, &state->lane);
     for (uint64_t r = 0, i = 0; r < rows; r++) {
-        const struct trellis_row *row = &state->work.rows[r];
+        const struct segment *row = &state->work.rows[r];
         reconstruction[r] = row->code == STEP_CODE_RAW ? values[r] : 0;
-        if (!trellis_row_is_coded(row)) continue;
+        if (!segment_is_coded(row)) continue;
         const int32_t at = state->work.indices[i * columns + index];
         const uint32_t class = encoder->bucket_class[row->bucket];
         reconstruction[r] =

@@ -8,20 +8,7 @@
 
 #include <math.h>
 
-static void write_side(const struct trellis_tile_work *work, const struct trellis_side *side, uint8_t *bytes) {
-    const struct trellis_encoder *encoder = work->encoder;
-    struct sink_bits bits = {bytes, 0};
-    memset(bytes, 0, (size_t)((side->bits + 7) / 8));
-    for (uint64_t i = 0; i < work->tile->rows; i++) {
-        const struct trellis_row *row = &work->rows[i];
-        bits_put_rice(&bits, zigzag((int32_t)row->code - (int32_t)side->centre), side->code_rice);
-        if (encoder->class_count > 1 && trellis_row_is_coded(row)) {
-            bits_put_rice(&bits, encoder->bucket_class[row->bucket], side->class_rice);
-        }
-    }
-}
-
-static bool is_escape(const struct trellis_encoder *encoder, const struct trellis_row *row, int32_t index) {
+static bool is_escape(const struct trellis_encoder *encoder, const struct segment *row, int32_t index) {
     const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
     return magnitude > encoder->limits[encoder->bucket_class[row->bucket]];
 }
@@ -34,8 +21,8 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
     uint64_t count = 0;
     memset(work->states, 0, (size_t)columns);
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        const struct trellis_row *row = &work->rows[r];
-        if (!trellis_row_is_coded(row)) continue;
+        const struct segment *row = &work->rows[r];
+        if (!segment_is_coded(row)) continue;
         const uint32_t class = encoder->bucket_class[row->bucket];
         for (uint64_t c = 0; c < columns; c++, count++) {
             const uint32_t state = work->states[c];
@@ -50,8 +37,8 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
 }
 
 /* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
-static tsr_status write_symbols(const struct trellis_tile_work *work, const struct trellis_side *side,
-                                struct sink *sink, tsr_error *err) {
+static tsr_status write_symbols(const struct trellis_tile_work *work, const struct side *side, struct sink *sink,
+                                tsr_error *err) {
     const struct trellis_encoder *encoder = work->encoder;
     const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
     const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
@@ -69,7 +56,7 @@ static tsr_status write_symbols(const struct trellis_tile_work *work, const stru
     uint8_t *bits = sink_take(sink, side_bytes);
     uint8_t *place = sink_take(sink, stream_bytes);
     if (place) memmove(place, stream, (size_t)stream_bytes);
-    if (bits) write_side(work, side, bits);
+    if (bits) side_write(work->rows, work->tile->rows, trellis_classes(work->encoder), side, bits);
     return TSR_OK;
 }
 
@@ -78,7 +65,7 @@ static void write_rest(const struct trellis_tile_work *work, struct sink *sink) 
     const uint64_t columns = work->tile->columns;
     const int32_t *index = work->indices;
     for (uint64_t r = 0; r < work->tile->rows; r++) {
-        if (!trellis_row_is_coded(&work->rows[r])) continue;
+        if (!segment_is_coded(&work->rows[r])) continue;
         for (uint64_t c = 0; c < columns; c++, index++) {
             if (is_escape(work->encoder, &work->rows[r], *index)) sink_varint(sink, zigzag(*index));
         }
@@ -95,7 +82,7 @@ static void write_rest(const struct trellis_tile_work *work, struct sink *sink) 
 tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, uint64_t capacity, uint64_t *written,
                               tsr_error *err) {
     struct sink sink = {dst, capacity, 0, false};
-    struct trellis_side side = trellis_side_plan(work->encoder, work->rows, work->tile->rows);
+    struct side side = side_plan(work->rows, work->tile->rows, trellis_classes(work->encoder));
     sink_number(&sink, side.centre, 2);
     sink_number(&sink, side.code_rice, 1);
     if (work->encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);
@@ -117,7 +104,7 @@ uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_t
 
 uint64_t trellis_work_bytes(const tsr_tile *tile) {
     const uint64_t weights = tile->rows * tile->columns;
-    return tile->rows * sizeof(struct trellis_row) + weights * 7 + tile->columns + 64;
+    return tile->rows * sizeof(struct segment) + weights * 7 + tile->columns + 64;
 }
 
 void trellis_work_init(struct trellis_tile_work *work, void *memory) {

@@ -5,6 +5,7 @@
 #ifndef TRELLIS_ENCODE_H
 #define TRELLIS_ENCODE_H
 
+#include "side.h"
 #include "trellis_bitstream.h"
 #include "trellis_path.h"
 
@@ -44,13 +45,6 @@ struct trellis_encoder {
     tsr_entropy_model *model;
 };
 
-/* One row of a tile. */
-struct trellis_row {
-    uint32_t code;   /* step code of the bitstream */
-    uint32_t bucket; /* by RMS over step */
-    float inverse;   /* 1 / step */
-};
-
 /* What must be known of a row's values. */
 struct trellis_row_facts {
     double rms;
@@ -60,28 +54,17 @@ struct trellis_row_facts {
 struct trellis_row_facts trellis_row_look(const float *row, uint64_t columns);
 
 /* For row `index` of the tensor. */
-struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
-                                      uint64_t index);
-
-static inline bool trellis_row_is_coded(const struct trellis_row *row) {
-    return row->code > STEP_CODE_RAW;
-}
+struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+                                  uint64_t index);
 
 /* Several spreads are told apart only where steps are not simply proportional to the RMS. */
 static inline uint32_t trellis_bucket_count(const struct trellis_encoder *encoder) {
     return encoder->row_weight ? TRELLIS_CLASSES_MAX : 1;
 }
 
-/* How the step codes and classes of a tile are written. */
-struct trellis_side {
-    uint64_t bits;
-    uint32_t centre;
-    uint32_t code_rice;
-    uint32_t class_rice;
-};
-
-struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, const struct trellis_row *rows,
-                                      uint64_t count);
+static inline struct side_classes trellis_classes(const struct trellis_encoder *encoder) {
+    return (struct side_classes){encoder->bucket_class, encoder->class_count};
+}
 
 /* Room for the paths of TRELLIS_LANES columns. */
 struct trellis_lane {
@@ -96,7 +79,7 @@ void trellis_lane_init(struct trellis_lane *lane, void *memory);
 
 /* A block of `width` <= TRELLIS_LANES columns of a matrix, `stride` apart from row to row. */
 struct trellis_columns {
-    const struct trellis_row *rows; /* [count] */
+    const struct segment *rows; /* [count] */
     uint64_t count;
     const float *x;
     uint64_t stride, width;
@@ -118,12 +101,12 @@ void trellis_encoder_clear(struct trellis_encoder *encoder);
 struct trellis_tile_work {
     const struct trellis_encoder *encoder;
     const tsr_tile *tile;
-    const float *x;           /* [rows][columns], for raw rows */
-    struct trellis_row *rows; /* [rows] */
-    int32_t *indices;         /* [coded rows][columns] */
-    uint16_t *symbols;        /* as many; room */
-    uint8_t *contexts;        /* as many; room */
-    uint8_t *states;          /* [columns]; room */
+    const float *x;       /* [rows][columns], for raw rows */
+    struct segment *rows; /* [rows] */
+    int32_t *indices;     /* [coded rows][columns] */
+    uint16_t *symbols;    /* as many; room */
+    uint8_t *contexts;    /* as many; room */
+    uint8_t *states;      /* [columns]; room */
 };
 
 tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, uint64_t capacity, uint64_t *written,

@@ -52,12 +52,12 @@ struct pass {
 };
 
 /* One column of a strip. */
-static void tally_path(const struct trellis_encoder *encoder, struct slot *slot, const struct trellis_row *rows,
+static void tally_path(const struct trellis_encoder *encoder, struct slot *slot, const struct segment *rows,
                        uint64_t count, uint64_t column) {
     uint32_t state = 0;
     uint64_t at = column;
     for (uint64_t r = 0; r < count; r++) {
-        if (!trellis_row_is_coded(&rows[r])) continue;
+        if (!segment_is_coded(&rows[r])) continue;
         const int32_t index = slot->indices[at];
         const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index), quantiser = state & 1;
         struct trellis_tally *tally = &slot->tallies[rows[r].bucket][quantiser];

@@ -26,8 +26,8 @@ struct trellis_counts {
 struct trellis_measure {
     const struct trellis_encoder *encoder;
     const tsr_row_source *source;
-    const struct trellis_row *rows; /* of the whole tensor */
-    uint64_t blocks;                /* at most */
+    const struct segment *rows; /* of the whole tensor */
+    uint64_t blocks;            /* at most */
 };
 
 /* TSR_E_NOMEM, TSR_E_CANCELLED, or what the source says. */

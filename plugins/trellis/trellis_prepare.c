@@ -75,7 +75,7 @@ struct preparation {
     struct trellis_measure measure;
     struct trellis_counts counts;
     struct trellis_row_facts *facts; /* [rows] */
-    struct trellis_row *rows;        /* [rows] at the present scale */
+    struct segment *rows;            /* [rows] at the present scale */
     uint64_t side_bits;
     struct search search;
     uint8_t *header; /* once built, and its bytes */
@@ -94,7 +94,7 @@ static void set_scale(struct preparation *work, double log_scale) {
     work->encoder->scale = trellis_exp2(log_scale);
     for (uint64_t r = 0; r < rows; r++) work->rows[r] = trellis_row_choose(work->encoder, &work->facts[r], r);
     reset_classes(work->encoder);
-    work->side_bits = trellis_side_plan(work->encoder, work->rows, rows).bits;
+    work->side_bits = side_plan(work->rows, rows, trellis_classes(work->encoder)).bits;
 }
 
 static tsr_status learn(struct preparation *work, uint32_t rounds, tsr_error *err) {

@@ -49,9 +49,9 @@ static double unit_of(const struct trellis_encoder *encoder, double rms, uint64_
     return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
 }
 
-struct trellis_row trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
-                                      uint64_t index) {
-    struct trellis_row row = {.code = STEP_CODE_ZERO};
+struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+                                  uint64_t index) {
+    struct segment row = {.code = STEP_CODE_ZERO};
     if (facts->largest == 0) return row;
     if (facts->rms < RMS_LEAST || facts->largest >= PEAK_MOST) {
         row.code = STEP_CODE_RAW;
@@ -87,8 +87,8 @@ static uint64_t load_segment(const struct trellis_encoder *encoder, const struct
                              struct trellis_lane *lane) {
     uint64_t count = 0;
     for (; *at < columns->count && count < TRELLIS_SEGMENT; (*at)++) {
-        const struct trellis_row *row = &columns->rows[*at];
-        if (!trellis_row_is_coded(row)) continue;
+        const struct segment *row = &columns->rows[*at];
+        if (!segment_is_coded(row)) continue;
         const float *x = columns->x + *at * columns->stride;
         float *u = lane->u + count * TRELLIS_LANES;
         uint32_t own =
@@ -117,43 +117,4 @@ void trellis_columns_find(const struct trellis_encoder *encoder, const struct tr
             if (columns->u) memcpy(columns->u + to, lane->u + from, (size_t)columns->width * sizeof(float));
         }
     }
-}
-
-/* Bits of all codes with one parameter, and of all classes with it. */
-static void side_bits(const struct trellis_encoder *encoder, const struct trellis_row *rows, uint64_t count,
-                      const struct trellis_side *trial, uint64_t bits[2]) {
-    bits[0] = bits[1] = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        int32_t distance = (int32_t)rows[i].code - (int32_t)trial->centre;
-        bits[0] += rice_bits(zigzag(distance), trial->code_rice);
-        if (trellis_row_is_coded(&rows[i])) {
-            bits[1] += rice_bits(encoder->bucket_class[rows[i].bucket], trial->class_rice);
-        }
-    }
-}
-
-struct trellis_side trellis_side_plan(const struct trellis_encoder *encoder, const struct trellis_row *rows,
-                                      uint64_t count) {
-    struct trellis_side plan = {0}, trial = {0};
-    uint64_t sum = 0, coded = 0, bits[2], best[2] = {UINT64_MAX, UINT64_MAX};
-    for (uint64_t i = 0; i < count; i++) {
-        if (!trellis_row_is_coded(&rows[i])) continue;
-        sum += rows[i].code;
-        coded++;
-    }
-    plan.centre = trial.centre = coded ? (uint32_t)((sum + coded / 2) / coded) : STEP_CODE_ZERO;
-    for (uint32_t parameter = 0; parameter <= RICE_MAX; parameter++) {
-        trial.code_rice = trial.class_rice = parameter;
-        side_bits(encoder, rows, count, &trial, bits);
-        if (bits[0] < best[0]) {
-            best[0] = bits[0];
-            plan.code_rice = parameter;
-        }
-        if (bits[1] < best[1]) {
-            best[1] = bits[1];
-            plan.class_rice = parameter;
-        }
-    }
-    plan.bits = best[0] + (encoder->class_count > 1 ? best[1] : 0);
-    return plan;
 }
