@@ -4,56 +4,19 @@
  * sums do not depend on who did what. */
 #include "scalar_measure.h"
 
+#include "cut.h"
+
 #include <math.h>
 
 enum {
-    SAMPLE_BLOCKS = 16,
     SAMPLE_BLOCK_WEIGHTS = 1 << 13,
     WAVE = 8 /* blocks in flight; a constant, not the number of workers */
 };
 
-/* Blocks of whole rows, or pieces of one row: `row_blocks` by `column_blocks` of them. */
-struct cut {
-    uint64_t block_rows, block_columns;
-    uint64_t row_blocks, column_blocks;
-    uint64_t row_stride; /* rows from block to block */
-};
-
-struct block {
-    uint64_t first_row, rows, first_column, columns;
-};
-
-static struct cut cut_make(const tsr_tensor *tensor, bool sample) {
-    const uint64_t weights = sample ? SAMPLE_BLOCK_WEIGHTS : SCALAR_MEASURE_BLOCK;
-    struct cut cut = {.block_rows = 1, .block_columns = tensor->columns, .column_blocks = 1};
-    if (tensor->rows == 0 || tensor->columns == 0) return cut;
-    if (tensor->columns > SCALAR_MEASURE_BLOCK) cut.block_columns = SCALAR_MEASURE_BLOCK;
-    if (!sample) cut.column_blocks = (tensor->columns - 1) / cut.block_columns + 1;
-    if (cut.block_columns < weights) cut.block_rows = weights / cut.block_columns;
-    if (cut.block_rows > tensor->rows) cut.block_rows = tensor->rows;
-    cut.row_blocks = (tensor->rows - 1) / cut.block_rows + 1;
-    cut.row_stride = cut.block_rows;
-    if (sample && cut.row_blocks > SAMPLE_BLOCKS) {
-        cut.row_blocks = SAMPLE_BLOCKS;
-        cut.row_stride = (tensor->rows - cut.block_rows) / (SAMPLE_BLOCKS - 1);
-    }
-    return cut;
-}
-
-static struct block block_at(const struct cut *cut, const tsr_tensor *tensor, uint64_t index) {
-    struct block block = {.first_row = index / cut->column_blocks * cut->row_stride,
-                          .rows = cut->block_rows,
-                          .first_column = index % cut->column_blocks * cut->block_columns,
-                          .columns = cut->block_columns};
-    if (block.rows > tensor->rows - block.first_row) block.rows = tensor->rows - block.first_row;
-    if (block.columns > tensor->columns - block.first_column) block.columns = tensor->columns - block.first_column;
-    return block;
-}
+static const struct cut_sizes CUT_SIZES = {.most = SCALAR_MEASURE_BLOCK, .sample = SAMPLE_BLOCK_WEIGHTS};
 
 bool scalar_measure_sample_is_all(const struct scalar_encoder *encoder) {
-    const tsr_tensor *tensor = encoder->tensor;
-    const struct cut cut = cut_make(tensor, true);
-    return tensor->columns <= cut.block_columns && (tensor->rows == 0 || cut.row_stride == cut.block_rows);
+    return cut_sample_is_all(encoder->tensor, CUT_SIZES);
 }
 
 /* One block's sums and working memory. */
@@ -192,7 +155,7 @@ static struct slot *slot_create(const tsr_host *host, const struct pass *pass, u
 
 tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scalar_counts *counts, tsr_error *err) {
     const tsr_host *host = measure->encoder->host;
-    struct pass pass = {.measure = measure, .cut = cut_make(measure->encoder->tensor, measure->sample)};
+    struct pass pass = {.measure = measure, .cut = cut_make(measure->encoder->tensor, measure->sample, CUT_SIZES)};
     uint64_t blocks = pass.cut.row_blocks * pass.cut.column_blocks;
     tsr_status status = TSR_OK;
     pass.row_segments = scalar_segments(pass.cut.block_columns, measure->encoder->settings.group);
