@@ -328,7 +328,7 @@ static uint64_t lay_out(const struct spec *spec, uint64_t n, struct workspace *w
     uint64_t expanded = spec->heads * (spec->nope_dim + spec->v_head_dim), chosen = spec->experts_per_token;
     if (expanded > fused) fused = expanded;
     uint64_t latent = spec->q_rank + 2 * (spec->kv_rank + spec->rope_dim);
-    uint64_t experts_in = spec->experts ? spec->hidden * (chosen > 1 ? 1 : 1) : 0;
+    uint64_t experts_in = spec->experts ? spec->hidden : 0;
     struct {
         float **place;
         uint64_t floats;

@@ -4,6 +4,7 @@
  * gathered, so an expert's weights are read once a chunk; a token's result is summed in the order of its choices. */
 #include "graph.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -72,13 +73,20 @@ static void softmax(float *row, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) row[i] /= sum;
 }
 
-/* Index of the largest value that is not -infinity; the first among equals. */
-static uint64_t largest_of(const float *values, uint64_t count) {
+/* Index of the largest value, the first among equals, which becomes -infinity: "taken". Values must have passed
+ * `comparable`, else one place could be taken twice. */
+static uint64_t take_largest(float *values, uint64_t count) {
     uint64_t best = 0;
     for (uint64_t i = 1; i < count; i++) {
         if (values[i] > values[best]) best = i;
     }
+    values[best] = -INFINITY;
     return best;
+}
+
+/* A score that is above "taken" and in order with others, whatever the weights made of it: NaN is the least. */
+static float comparable(float score) {
+    return fmaxf(score, -FLT_MAX);
 }
 
 /* Sum of the two best choices of each group (DeepSeek-V3), or the best one (DeepSeek-V2). */
@@ -99,11 +107,9 @@ static float group_score(const float *choice, uint64_t count, bool top2) {
 static void mask_groups(const struct spec *spec, float *choice, float *scores) {
     uint64_t size = spec->experts / spec->expert_groups;
     for (uint64_t g = 0; g < spec->expert_groups; g++) {
-        scores[g] = group_score(choice + g * size, size, spec->router_group_top2);
+        scores[g] = comparable(group_score(choice + g * size, size, spec->router_group_top2));
     }
-    for (uint64_t kept = 0; kept < spec->expert_groups_chosen; kept++) {
-        scores[largest_of(scores, spec->expert_groups)] = -INFINITY;
-    }
+    for (uint64_t kept = 0; kept < spec->expert_groups_chosen; kept++) (void)take_largest(scores, spec->expert_groups);
     for (uint64_t g = 0; g < spec->expert_groups; g++) {
         if (scores[g] != -INFINITY) memset(choice + g * size, 0, size * sizeof *choice);
     }
@@ -118,13 +124,12 @@ static void route_token(const struct spec *spec, const float *correction, float 
     } else {
         softmax(logits, spec->experts);
     }
-    for (uint64_t e = 0; e < spec->experts; e++) choice[e] = logits[e] + (correction ? correction[e] : 0);
+    for (uint64_t e = 0; e < spec->experts; e++) choice[e] = comparable(logits[e] + (correction ? correction[e] : 0));
     if (spec->expert_groups > 1) mask_groups(spec, choice, choice + spec->experts);
     for (uint64_t i = 0; i < spec->experts_per_token; i++) {
-        uint64_t best = largest_of(choice, spec->experts);
+        uint64_t best = take_largest(choice, spec->experts);
         chosen[i] = (uint32_t)best;
         weights[i] = logits[best];
-        choice[best] = -INFINITY;
         sum += weights[i];
     }
     if (spec->router == ROUTER_SIGMOID) sum += 1e-20f;
@@ -134,7 +139,7 @@ static void route_token(const struct spec *spec, const float *correction, float 
     }
 }
 
-/* Rows of x whose token chose the expert; positions (token * choices + rank) in work->gathered. */
+/* Rows of x whose token chose the expert, at most one of each token; positions (token * choices + rank) in work->gathered. */
 static uint64_t gather(struct pass *pass, uint32_t expert, const float *x) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;

@@ -239,6 +239,36 @@ static tsr_status check_needed(const struct spec *spec, tsr_error *err) {
     return TSR_OK;
 }
 
+static tsr_status check_experts(const struct spec *spec, tsr_error *err) {
+    if (!spec->experts) return TSR_OK;
+    if (!spec->experts_per_token || spec->experts_per_token > spec->experts) {
+        return tsr_fail(err, TSR_E_INPUT, "config.json: %llu experts a token of %llu experts",
+                        (unsigned long long)spec->experts_per_token, (unsigned long long)spec->experts);
+    }
+    if (spec->expert_groups < 2) return TSR_OK;
+    if (spec->experts % spec->expert_groups || !spec->expert_groups_chosen ||
+        spec->expert_groups_chosen > spec->expert_groups) {
+        return tsr_fail(err, TSR_E_INPUT, "config.json: %llu of %llu groups of %llu experts cannot be chosen",
+                        (unsigned long long)spec->expert_groups_chosen, (unsigned long long)spec->expert_groups,
+                        (unsigned long long)spec->experts);
+    }
+    return TSR_OK;
+}
+
+/* Frequencies are powers of the base, divided by the factor; from 0 or less they are no numbers. */
+static tsr_status check_rope(const struct spec *spec, tsr_error *err) {
+    if (spec->rope == ROPE_NONE) return TSR_OK;
+    if (!(spec->rope_theta > 0)) {
+        return tsr_fail(err, TSR_E_INPUT, "config.json: base %g of the rotary frequencies, expected more than 0",
+                        spec->rope_theta);
+    }
+    if (spec->scaling != SCALING_NONE && !(spec->scaling_factor > 0)) {
+        return tsr_fail(err, TSR_E_INPUT, "config.json: factor %g of the rotary frequencies, expected more than 0",
+                        spec->scaling_factor);
+    }
+    return TSR_OK;
+}
+
 static tsr_status check_dimensions(const struct spec *spec, tsr_error *err) {
     tsr_status needed = check_needed(spec, err);
     if (needed != TSR_OK) return needed;
@@ -255,11 +285,8 @@ static tsr_status check_dimensions(const struct spec *spec, tsr_error *err) {
         return tsr_fail(err, TSR_E_INPUT, "config.json: rotary part of %llu does not fit heads of %llu",
                         (unsigned long long)spec->rotary_dim, (unsigned long long)spec->head_dim);
     }
-    if (spec->experts && (!spec->experts_per_token || spec->experts_per_token > spec->experts)) {
-        return tsr_fail(err, TSR_E_INPUT, "config.json: %llu experts a token of %llu experts",
-                        (unsigned long long)spec->experts_per_token, (unsigned long long)spec->experts);
-    }
-    return TSR_OK;
+    tsr_status st = check_experts(spec, err);
+    return st == TSR_OK ? check_rope(spec, err) : st;
 }
 
 static void derive_dimensions(struct spec *spec) {
