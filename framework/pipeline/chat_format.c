@@ -131,6 +131,8 @@ static void copy_tag(struct scan *scan, const char *end) {
             scan->at++;
         }
     }
+    /* "} }}" without the blank would end a byte earlier when read again. */
+    if (blank && scan->at < scan->length && ends_with(scan->out, "}", 0)) str_add_text(scan->out, " ");
 }
 
 void chat_canonical(const char *text, size_t length, struct str *out) {
