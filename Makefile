@@ -227,10 +227,10 @@ check-slurm: ## batches on a Slurm of this machine's own (installs slurm-wlm and
 	@TESSERA_BUILD=$(B) tests/run $(wildcard tests/slurm/*.sh)
 
 FUZZ_SECONDS ?= 60
-fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang)
+fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang); FUZZ_SEED=N: always the same inputs
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=fuzz CC=clang WARNINGS=-w fuzz-programs
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run build/fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) tests/fuzz/run build/fuzz
 
 soak: ## the long forms: 30 min of fuzzing each, 100 kills, 10000 bit flips
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=1800
