@@ -15,28 +15,28 @@ static void make_locale(void) {
     with_a_point = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 
-static locale_t enter(void) {
+void *number_begin(void) {
     pthread_once(&once, make_locale);
-    return with_a_point ? uselocale(with_a_point) : (locale_t)0;
+    return with_a_point ? (void *)uselocale(with_a_point) : NULL;
 }
 
-static void leave(locale_t before) {
-    if (before) (void)uselocale(before);
+void number_end(void *before) {
+    if (before) (void)uselocale((locale_t)before);
 }
 
 double number_read(const char *text, char **end) {
-    locale_t before = enter();
+    void *before = number_begin();
     double value = strtod(text, end);
-    leave(before);
+    number_end(before);
     return value;
 }
 
 char *number_text(double value, char text[NUMBER_TEXT]) {
-    locale_t before = enter();
+    void *before = number_begin();
     for (int digits = 15; digits <= 17; digits++) {
         (void)snprintf(text, NUMBER_TEXT, "%.*g", digits, value);
         if (strtod(text, NULL) == value) break;
     }
-    leave(before);
+    number_end(before);
     return text;
 }

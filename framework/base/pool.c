@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "number.h"
 
 #define SPINS 1000     /* looks at a flag before sleeping: some tens of microseconds */
 #define LOCK_TRIES 100 /* the lock is held for nanoseconds */
@@ -133,6 +134,7 @@ static void *worker_main(void *argument) {
     struct worker *worker = argument;
     struct pool *pool = worker->pool;
     current_worker = worker->number;
+    (void)number_begin(); /* for as long as the thread lives */
     pthread_mutex_lock(&pool->lock);
     while (!pool->ending) {
         if (pool->oldest) {

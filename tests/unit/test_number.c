@@ -3,37 +3,16 @@
  * Numbers of files in a locale with a decimal comma, which is made for the test: parameters, YAML, JSON and numbers
  * themselves read and print a point. */
 #define _XOPEN_SOURCE 700
+#include "comma.h"
 #include "unit.h"
 
 #include <base/arena.h>
-#include <base/fs.h>
 #include <base/number.h>
 #include <format/document.h>
 #include <format/yaml.h>
-#include <locale.h>
 #include <math.h>
 #include <plugin/param_text.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static char folder[] = "/tmp/tessera-locale-XXXXXX";
-
-/* A locale with nothing but a comma: localedef comes with the C library and needs no other files for it. */
-static bool set_comma(void) {
-    static const char SOURCE[] = "LC_NUMERIC\ndecimal_point \",\"\nthousands_sep \"\"\ngrouping -1\nEND LC_NUMERIC\n";
-    char path[128], command[400];
-    if (!mkdtemp(folder)) return false;
-    (void)snprintf(path, sizeof path, "%s/source", folder);
-    if (fs_replace(path, SOURCE, sizeof SOURCE - 1, NULL) != TSR_OK) return false;
-    (void)snprintf(command, sizeof command, "I18NPATH=/nonexistent localedef -c -i %s %s/comma >/dev/null 2>&1", path,
-                   folder);
-    int ignored = system(command); /* warns of what is left out, with a status of its own */
-    (void)ignored;
-    if (setenv("LOCPATH", folder, 1) || !setlocale(LC_NUMERIC, "comma")) return false;
-    (void)snprintf(path, sizeof path, "%.1f", 0.5);
-    return !strcmp(path, "0,5");
-}
 
 static void numbers_have_a_point_in_a_locale_with_a_comma(void) {
     char text[NUMBER_TEXT], *end = NULL;
@@ -83,14 +62,14 @@ static const struct unit_test TESTS[] = {
 };
 
 int main(void) {
-    if (!set_comma()) {
+    if (!comma_begin()) {
         for (size_t i = 0; i < sizeof TESTS / sizeof TESTS[0]; i++) {
             printf("skip - %s: no locale with a comma could be made (localedef)\n", TESTS[i].name);
         }
-        (void)fs_remove_tree(folder, NULL);
+        comma_end();
         return 0;
     }
     int result = unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]);
-    (void)fs_remove_tree(folder, NULL);
+    comma_end();
     return result;
 }
