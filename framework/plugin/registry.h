@@ -38,8 +38,8 @@ tsr_status registry_codec(const struct registry *registry, const char *name, con
 const tsr_codec *registry_codec_at(const struct registry *registry, uint64_t index);
 const tsr_model *registry_model_at(const struct registry *registry, uint64_t index);
 
-/* Folders to search: `flag` (may be NULL), TESSERA_PLUGIN_PATH (":"-separated, ignored when setuid), the binary's own
- * neighbourhood, the installed folder. Writes at most `max` strings, memory the arena's; returns how many. */
+/* Folders to search: `flag` (may be NULL), TESSERA_PLUGIN_PATH (":"-separated, ignored when setuid), the
+ * neighbourhood of the program or of libtessera.so, the installed folder. Writes at most `max` strings, memory the arena's; returns how many. */
 struct arena;
 uint64_t registry_default_folders(struct arena *arena, const char *flag, const char **folders, uint64_t max);
 

@@ -5,9 +5,10 @@
 #define _GNU_SOURCE /* secure_getenv */
 #include "registry.h"
 
+#include "origin.h"
+
 #include <base/alloc.h>
 #include <base/arena.h>
-#include <base/fs.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,16 +36,16 @@ static void add_list(struct folders *folders, const char *list) {
     }
 }
 
-/* The binary in PREFIX/bin finds PREFIX/lib/tessera, installed or in the build folder. */
+/* The program in PREFIX/bin finds PREFIX/lib/tessera, installed or in the build folder; the shared library finds the folder
+ * beside it. */
 static void add_neighbour(struct folders *folders) {
-    char *self = fs_real_path("/proc/self/exe");
-    char *slash = self ? strrchr(self, '/') : NULL;
-    if (slash) {
-        *slash = '\0';
-        const char *name = arena_format(folders->arena, "%s/../lib/tessera", self);
+    struct origin origin = origin_find();
+    if (origin.folder) {
+        const char *relative = origin.is_library ? "tessera" : "../lib/tessera";
+        const char *name = arena_format(folders->arena, "%s/%s", origin.folder, relative);
         if (name) add(folders, name, strlen(name));
     }
-    mem_free(self);
+    mem_free(origin.folder);
 }
 
 uint64_t registry_default_folders(struct arena *arena, const char *flag, const char **folders, uint64_t max) {
