@@ -41,6 +41,14 @@ struct reader_tensor reader_tensor(const struct reader *reader, uint64_t index) 
     return (struct reader_tensor){tensor->name, entry->dtype_name, entry->shape, entry->rank, entry->bytes};
 }
 
+tsr_status reader_decoder(const struct reader *reader, uint64_t index, struct decoder *decoder, tsr_error *err) {
+    const struct stored_tensor *tensor = &reader->stored.tensors[index];
+    struct decoder_input input = stored_input(&reader->stored, tensor);
+    tsr_status st = decoder_open(&input, reader->registry, reader->env, decoder, err);
+    if (st != TSR_OK || decoder->payload.head.bytes == tensor->bytes) return st;
+    return tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": payload and manifest differ in size", tensor->name);
+}
+
 /* What of a run lies in the strip. */
 static tsr_status keep_run(void *ctx, uint64_t offset, void *bytes, uint64_t size, tsr_error *err) {
     struct reader_stream *stream = ctx;
@@ -66,13 +74,9 @@ tsr_status reader_begin(const struct reader *reader, uint64_t index, struct read
     stream->index = index;
     if (!reader->compressed) return TSR_OK;
     const struct stored_tensor *tensor = &reader->stored.tensors[index];
-    struct decoder_input input = stored_input(&reader->stored, tensor);
-    tsr_status st = decoder_open(&input, reader->registry, reader->env, &stream->decoder, err);
+    tsr_status st = reader_decoder(reader, index, &stream->decoder, err);
     if (st != TSR_OK) return st;
     const struct tile_grid *grid = &stream->decoder.grid;
-    if (stream->decoder.payload.head.bytes != tensor->bytes) {
-        return tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": payload and manifest differ in size", tensor->name);
-    }
     if (stream->decoder.order.transposed) stream->strip_bytes = strip_of(reader, tensor->bytes);
     stream->buffer = mem_alloc_aligned(stream->strip_bytes
                                            ? stream->strip_bytes

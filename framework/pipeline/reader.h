@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A checkpoint, raw or compressed, as tensors in source order: what `diff` compares. */
+ * A checkpoint, raw or compressed, as tensors in source order: what `diff` compares and programs read. */
 #ifndef PIPELINE_READER_H
 #define PIPELINE_READER_H
 
@@ -28,6 +28,8 @@ tsr_status reader_open(const char *path, const struct registry *registry, const 
 void reader_close(struct reader *reader);
 uint64_t reader_count(const struct reader *reader);
 struct reader_tensor reader_tensor(const struct reader *reader, uint64_t index);
+/* Opens a decoder on tensor `index` of a compressed checkpoint. Zero-initialise; decoder_close in any case. [any] */
+tsr_status reader_decoder(const struct reader *reader, uint64_t index, struct decoder *decoder, tsr_error *err);
 
 /* One tensor read from front to back. Zero-initialise; end in any case. */
 struct reader_stream {

@@ -11,6 +11,7 @@
 #include <base/error.h>
 #include <base/str.h>
 #include <format/container_read.h>
+#include <format/dtype.h>
 #include <format/json.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -54,6 +55,17 @@ static tsr_status read_shape(const struct opening *opening, const json_t *member
     return TSR_OK;
 }
 
+/* Who reads it makes room by the shape. */
+static bool shape_fits(const struct stored_tensor *tensor) {
+    int32_t dtype = dtype_from_name(tensor->dtype_name);
+    uint64_t bits = dtype_bits(dtype), bytes;
+    if (dtype == TSR_DTYPE_OPAQUE) return true;
+    for (uint64_t i = 0; i < tensor->rank; i++) {
+        if (!checked_mul(bits, tensor->shape[i], &bits)) return false;
+    }
+    return checked_mul(tensor->bytes, 8, &bytes) && bits == bytes;
+}
+
 /* One tensor of source file `source`, which begins with the folder prefix `prefix`. */
 static tsr_status read_tensor(struct opening *opening, const json_t *member, const char *prefix,
                               struct stored_tensor *tensor) {
@@ -77,6 +89,7 @@ static tsr_status read_tensor(struct opening *opening, const json_t *member, con
     tensor->alias_name = json_string_value(json_object_get(member, "alias_of"));
     tsr_status st = read_shape(opening, member, tensor, &bad);
     if (st == TSR_OK && bad) st = corrupt(opening, tensor->name, "a member is missing or of another kind");
+    if (st == TSR_OK && !shape_fits(tensor)) st = corrupt(opening, tensor->name, "shape and size do not agree");
     return st;
 }
 

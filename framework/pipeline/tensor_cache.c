@@ -9,7 +9,7 @@
 #include <base/pool.h>
 #include <string.h>
 
-#include "meter.h"
+#include "decode_range.h"
 
 struct slot {
     uint8_t *decoded; /* NULL: not held */
@@ -40,11 +40,6 @@ struct open_tile {
     uint64_t tile;
     uint8_t *bytes;
     bool open, filled;
-};
-
-struct placing {
-    const struct decoder *decoder;
-    uint8_t *decoded;
 };
 
 struct tensor_cache {
@@ -127,46 +122,6 @@ void tensor_cache_limit(struct tensor_cache *cache, uint64_t budget_bytes) {
     make_room(cache, 0);
 }
 
-static tsr_status put_run(void *ctx, uint64_t offset, void *bytes, uint64_t size, tsr_error *err) {
-    uint8_t *decoded = ctx;
-    (void)err;
-    memcpy(decoded + offset, bytes, size);
-    return TSR_OK;
-}
-
-static tsr_status put_tile(void *ctx, const struct decoder *decoder, const tsr_tile *tile, void *bytes, void *scratch,
-                           tsr_error *err) {
-    return order_scatter(&decoder->order, tile, put_run, ctx, bytes, scratch, err);
-}
-
-static tsr_status open_decoder(struct tensor_cache *cache, uint64_t index, struct decoder *decoder, tsr_error *err) {
-    const struct stored_tensor *tensor = &cache->reader->stored.tensors[index];
-    struct decoder_input input = stored_input(&cache->reader->stored, tensor);
-    tsr_status st = decoder_open(&input, cache->reader->registry, cache->env, decoder, err);
-    if (st == TSR_OK && decoder->payload.head.bytes != tensor->bytes) {
-        st = tsr_fail(err, TSR_E_CORRUPT, "tensor \"%s\": payload and manifest differ in size", tensor->name);
-    }
-    return st;
-}
-
-/* A tile of whole rows goes where it belongs without a detour. */
-static tsr_status decode_in_place(void *ctx, uint64_t number, uint64_t worker, tsr_error *err) {
-    const struct placing *placing = ctx;
-    const struct tile_grid *grid = &placing->decoder->grid;
-    uint32_t bits = placing->decoder->order.bits;
-    tsr_tile tile = tile_at(grid, number, bits);
-    tsr_status st = meter_check_cancel(placing->decoder->env, err);
-    if (st != TSR_OK) return st;
-    return decoder_tile(placing->decoder, number, worker, placing->decoded + tile.first_row * grid->columns * (bits / 8), err);
-}
-
-static tsr_status decode_into(struct decoder *decoder, uint8_t *decoded, tsr_error *err) {
-    struct placing placing = {decoder, decoded};
-    bool in_order = !decoder->order.transposed && decoder->grid.tile_columns == decoder->grid.columns;
-    if (!in_order || decoder->order.bits % 8) return decoder_each(decoder, put_tile, decoded, err);
-    return pool_for(decoder->env->pool, decoder->grid.count, decode_in_place, &placing, err);
-}
-
 static tsr_status decode_one(void *ctx, uint64_t number, uint64_t worker, tsr_error *err) {
     struct batch *batch = ctx;
     struct tensor_cache *cache = batch->cache;
@@ -174,9 +129,10 @@ static tsr_status decode_one(void *ctx, uint64_t number, uint64_t worker, tsr_er
     struct decoder decoder = {0};
     (void)worker;
     uint8_t *decoded = batch->decoded[number] = mem_alloc_aligned(tensor->bytes);
-    tsr_status st = decoded ? open_decoder(cache, batch->index[number], &decoder, err)
+    tsr_status st = decoded ? reader_decoder(cache->reader, batch->index[number], &decoder, err)
                             : tsr_fail(err, TSR_E_NOMEM, "tensor \"%s\": out of memory", tensor->name);
-    if (st == TSR_OK) st = decode_into(&decoder, decoded, err);
+    struct decode_range whole = {.bytes = tensor->bytes, .dst = decoded};
+    if (st == TSR_OK) st = decode_range(&decoder, &whole, err);
     decoder_close(&decoder);
     return st;
 }
@@ -257,7 +213,7 @@ static tsr_status open_tile_of(struct tensor_cache *cache, uint64_t index, tsr_e
     struct open_tile *last = &cache->last;
     if (last->open && last->index == index) return TSR_OK;
     close_tile(last);
-    tsr_status st = open_decoder(cache, index, &last->decoder, err);
+    tsr_status st = reader_decoder(cache->reader, index, &last->decoder, err);
     last->open = true;
     last->index = index;
     const struct tile_grid *grid = &last->decoder.grid;
@@ -314,7 +270,7 @@ tsr_status tensor_cache_read(struct tensor_cache *cache, uint64_t index, uint64_
 }
 
 tsr_status tensor_cache_decoder(struct tensor_cache *cache, uint64_t index, struct decoder *decoder, tsr_error *err) {
-    return cache->reader->compressed ? open_decoder(cache, storage_of(cache, index), decoder, err) : TSR_OK;
+    return cache->reader->compressed ? reader_decoder(cache->reader, storage_of(cache, index), decoder, err) : TSR_OK;
 }
 
 uint64_t tensor_cache_peak(const struct tensor_cache *cache) {
