@@ -4,11 +4,14 @@ CONFIG ?= release
 SHELL := /bin/bash
 B := build$(if $(filter-out release,$(CONFIG)),/$(CONFIG))
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+OBJCOPY ?= objcopy
 JOBS ?= $(shell nproc)
 CC ?= gcc
 
 comma := ,
 VERSION := $(shell sed -n 's/.*TSR_VERSION "\(.*\)"/\1/p' framework/include/tessera/version.h)
+LIBRARY_ABI := $(shell sed -n 's/.*TSR_LIBRARY_ABI \([0-9]*\)/\1/p' framework/library/include/tessera/tessera.h)
 LIBRARIES := yaml-0.1 jansson libxxhash libzstd libpcre2-8 libutf8proc openblas
 PACKAGE_yaml-0.1 := libyaml-dev
 PACKAGE_jansson := libjansson-dev
@@ -47,7 +50,7 @@ OPTIMISE_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-r
 # No fused multiply-add and no -march: stored bytes must not depend on compiler or machine.
 CFLAGS_ALL := -std=c11 -D_POSIX_C_SOURCE=200809L -g $(OPTIMISE_$(CONFIG)) -ffp-contract=off -fPIC -fvisibility=hidden \
   $(WARNINGS) -MMD -MP -Iframework/include $(CFLAGS)
-CORE_CFLAGS := $(CFLAGS_ALL) -Iframework $(LIBRARY_CFLAGS)
+CORE_CFLAGS := $(CFLAGS_ALL) -Iframework -Iframework/library/include $(LIBRARY_CFLAGS)
 # The fuzzer's own main is linked into fuzz targets only.
 LDFLAGS_ALL := $(if $(filter asan fault fuzz,$(CONFIG)),-fsanitize=address$(comma)undefined) \
   $(if $(filter tsan,$(CONFIG)),-fsanitize=thread) $(LDFLAGS)
@@ -60,7 +63,7 @@ endif
 vector_flags = $(VECTOR_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
 CORE_SOURCES := $(wildcard framework/base/*.c framework/format/*.c framework/plugin/*.c framework/numeric/*.c \
-  framework/policy/*.c framework/pipeline/*.c)
+  framework/policy/*.c framework/pipeline/*.c framework/library/*.c)
 CLI_SOURCES := $(wildcard framework/cli/*.c)
 # plugins/common is what several codecs are made of, no codec of its own.
 CODECS := $(filter-out common,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
@@ -71,7 +74,10 @@ FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
 SCRIPTS := $(filter-out tests/bench/% tests/soak/% tests/slurm/%,$(wildcard tests/*/*.sh))
 
 object = $(patsubst %.c,$(B)/obj/%.o,$(1))
-LIB := $(B)/lib/libtessera.a
+# All names of the core, for our own programs. What others get has those of tessera.h alone.
+LIB := $(B)/obj/libtessera-core.a
+SHARED := $(B)/lib/libtessera.so
+ARCHIVE := $(B)/lib/libtessera.a
 BINARY := $(B)/bin/tessera
 PLUGINS := $(CODECS:%=$(B)/lib/tessera/tessera-codec-%.so) $(MODELS:%=$(B)/lib/tessera/tessera-model-%.so)
 # Plugins that have been renamed or removed since they were built: their codecs would be in two plugins.
@@ -79,12 +85,15 @@ STALE := $(filter-out $(PLUGINS),$(wildcard $(B)/lib/tessera/tessera-codec-*.so 
 DATA := $(B)/share/tessera
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SOURCES))
 # The plugins' sources once more, for programs that link them: each under a symbol of its own, tsr_plugin_NAME.
-BUILTIN := $(B)/lib/libtessera-plugins.a
+BUILTIN := $(B)/obj/libtessera-plugins.a
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SOURCES))
 REPLAY_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(FUZZ_SOURCES))
 
+# Sanitizers and fuzzers link the core into the programs they watch.
+PUBLIC := $(if $(filter release debug,$(CONFIG)),$(SHARED) $(ARCHIVE))
+
 .PHONY: all help
-all: $(if $(CLI_SOURCES),$(BINARY)) $(PLUGINS) $(DATA)/.stamp $(if $(STALE),remove-stale) ## build binary and plugins into build/
+all: $(if $(CLI_SOURCES),$(BINARY)) $(PUBLIC) $(PLUGINS) $(DATA)/.stamp $(if $(STALE),remove-stale) ## build binary, library and plugins into build/
 
 .PHONY: remove-stale
 remove-stale:
@@ -114,6 +123,20 @@ $(LIB): $(call object,$(CORE_SOURCES))
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+$(SHARED): $(call object,$(CORE_SOURCES))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libtessera.so.$(LIBRARY_ABI) -Wl,-z,defs $^ $(LDLIBS_ALL) -o $(SHARED).$(VERSION)
+	@ln -sf libtessera.so.$(VERSION) $(SHARED).$(LIBRARY_ABI)
+	@ln -sf libtessera.so.$(LIBRARY_ABI) $@
+
+# One object in which hidden names are local: a program that links it may use any name of its own.
+$(ARCHIVE): $(call object,$(CORE_SOURCES))
+	@mkdir -p $(@D)
+	$(LD) -r $^ -o $(B)/obj/libtessera.o
+	$(OBJCOPY) --localize-hidden $(B)/obj/libtessera.o
+	@rm -f $@
+	$(AR) rcs $@ $(B)/obj/libtessera.o
 
 $(BINARY): $(call object,$(CLI_SOURCES)) $(LIB)
 	@mkdir -p $(@D)
@@ -145,8 +168,8 @@ $(DATA)/.stamp: $(wildcard roles/*.yaml configs/*) $(FAMILIES)
 
 # The last folders that are searched; whatever PREFIX was when these two were compiled, an installed binary finds its own
 # neighbours first.
-INSTALLED := -DTSR_DATA_DIR='"$(PREFIX)/share/tessera"' -DTSR_PLUGIN_DIR='"$(PREFIX)/lib/tessera"'
-$(call object,framework/cli/session.c framework/plugin/registry_folders.c): CORE_CFLAGS += $(INSTALLED)
+INSTALLED := -DTSR_DATA_DIR='"$(PREFIX)/share/tessera"' -DTSR_PLUGIN_DIR='"$(LIBDIR)/tessera"' -DTSR_PROGRAM_DIR='"$(PREFIX)/bin"'
+$(call object,framework/library/library_folders.c framework/plugin/registry_folders.c): CORE_CFLAGS += $(INSTALLED)
 
 $(B)/obj/builtin/%.o: %.c
 	@mkdir -p $(@D)
@@ -256,7 +279,8 @@ $(MAN_PAGES): $(BINARY)
 
 .PHONY: install uninstall
 install: all $(MAN_PAGES) ## install below DESTDIR/PREFIX
-	@TESSERA_BUILD=$(B) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" VERSION="$(VERSION)" contrib/install install
+	@TESSERA_BUILD=$(B) PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" VERSION="$(VERSION)" \
+	  LIBRARY_ABI="$(LIBRARY_ABI)" PRIVATE_LIBS="$(LDLIBS_ALL)" contrib/install install
 
 uninstall: ## remove exactly what install put there
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" contrib/install uninstall

@@ -106,7 +106,7 @@ tsr_status chat_input_ask(struct chat_input *input, struct str *message, enum jo
 }
 
 bool chat_input_failed(struct chat_input *input, tsr_status st, const tsr_error *err) {
-    if (st == TSR_E_CANCELLED) return session_resume();
+    if (st == TSR_E_CANCELLED) return session_resume(input->session);
     if (!is_person() || (st != TSR_E_LIMIT && st != TSR_E_INPUT)) return false;
     console_log(&input->session->console, TSR_LOG_WARNING, err->message);
     return true;

@@ -36,36 +36,39 @@ static tsr_status view_failed(struct session *session, const json_t *result, tsr
     return status;
 }
 
-static tsr_status read_cuts(const struct session *session, struct job_compress_options *options, tsr_error *err) {
+static tsr_status read_cuts(const struct session *session, tsr_compress_options *options, tsr_error *err) {
     const char *size = session_value(session, OPT_MAX_SHARD_SIZE);
     const char *shard = session_value(session, OPT_SHARD), *merge = session_value(session, OPT_MERGE);
     tsr_status status = size ? arguments_size(size, "--max-shard-size", &options->max_shard_bytes, err) : TSR_OK;
-    if (!status && shard) status = shard_parse(shard, &options->shard, err);
+    struct shard share = {0};
+    if (!status && shard) status = shard_parse(shard, &share, err);
+    options->shard = share.index;
+    options->shard_count = share.count;
     if (!status && merge) status = arguments_count(merge, "--merge", SHARDS_MAX, &options->merge, err);
     return status;
 }
 
 static tsr_status compress_run(struct session *session, tsr_error *err) {
     json_t *receipt = NULL;
-    struct job_compress_options options = {
+    char *json = NULL;
+    tsr_compress_options options = {
+        .struct_size = sizeof options,
         .model = session->arguments.operands[0],
         .config = session_value(session, OPT_CONFIG),
         .output = session_value(session, OPT_OUTPUT),
         .force = session_has(session, OPT_FORCE),
         .restart = session_has(session, OPT_RESTART),
         .publish_anyway = session_has(session, OPT_PUBLISH_ANYWAY),
-        .plugin_path = session_value(session, OPT_PLUGIN_PATH),
+        .gate_program = "/proc/self/exe",
         .stats = session_value(session, OPT_STATS),
         .store = session_value(session, OPT_STORE),
         .record = session_value(session, OPT_RECORD),
     };
     tsr_status status = read_cuts(session, &options, err);
     if (!status) status = session_open(session, err);
-    if (!status) status = session_plugins(session, err);
-    if (!status) {
-        status = job_compress(&options, session->registry, &session->paths, &session->env, &receipt, err);
-    }
-    if (!status) status = view_summary(session, receipt, options.shard.count ? show_shard : show, err);
+    if (!status) status = tsr_compress(session->library, &options, &json, err);
+    status = session_result(status, json, &receipt, err);
+    if (!status) status = view_summary(session, receipt, options.shard_count ? show_shard : show, err);
     if (status == TSR_E_GATE && receipt) status = view_failed(session, receipt, status, err);
     if (status == TSR_E_CANCELLED) session->hint = "what was done is kept; the same command resumes";
     json_decref(receipt);

@@ -19,7 +19,7 @@ static void show(struct output *out, const json_t *result) {
 }
 
 /* "base" is the first stage of a stack, "exact" all of them with nothing lost, a number so many. */
-static tsr_status read_levels(const struct session *session, struct job_decompress_options *options, tsr_error *err) {
+static tsr_status read_levels(const struct session *session, tsr_decompress_options *options, tsr_error *err) {
     const char *level = session_value(session, OPT_LEVEL), *codec = session_value(session, OPT_CODEC_LEVEL);
     tsr_status status = TSR_OK;
     if (level && !strcmp(level, "exact")) {
@@ -35,15 +35,15 @@ static tsr_status read_levels(const struct session *session, struct job_decompre
 
 static tsr_status decompress_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
-    struct job_decompress_options options = {.output = session->arguments.operands[0],
-                                             .destination = session_value(session, OPT_OUTPUT),
-                                             .force = session_has(session, OPT_FORCE)};
+    char *json = NULL;
+    tsr_decompress_options options = {.struct_size = sizeof options,
+                                      .path = session->arguments.operands[0],
+                                      .destination = session_value(session, OPT_OUTPUT),
+                                      .force = session_has(session, OPT_FORCE)};
     tsr_status status = read_levels(session, &options, err);
     if (!status) status = session_open(session, err);
-    if (!status) status = session_plugins(session, err);
-    if (!status) {
-        status = job_decompress(&options, session->registry, &session->env, &result, err);
-    }
+    if (!status) status = tsr_decompress(session->library, &options, &json, err);
+    status = session_result(status, json, &result, err);
     if (!status) status = view_summary(session, result, show, err);
     json_decref(result);
     return status;

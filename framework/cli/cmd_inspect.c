@@ -62,10 +62,10 @@ static void show(struct output *out, const json_t *result) {
 
 static tsr_status inspect_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
+    char *json = NULL;
     tsr_status status = session_open(session, err);
-    if (!status) {
-        status = job_inspect(session->arguments.operands[0], &session->paths, &session->env, &result, err);
-    }
+    if (!status) status = tsr_inspect(session->library, session->arguments.operands[0], &json, err);
+    status = session_result(status, json, &result, err);
     if (!status) status = view_result(session, result, show, err);
     json_decref(result);
     return status;

@@ -64,15 +64,18 @@ static tsr_status run_replay(struct session *session, json_t **result, tsr_error
     return job_replay(&options, session->registry, &session->paths, &session->env, result, err);
 }
 
+static tsr_status run_verify(struct session *session, json_t **result, tsr_error *err) {
+    char *json = NULL;
+    tsr_status status = tsr_verify(session->library, session->arguments.operands[0], &json, err);
+    return session_result(status, json, result, err);
+}
+
 static tsr_status verify_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
     bool replay = session_has(session, OPT_REPLAY);
     tsr_status status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
-    if (!status) {
-        status = replay ? run_replay(session, &result, err)
-                        : job_verify(session->arguments.operands[0], session->registry, &session->env, &result, err);
-    }
+    if (!status) status = replay ? run_replay(session, &result, err) : run_verify(session, &result, err);
     /* Damage is a result too; the verdict stays. */
     if (result) {
         tsr_error view_err = {0};

@@ -114,13 +114,13 @@ static void add_duration(struct str *out, double seconds) {
 }
 
 /* A stage that counts items, not bytes. */
-static void add_items(struct str *out, const struct progress *progress) {
+static void add_items(struct str *out, const tsr_progress *progress) {
     double share = progress->total_items ? (double)progress->done_items / (double)progress->total_items : 1;
     str_add_format(out, "%-10s %3.0f%%  %llu of %llu", progress->stage, 100 * share,
                    (unsigned long long)progress->done_items, (unsigned long long)progress->total_items);
 }
 
-static void add_progress(const struct console *console, const struct progress *progress, double now, struct str *out) {
+static void add_progress(const struct console *console, const tsr_progress *progress, double now, struct str *out) {
     char done[32], total[32], rate[32];
     if (!progress->total_bytes) {
         add_items(out, progress);
@@ -144,7 +144,7 @@ static void add_progress(const struct console *console, const struct progress *p
 }
 
 /* Appends as much of the subject as the terminal has room for; a line that wraps could not be redrawn. */
-static void fit_terminal(const struct progress *progress, struct str *out) {
+static void fit_terminal(const tsr_progress *progress, struct str *out) {
     struct winsize size = {0};
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col) size.ws_col = 80;
     size_t room = size.ws_col - 1U;
@@ -157,7 +157,7 @@ static void fit_terminal(const struct progress *progress, struct str *out) {
     str_truncate(out, length);
 }
 
-static void time_stage(struct console *console, const struct progress *progress, double now) {
+static void time_stage(struct console *console, const tsr_progress *progress, double now) {
     if (!strcmp(console->stage, progress->stage)) return;
     (void)snprintf(console->stage, sizeof console->stage, "%s", progress->stage);
     console->stage_start = now;
@@ -165,9 +165,9 @@ static void time_stage(struct console *console, const struct progress *progress,
     console->last_shown = console->terminal ? 0 : now;
 }
 
-void console_progress(void *ctx, const struct progress *progress) {
+int32_t console_progress(void *ctx, const tsr_progress *progress) {
     struct console *console = ctx;
-    if (!console->show_progress) return;
+    if (!console->show_progress) return 0;
     struct str line = {0}, out = {0};
     pthread_mutex_lock(&console->lock);
     double now = now_seconds();
@@ -184,4 +184,5 @@ void console_progress(void *ctx, const struct progress *progress) {
     }
     pthread_mutex_unlock(&console->lock);
     str_clear(&line);
+    return 0;
 }

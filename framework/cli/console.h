@@ -5,9 +5,10 @@
 #ifndef CLI_CONSOLE_H
 #define CLI_CONSOLE_H
 
-#include <base/env.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <tessera/host.h>
+#include <tessera/tessera.h>
 
 struct console {
     pthread_mutex_t lock;
@@ -30,8 +31,8 @@ void console_settle(struct console *console);
 void console_text(struct console *console, const char *text);
 /* The one line of a failure, and a line of advice or NULL. */
 void console_error(struct console *console, const char *message, const char *hint);
-/* env.log and env.progress; ctx is the console. */
+/* Callbacks of a library; ctx is the console. */
 void console_log(void *ctx, int32_t level, const char *text);
-void console_progress(void *ctx, const struct progress *progress);
+int32_t console_progress(void *ctx, const tsr_progress *progress); /* 0: nobody stops here */
 
 #endif

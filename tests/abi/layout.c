@@ -16,6 +16,7 @@
 #include <tessera/ext/signature.h>
 #include <tessera/ext/speech.h>
 #include <tessera/plugin.h>
+#include <tessera/tessera.h>
 
 #define LAST_MEMBER(type, member)                                                                                      \
     _Static_assert(sizeof(type) == offsetof(type, member) + sizeof(((type *)0)->member), #type " has tail padding")
@@ -63,3 +64,9 @@ LAST_MEMBER(tsr_speech_prompt, reserved);
 LAST_MEMBER(tsr_speech_rules, seed);
 LAST_MEMBER(tsr_speech_hooks, stage);
 LAST_MEMBER(tsr_speech, encode_speech);
+LAST_MEMBER(tsr_progress, total_items);
+LAST_MEMBER(tsr_library_options, progress);
+LAST_MEMBER(tsr_tensor_info, exact);
+LAST_MEMBER(tsr_read, reserved);
+LAST_MEMBER(tsr_compress_options, reserved);
+LAST_MEMBER(tsr_decompress_options, exact);

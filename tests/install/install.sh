@@ -26,6 +26,28 @@ export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
 check pkg_config_finds_the_headers eval 'echo "#include <tessera/plugin.h>" |
     gcc -x c -std=c11 -fsyntax-only $(pkg-config --cflags tessera) -'
 check pkg_config_names_the_plugin_folder [ "$(pkg-config --variable=plugindir tessera)" = "$work/prefix/lib/tessera" ]
+
+# The example, with what was installed and nothing else; the prefix can be moved.
+example=$OLDPWD/contrib/example
+strict="-std=c11 -Wall -Wextra -Wconversion -Werror -pedantic"
+check example_builds gcc $strict "$example/tensors.c" $(pkg-config --cflags --libs tessera) -o "$work/tensors"
+LD_LIBRARY_PATH=$work/prefix/lib "$work/tensors" "$model" >"$work/raw"
+check example_lists_tensors [ "$(wc -l <"$work/raw")" -eq 46 ]
+check example_reads_compressed_ones eval 'LD_LIBRARY_PATH="$work/prefix/lib" "$work/tensors" "$work/out" | cmp - "$work/raw"'
+check example_says_what_is_wrong eval '! LD_LIBRARY_PATH="$work/prefix/lib" "$work/tensors" "$work/nowhere" 2>"$work/err" && grep -q nowhere "$work/err"'
+printf '#include <tessera/tessera.h>\nint main() { return tsr_version()[0] == 0; }\n' >"$work/version.cpp"
+check cpp_links_the_library g++ -std=c++17 "$work/version.cpp" $(pkg-config --cflags --libs tessera) -o "$work/version"
+link_static() { gcc $strict "$example/tensors.c" $(pkg-config --cflags tessera) "$work/prefix/lib/libtessera.a" $(pkg-config --libs --static tessera | sed 's/-ltessera//') -o "$work/prefix/bin/tensors"; }
+check example_links_statically link_static
+check static_example_finds_its_plugins eval 'env -i "$work/prefix/bin/tensors" "$work/out" | cmp - "$work/raw"'
+if command -v cmake >/dev/null; then
+    with_cmake() { cmake -S "$example" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" && cmake --build "$work/cmake"; } >"$work/log" 2>&1
+    check cmake_finds_the_package with_cmake
+    check cmake_example_runs eval '"$work/cmake/tensors" "$work/out" | cmp - "$work/raw"'
+else
+    echo "skip - cmake_finds_the_package: there is no cmake here"
+fi
+rm -f "$work/prefix/bin/tensors"
 cd "$OLDPWD" || exit 1
 check installing_again_is_fine quiet_make install
 check uninstall quiet_make uninstall
