@@ -138,6 +138,48 @@ bool text_is_utf8(const char *text, size_t length) {
     return true;
 }
 
+/* What no reader should be made to obey: control characters, C1 controls, marks that break lines or turn the direction of
+ * what follows (a name could pass for another), noncharacters, and bytes that are no UTF-8. Returns the length of the
+ * sequence at `s`, 0 where it may stand as it is. */
+static size_t unsafe_sequence(const unsigned char *s, size_t left) {
+    size_t length = utf8_sequence(s, left);
+    if (!length || s[0] < 0x20 || s[0] == 0x7F) return 1;
+    if (s[0] == 0xC2 && s[1] < 0xA0) return 2;
+    if (s[0] == 0xE2 && s[1] == 0x80 && ((s[2] >= 0xA8 && s[2] <= 0xAE) || s[2] == 0x8E || s[2] == 0x8F)) return 3;
+    if (s[0] == 0xE2 && s[1] == 0x81 && s[2] >= 0xA6 && s[2] <= 0xA9) return 3;
+    if (s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE) return 3;
+    return 0;
+}
+
+void str_add_safe(struct str *str, const char *unsafe) {
+    const unsigned char *at = (const unsigned char *)unsafe;
+    size_t left = strlen(unsafe);
+    while (left) {
+        size_t length = unsafe_sequence(at, left), step = length ? length : utf8_sequence(at, left);
+        if (length == 3) {
+            str_add_format(str, "\\u%04x", (at[0] & 0x0Fu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu));
+        } else if (length) {
+            str_add_format(str, "\\x%02x", at[length - 1]);
+        } else {
+            str_add(str, at, step);
+        }
+        at += step;
+        left -= step;
+    }
+}
+
+void str_add_base64(struct str *str, const void *bytes, size_t size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *from = bytes;
+    for (size_t i = 0; i < size; i += 3) {
+        size_t left = size - i;
+        uint32_t group = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
+        const char four[] = {digits[group >> 18], digits[group >> 12 & 63], left > 1 ? digits[group >> 6 & 63] : '=',
+                             left > 2 ? digits[group & 63] : '='};
+        str_add(str, four, 4);
+    }
+}
+
 char *text_bytes(uint64_t bytes, char *buffer, size_t size) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
     double value = (double)bytes;

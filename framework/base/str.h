@@ -21,6 +21,10 @@ void str_add(struct str *str, const void *bytes, size_t size);
 void str_add_text(struct str *str, const char *text);
 void str_add_format(struct str *str, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_add_le(struct str *str, uint64_t value, unsigned size); /* little-endian number */
+/* Text for people, from whoever: control characters and bytes that are no UTF-8 as \xNN, marks that turn or break lines
+ * as \uNNNN. */
+void str_add_safe(struct str *str, const char *unsafe);
+void str_add_base64(struct str *str, const void *bytes, size_t size);
 void str_truncate(struct str *str, size_t length);               /* keeps the memory */
 void str_clear(struct str *str);
 

@@ -53,13 +53,13 @@ static void show_failures(struct output *out, const json_t *jobs) {
     json_t *job;
     json_array_foreach(jobs, i, job) {
         if (!*field_text(job, "message")) continue;
-        output_safe(&out->text, field_text(job, "name"));
+        str_add_safe(&out->text, field_text(job, "name"));
         str_add_format(&out->text, ": %s: ", field_text(job, "reason"));
-        output_safe(&out->text, field_text(job, "message"));
+        str_add_safe(&out->text, field_text(job, "message"));
         str_add_text(&out->text, "\n");
         if (*field_text(job, "hint")) str_add_format(&out->text, "  hint: %s\n", field_text(job, "hint"));
         str_add_text(&out->text, "  log: ");
-        output_safe(&out->text, field_text(job, "log"));
+        str_add_safe(&out->text, field_text(job, "log"));
         str_add_text(&out->text, "\n");
     }
 }
@@ -139,9 +139,9 @@ static void show_plan(struct output *out, const json_t *result) {
     str_add_text(&out->text, "\n");
     json_array_foreach(jobs, i, job) {
         if (!*field_text(job, "message")) continue;
-        output_safe(&out->text, field_text(job, "name"));
+        str_add_safe(&out->text, field_text(job, "name"));
         str_add_text(&out->text, " would fail: ");
-        output_safe(&out->text, field_text(job, "message"));
+        str_add_safe(&out->text, field_text(job, "message"));
         str_add_text(&out->text, "\n");
     }
     view_pair_count(out, "jobs", field_count(totals, "jobs"));

@@ -38,9 +38,9 @@ static void show_notes(struct output *out, const json_t *tensors) {
     json_array_foreach(tensors, i, tensor) {
         const char *note = field_text(tensor, "note");
         if (!*note) continue;
-        output_safe(&out->text, field_text(tensor, "name"));
+        str_add_safe(&out->text, field_text(tensor, "name"));
         str_add_text(&out->text, ": ");
-        output_safe(&out->text, note);
+        str_add_safe(&out->text, note);
         str_add_text(&out->text, "\n");
     }
 }
@@ -62,10 +62,10 @@ static void show_checks(struct output *out, const json_t *checks) {
         if (before >= CHECKS_SHOWN) continue;
         str_add_format(&out->text, "%s: ", id);
         if (*field_text(check, "tensor")) {
-            output_safe(&out->text, field_text(check, "tensor"));
+            str_add_safe(&out->text, field_text(check, "tensor"));
             str_add_text(&out->text, ": ");
         }
-        output_safe(&out->text, field_text(check, "why"));
+        str_add_safe(&out->text, field_text(check, "why"));
         str_add_format(&out->text, "; instead: %s", field_text(check, "instead"));
         if (before + 1 == CHECKS_SHOWN && after) {
             str_add_format(&out->text, " (and %llu more tensors)", (unsigned long long)after);

@@ -74,7 +74,7 @@ void console_destroy(struct console *console) {
 static void add_line(struct console *console, struct str *out, const char *kind, const char *colour, const char *text) {
     str_add_format(out, console->colour && *colour ? "tessera: \033[%sm%s\033[0m: " : "tessera: %.0s%s: ", colour,
                    kind);
-    output_safe(out, text);
+    str_add_safe(out, text);
     str_add_text(out, "\n");
 }
 
@@ -150,7 +150,7 @@ static void fit_terminal(const tsr_progress *progress, struct str *out) {
     size_t room = size.ws_col - 1U;
     if (progress->subject && out->length + 2 < room) {
         str_add_text(out, "  ");
-        output_safe(out, progress->subject);
+        str_add_safe(out, progress->subject);
     }
     size_t length = out->length < room ? out->length : room;
     while (length && length < out->length && ((unsigned char)out->text[length] & 0xC0) == 0x80) length--;

@@ -46,28 +46,6 @@ tsr_status output_flush(struct output *output, tsr_error *err) {
     return TSR_OK;
 }
 
-/* U+2028..U+202E and U+2066..U+2069 break lines or turn the direction of what follows: a name could pass for another. */
-static bool is_turning(const unsigned char *at) {
-    if (at[0] != 0xE2) return false;
-    return (at[1] == 0x80 && at[2] >= 0xA8 && at[2] <= 0xAE) || (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9);
-}
-
-void output_safe(struct str *text, const char *unsafe) {
-    for (const unsigned char *at = (const unsigned char *)unsafe; *at; at++) {
-        bool c1 = *at == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0; /* U+0080..U+009F: some terminals obey them */
-        if (is_turning(at)) {
-            str_add_format(text, "\\u%04x", 0x2000u + (at[1] & 1u) * 64 + (at[2] & 0x3Fu));
-            at += 2;
-        } else if (c1) {
-            str_add_format(text, "\\x%02x", *++at);
-        } else if (*at < 0x20 || *at == 0x7F) {
-            str_add_format(text, "\\x%02x", *at);
-        } else {
-            str_add(text, at, 1);
-        }
-    }
-}
-
 tsr_status output_json(struct output *output, const json_t *value, tsr_error *err) {
     char *text = json_to_text(value, 1);
     if (!text) return tsr_fail(err, TSR_E_NOMEM, "result: out of memory");
@@ -82,7 +60,7 @@ void output_heading(struct output *output, const char *text) {
 }
 
 void table_cell(struct table *table, const char *text) {
-    output_safe(&table->cells, text ? text : "");
+    str_add_safe(&table->cells, text ? text : "");
     str_add(&table->cells, "", 1);
     table->cell_count++;
 }
@@ -173,22 +151,4 @@ void output_table(struct output *output, struct table *table) {
     }
     str_clear(&table->cells);
     table->cell_count = 0;
-}
-
-const char *field_text(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
-uint64_t field_count(const json_t *object, const char *name) {
-    json_int_t value = json_integer_value(json_object_get(object, name));
-    return value > 0 ? (uint64_t)value : 0;
-}
-
-double field_real(const json_t *object, const char *name) {
-    return json_number_value(json_object_get(object, name));
-}
-
-bool field_is(const json_t *object, const char *name) {
-    return json_is_true(json_object_get(object, name));
 }

@@ -7,6 +7,7 @@
 
 #include <base/str.h>
 #include <jansson.h>
+#include <pipeline/members.h>
 #include <tessera/status.h>
 
 struct output {
@@ -21,8 +22,6 @@ void output_clear(struct output *output);
 /* Writes what was gathered. TSR_E_IO with the system's reason; a reader that went away is no failure. */
 tsr_status output_flush(struct output *output, tsr_error *err);
 
-/* Adds text with control characters written as \xNN. */
-void output_safe(struct str *text, const char *unsafe);
 /* Adds the value, indented, and a line end. */
 tsr_status output_json(struct output *output, const json_t *value, tsr_error *err);
 void output_heading(struct output *output, const char *text);
@@ -45,11 +44,5 @@ void table_cell_format(struct table *table, const char *format, ...) __attribute
 void table_cell_bytes(struct table *table, uint64_t bytes);
 /* Adds the table to the output and clears it. An empty one adds nothing. */
 void output_table(struct output *output, struct table *table);
-
-/* Members of results; one that is absent or of another type reads as "", 0, false. */
-const char *field_text(const json_t *object, const char *name);
-uint64_t field_count(const json_t *object, const char *name);
-double field_real(const json_t *object, const char *name);
-bool field_is(const json_t *object, const char *name);
 
 #endif

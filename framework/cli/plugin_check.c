@@ -18,11 +18,11 @@ struct check_run {
 static void report_line(struct check_run *run, const struct conformance_result *result) {
     struct str *text = &run->session->output.text;
     str_add_format(text, "%s - ", conformance_verdict_name(result->verdict));
-    output_safe(text, result->codec);
+    str_add_safe(text, result->codec);
     str_add_format(text, ": %s", result->property);
     if (*result->text) {
         str_add_text(text, ": ");
-        output_safe(text, result->text);
+        str_add_safe(text, result->text);
     }
     str_add_text(text, "\n");
     if (!run->status) run->status = output_flush(&run->session->output, &run->err);

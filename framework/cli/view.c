@@ -23,7 +23,7 @@ tsr_status view_summary(struct session *session, const json_t *result,
 void view_pair(struct output *out, const char *name, const char *value) {
     if (!*value) return;
     str_add_format(&out->text, "%-*s", NAME_WIDTH, name);
-    output_safe(&out->text, value);
+    str_add_safe(&out->text, value);
     str_add_text(&out->text, "\n");
 }
 

@@ -110,3 +110,21 @@ const json_t *member_list(const json_t *object, const char *key, bool *bad) {
     if (!json_is_array(value)) *bad = true;
     return value;
 }
+
+const char *field_text(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+uint64_t field_count(const json_t *object, const char *name) {
+    json_int_t value = json_integer_value(json_object_get(object, name));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+double field_real(const json_t *object, const char *name) {
+    return json_number_value(json_object_get(object, name));
+}
+
+bool field_is(const json_t *object, const char *name) {
+    return json_is_true(json_object_get(object, name));
+}

@@ -42,4 +42,10 @@ bool member_bool(const json_t *object, const char *key, bool *bad);
 struct digest member_digest(const json_t *object, const char *key, bool *bad);
 const json_t *member_list(const json_t *object, const char *key, bool *bad);
 
+/* Reading results to show them: a member that is absent or of another type reads as "", 0, false. */
+const char *field_text(const json_t *object, const char *name);
+uint64_t field_count(const json_t *object, const char *name);
+double field_real(const json_t *object, const char *name);
+bool field_is(const json_t *object, const char *name);
+
 #endif
