@@ -11,7 +11,6 @@
 #include <policy/speech_check.h>
 
 #define BANDS 80
-#define PANEL_WIDTH 560
 #define WAVE_HEIGHT 120
 #define MEL_HEIGHT 160
 #define COLUMNS_MAX 1120 /* of a spectrogram: longer sounds are thinned out */
@@ -87,40 +86,23 @@ void picture_png(struct str *out, const uint8_t *grey, uint64_t width, uint64_t 
     str_clear(&end);
 }
 
-static void add_base64(struct str *out, const struct str *bytes) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *from = (const uint8_t *)bytes->text;
-    for (size_t i = 0; i < bytes->length; i += 3) {
-        size_t left = bytes->length - i;
-        uint32_t group = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
-        const char four[] = {digits[group >> 18], digits[group >> 12 & 63], left > 1 ? digits[group >> 6 & 63] : '=',
-                             left > 2 ? digits[group & 63] : '='};
-        str_add(out, four, 4);
-    }
-}
-
 /* ---- panels ---- */
 
-/* A line from the least to the largest sample of each column. */
-static void add_wave(struct str *out, const struct picture_sound *sound, uint64_t x, uint64_t y) {
-    str_add_text(out, "<path stroke=\"#246\" stroke-width=\"1\" d=\"");
-    for (uint64_t column = 0; column < PANEL_WIDTH; column++) {
-        uint64_t from = sound->count * column / PANEL_WIDTH, to = max_u64(sound->count * (column + 1) / PANEL_WIDTH, from + 1);
+void picture_wave(struct str *out, const struct picture_sound *sound, uint64_t x, uint64_t y, uint64_t height) {
+    for (uint64_t column = 0; column < PICTURE_WIDTH; column++) {
+        uint64_t from = sound->count * column / PICTURE_WIDTH, to = max_u64(sound->count * (column + 1) / PICTURE_WIDTH, from + 1);
         float low = 1, high = -1;
         for (uint64_t i = from; i < to && i < sound->count; i++) {
             low = fminf(low, sound->samples[i]);
             high = fmaxf(high, sound->samples[i]);
         }
         if (low > high) low = high = 0;
-        double middle = (double)y + WAVE_HEIGHT / 2.0;
-        str_add_format(out, "M%.1f %.1fV%.1f", (double)(x + column) + 0.5, middle - (double)high * WAVE_HEIGHT / 2,
-                       middle - (double)low * WAVE_HEIGHT / 2 + 0.5);
+        double half = (double)height / 2, middle = (double)y + half;
+        str_add_format(out, "M%.1f %.1fV%.1f", (double)(x + column) + 0.5, middle - (double)high * half, middle - (double)low * half + 0.5);
     }
-    str_add_text(out, "\"/>\n");
 }
 
-/* Grey values, low bands at the bottom; white is the loudest. */
-static tsr_status draw_mel(const struct picture_sound *sound, uint64_t sample_rate, struct str *png, tsr_error *err) {
+tsr_status picture_mel(const struct picture_sound *sound, uint64_t sample_rate, struct str *png, tsr_error *err) {
     float *mel = NULL, top = -INFINITY;
     uint64_t columns = 0;
     tsr_status st = speech_mel(sound->samples, sound->count, sample_rate, BANDS, &mel, &columns, err);
@@ -146,11 +128,13 @@ static tsr_status add_panel(struct str *out, const struct picture_sound *sound, 
     struct str png = {0};
     str_add_format(out, "<text x=\"%llu\" y=\"16\" font-family=\"sans-serif\" font-size=\"13\">%s: %.2f s</text>\n",
                    (unsigned long long)x, sound->title, (double)sound->count / (double)sample_rate);
-    add_wave(out, sound, x, 24);
-    tsr_status st = draw_mel(sound, sample_rate, &png, err);
+    str_add_text(out, "<path stroke=\"#246\" stroke-width=\"1\" d=\"");
+    picture_wave(out, sound, x, 24, WAVE_HEIGHT);
+    str_add_text(out, "\"/>\n");
+    tsr_status st = picture_mel(sound, sample_rate, &png, err);
     str_add_format(out, "<image x=\"%llu\" y=\"%d\" width=\"%d\" height=\"%d\" preserveAspectRatio=\"none\" "
-                   "href=\"data:image/png;base64,", (unsigned long long)x, 32 + WAVE_HEIGHT, PANEL_WIDTH, MEL_HEIGHT);
-    if (st == TSR_OK && !png.failed) add_base64(out, &png);
+                   "href=\"data:image/png;base64,", (unsigned long long)x, 32 + WAVE_HEIGHT, PICTURE_WIDTH, MEL_HEIGHT);
+    if (st == TSR_OK && !png.failed) str_add_base64(out, png.text, png.length);
     out->failed = out->failed || png.failed;
     str_add_text(out, "\"/>\n");
     str_clear(&png);
@@ -161,11 +145,11 @@ tsr_status speech_picture_write(const char *path, const struct picture_sound *so
                                 tsr_error *err) {
     struct str out = {0};
     tsr_status st = TSR_OK;
-    uint64_t width = count * (PANEL_WIDTH + 16) + 16, height = 48 + WAVE_HEIGHT + MEL_HEIGHT;
+    uint64_t width = count * (PICTURE_WIDTH + 16) + 16, height = 48 + WAVE_HEIGHT + MEL_HEIGHT;
     str_add_format(&out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%llu\" height=\"%llu\">\n", (unsigned long long)width,
                    (unsigned long long)height);
     str_add_text(&out, "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n");
-    for (uint64_t i = 0; i < count && st == TSR_OK; i++) st = add_panel(&out, &sounds[i], 16 + i * (PANEL_WIDTH + 16), sample_rate, err);
+    for (uint64_t i = 0; i < count && st == TSR_OK; i++) st = add_panel(&out, &sounds[i], 16 + i * (PICTURE_WIDTH + 16), sample_rate, err);
     str_add_text(&out, "</svg>\n");
     if (st == TSR_OK && out.failed) st = tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", path);
     if (st == TSR_OK) st = fs_replace(path, out.text, out.length, err);
