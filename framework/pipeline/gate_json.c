@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CONTEXT_TOKENS 24
+#define KLD_BINS 19
 
 struct gate_entry gate_entry_begin(const char *gate) {
     struct gate_entry entry = {.members = members_object(), .verdict = VERDICT_NOT_RUN};
@@ -58,6 +59,34 @@ static void add_percentiles(struct members *members, const struct parity_result 
         gate_json_number(&object, rows[i].key, parity_percentile(result, rows[i].percent));
     }
     members_nest(members, "kld_percentiles", &object);
+}
+
+/* Positions by KLD, two bins a decade: edges 1e-8, 3e-8 ... 10, the last bin holds all above. Positions whose
+ * distributions are equal stand in equal_distributions and in the first bin. */
+static void add_kld_histogram(struct members *members, const struct parity_result *result) {
+    struct members list = members_list();
+    uint64_t at = 0;
+    for (int bin = 0; bin <= KLD_BINS; bin++) {
+        struct members object = members_object();
+        double edge = bin == KLD_BINS ? INFINITY : (bin % 2 ? 3 : 1) * pow(10, bin / 2 - 8);
+        uint64_t first = at;
+        while (at < result->positions && (double)result->all_kld[at] <= edge) at++;
+        gate_json_number(&object, "at_most", edge);
+        members_count(&object, "positions", at - first);
+        members_append(&list, &object);
+    }
+    members_nest(members, "kld_histogram", &list);
+}
+
+static void add_margin_histogram(struct members *members, const struct parity_result *result) {
+    struct members list = members_list();
+    for (int bin = 0; bin < PARITY_MARGINS; bin++) {
+        struct members object = members_object();
+        gate_json_number(&object, "margin_below", bin + 1 < PARITY_MARGINS ? (bin + 1) / 2.0 : INFINITY);
+        members_count(&object, "positions", result->margins[bin]);
+        members_append(&list, &object);
+    }
+    members_nest(members, "margin_histogram", &list);
 }
 
 static void add_buckets(struct members *members, const struct parity_result *result) {
@@ -114,6 +143,8 @@ void gate_json_parity(struct members *members, const struct parity_result *resul
     gate_json_number(members, "perplexity_reference", exp(result->reference_nll));
     gate_json_number(members, "perplexity", exp(result->other_nll));
     gate_json_number(members, "perplexity_ratio", exp(result->other_nll - result->reference_nll));
+    add_kld_histogram(members, result);
+    add_margin_histogram(members, result);
     add_buckets(members, result);
     add_flips(members, result, text, tokenizer);
 }

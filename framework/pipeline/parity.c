@@ -170,6 +170,7 @@ static void note_position(struct parity *parity, const struct position *position
     bool same = position->reference_token == position->other_token;
     unsigned bucket = 0;
     while ((double)position->margin > parity_bucket_edges[bucket]) bucket++;
+    result->margins[(uint64_t)fmin((double)position->margin * 2, PARITY_MARGINS - 1)]++;
     agree->sum += same;
     agree->count++;
     kld->sum += (double)position->kld;

@@ -12,6 +12,7 @@
 
 #define PARITY_FLIPS 20   /* worst ones that are listed */
 #define PARITY_BUCKETS 6  /* by margin of the reference: see parity_bucket_edges */
+#define PARITY_MARGINS 21 /* of the histogram of margins: steps of half a logit, the last holds all above */
 
 /* Tokens of one document. */
 struct token_run {
@@ -42,6 +43,7 @@ struct parity_result {
     double reference_nll, other_nll; /* mean nats of the true next token, where there is one */
     uint64_t predicted;              /* positions that have a next token */
     struct group buckets[PARITY_BUCKETS]; /* agreement by margin of the reference */
+    uint64_t margins[PARITY_MARGINS];     /* positions by margin of the reference */
     struct parity_flip flips[PARITY_FLIPS]; /* by KLD, the worst first */
     uint64_t flip_count; /* in all */
     uint64_t kld_zero;   /* positions with exactly equal distributions */

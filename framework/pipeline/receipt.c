@@ -193,6 +193,7 @@ static void add_tensor(struct members *list, const struct receipt_input *in, uin
     members_text(&tensor, "dtype", source->dtype_name);
     members_shape(&tensor, "shape", source->shape, source->rank);
     members_text(&tensor, "role", entry->role.role);
+    members_set(&tensor, "layer", entry->role.layer < 0 ? json_null() : json_integer(entry->role.layer));
     members_text(&tensor, "regime", regime_name(entry->regime));
     set_rule(&tensor, in->config, entry);
     set_storage(&tensor, in->plan, entry);
