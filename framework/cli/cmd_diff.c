@@ -5,6 +5,7 @@
 #include "session.h"
 #include "view.h"
 
+#include <pipeline/job_page.h>
 #include <string.h>
 
 static const struct table_column COLUMNS[] = {
@@ -52,7 +53,9 @@ static tsr_status diff_run(struct session *session, tsr_error *err) {
         status = job_diff(session->arguments.operands[0], session->arguments.operands[1], session->registry,
                           &session->env, &result, err);
     }
-    if (!status) status = view_result(session, result, show, err);
+    const char *page = session_value(session, OPT_HTML);
+    if (!status && page) status = job_diff_page(result, page, err);
+    if (!status && (!page || session_has(session, OPT_JSON))) status = view_result(session, result, show, err);
     json_decref(result);
     return status;
 }
@@ -67,7 +70,8 @@ const struct command COMMAND_DIFF = {
            "squared error, "
            "cosine, signal to noise ratio and largest absolute error of B against A. A difference is a result: the "
            "exit code is 0.",
-    .options = {OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
-    .examples = {{"tessera diff ./my-model my-model.tsr", "what compression cost"}},
+    .options = {OPT_HTML, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+    .examples = {{"tessera diff ./my-model my-model.tsr", "what compression cost"},
+                 {"tessera diff old.tsr new.tsr --html diff.html", "as a page"}},
     .run = diff_run,
 };

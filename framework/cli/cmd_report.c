@@ -5,6 +5,7 @@
 #include "session.h"
 #include "view.h"
 
+#include <pipeline/job_page.h>
 #include <string.h>
 
 static const struct table_column COLUMNS[] = {
@@ -65,24 +66,54 @@ static void show(struct output *out, const json_t *result) {
     show_times(out, json_object_get(run, "seconds"));
 }
 
+static tsr_status write_page(struct session *session, tsr_error *err) {
+    const struct arguments *arguments = &session->arguments;
+    const struct report_page_options options = {.output = arguments->operands[0],
+                                                .others = arguments->operands + 1,
+                                                .other_count = arguments->operand_count - 1,
+                                                .gates = session_value(session, OPT_GATES_FILE),
+                                                .plan = session_value(session, OPT_PLAN_FILE),
+                                                .points = session_value(session, OPT_POINTS),
+                                                .sounds = arguments->repeats,
+                                                .sound_count = arguments->repeat_count};
+    return job_report_page(&options, session_value(session, OPT_HTML), err);
+}
+
+/* What only the page can show is refused without one. */
+static tsr_status check_page_options(const struct session *session, tsr_error *err) {
+    static const enum option_id ids[] = {OPT_GATES_FILE, OPT_PLAN_FILE, OPT_POINTS, OPT_SOUND_FILE};
+    if (session_has(session, OPT_HTML)) return TSR_OK;
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        if (session_has(session, ids[i])) return tsr_fail(err, TSR_E_CONFIG, "--%s: needs --html FILE", OPTIONS[ids[i]].name);
+    }
+    if (session->arguments.operand_count == 1) return TSR_OK;
+    return tsr_fail(err, TSR_E_CONFIG, "report: several outputs are shown beside each other with --html FILE alone");
+}
+
 static tsr_status report_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
-    tsr_status status = job_report(session->arguments.operands[0], &result, err);
-    if (!status) status = view_result(session, result, show, err);
+    tsr_status status = check_page_options(session, err);
+    if (!status) status = job_report(session->arguments.operands[0], &result, err);
+    if (!status && session_has(session, OPT_HTML)) status = write_page(session, err);
+    bool wanted = !session_has(session, OPT_HTML) || session_has(session, OPT_JSON);
+    if (!status && wanted) status = view_result(session, result, show, err);
     json_decref(result);
     return status;
 }
 
 const struct command COMMAND_REPORT = {
     .name = "report",
-    .operands = "OUT",
+    .operands = "OUT [OTHER...]",
     .operand_min = 1,
-    .operand_max = 1,
-    .summary = "show the receipt of a compressed checkpoint",
-    .doc = "Per tensor what it became, how many bytes it takes and what was measured from disk; then the totals. "
-           "Nothing is "
-           "decoded again: verify does that.",
-    .options = {OPT_JSON, OPT_QUIET, OPT_HELP, OPT_NONE},
-    .examples = {{"tessera report my-model.tsr", "the receipt as a table"}},
+    .operand_max = OPERANDS_MAX,
+    .summary = "show the receipt of a compressed checkpoint, or make a page of it",
+    .doc = "Per tensor what it became, how many bytes it takes and what was measured from disk; then the totals. Nothing is "
+           "decoded again: verify does that. --html writes a page instead, with charts, gates and the worst changes of "
+           "decision; other outputs of the same source are drawn beside this one.",
+    .options = {OPT_HTML, OPT_GATES_FILE, OPT_PLAN_FILE, OPT_POINTS, OPT_SOUND_FILE, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_NONE},
+    .examples = {{"tessera report my-model.tsr", "the receipt as a table"},
+                 {"tessera report my-model.tsr --html report.html", "as a page"},
+                 {"tessera report small.tsr smaller.tsr --gates gates.json --html report.html",
+                  "with what `tessera gate --json` found, and another output beside it"}},
     .run = report_run,
 };

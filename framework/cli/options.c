@@ -92,6 +92,11 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_ROWS_ONLY] = {"rows-only", 0, NULL, "no scores: rows that bounds alone decide are not read"},
     [OPT_DUPLICATES] = {"duplicates", 0, "COS", "list pairs of rows with at least this cosine"},
     [OPT_PUBLISH_ANYWAY] = {"publish-anyway", 0, NULL, "publish although a gate failed; the receipt says so"},
+    [OPT_HTML] = {"html", 0, "FILE", "write a page that needs no network: figures, charts, every tensor"},
+    [OPT_GATES_FILE] = {"gates", 0, "FILE", "show what `tessera gate --json` printed there, not the receipt's gates"},
+    [OPT_PLAN_FILE] = {"plan", 0, "FILE", "show what `tessera plan --json` printed there beside what came of it"},
+    [OPT_POINTS] = {"points", 0, "FILE", "sizes and divergences of other programs, to draw beside (docs/report.md)"},
+    [OPT_SOUND_FILE] = {"sound", 0, "FILE[=TITLE]", "put a sound on the page, with its waveform and spectrogram; may be repeated"},
     [OPT_JOBS] = {"jobs", 'j', "N", "worker threads (default: one a processor); results do not depend on it"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", "cap on working memory, such as 256M or 1Gi"},
     [OPT_PLUGIN_PATH] = {"plugin-path", 0, "PATH", "folder of plugins that is searched first"},
@@ -142,7 +147,7 @@ static tsr_status unknown_option(const struct command *command, const char *name
 static tsr_status take(struct arguments *arguments, enum option_id id, const char *value, tsr_error *err) {
     arguments->values[id] = value;
     arguments->given[id]++;
-    if (id != OPT_STOP) return TSR_OK;
+    if (id != OPT_STOP && id != OPT_SOUND_FILE) return TSR_OK;
     if (arguments->repeat_count == REPEATS_MAX) {
         return tsr_fail(err, TSR_E_CONFIG, "--%s: is given more than %d times", OPTIONS[id].name, REPEATS_MAX);
     }

@@ -86,6 +86,11 @@ enum option_id {
     OPT_THRESHOLD,
     OPT_ROWS_ONLY,
     OPT_DUPLICATES,
+    OPT_HTML,
+    OPT_GATES_FILE, /* --gates FILE of report */
+    OPT_PLAN_FILE,  /* --plan FILE of report */
+    OPT_POINTS,
+    OPT_SOUND_FILE, /* --sound FILE of report */
     OPT_JOBS,
     OPT_MEMORY,
     OPT_PLUGIN_PATH,
@@ -141,7 +146,7 @@ struct arguments {
     const struct command *command;
     const char *values[OPT_COUNT]; /* last one given, or NULL */
     uint32_t given[OPT_COUNT];     /* how often */
-    const char *repeats[REPEATS_MAX]; /* all values of --stop, in order */
+    const char *repeats[REPEATS_MAX]; /* all values of --stop or --sound, in order */
     uint64_t repeat_count;
     const char *operands[OPERANDS_MAX];
     uint64_t operand_count;

@@ -9,7 +9,7 @@
 /* `running`: a coordinator has it now. */
 tsr_status batch_json_make(const struct batch *batch, const struct batch_state *state, bool running, json_t **result,
                            tsr_error *err);
-/* The same table as a page without scripts, in fresh memory (mem_free): links lead to each job's receipt and log. */
-tsr_status batch_html_make(const json_t *result, char **text, tsr_error *err);
+/* The same table as a page (page.h), in fresh memory (mem_free): links lead to each job's receipt and log. */
+tsr_status batch_page_make(const json_t *result, char **text, tsr_error *err);
 
 #endif

@@ -43,7 +43,7 @@ static tsr_status check_begun(const struct job_batch_options *options, const str
 
 static tsr_status write_page(const struct batch *batch, const json_t *result, tsr_error *err) {
     char *text = NULL, *path = batch_state_path(batch, "", PAGE_NAME, ".html");
-    tsr_status st = path ? batch_html_make(result, &text, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory");
+    tsr_status st = path ? batch_page_make(result, &text, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory");
     if (st == TSR_OK) st = fs_replace(path, text, strlen(text), err);
     mem_free(text);
     mem_free(path);

@@ -72,7 +72,7 @@ check every_failure_has_a_hint [ "$(python3 -c '
 import json, sys
 print(sum(not j["hint"] for j in json.load(open(sys.argv[1]))["jobs"] if j["state"] == "failed"))' "$work/table")" -eq 0 ]
 check logs_are_there grep -q 'tessera: error' "$work/jobs.state/logs/typo.log"
-check the_page_names_all_jobs [ "$(grep -c '<tr class=' "$work/jobs.state/report.html")" -eq 29 ]
+check the_page_names_all_jobs [ "$(grep -c '^<tr><td>' "$work/jobs.state/report.html")" -eq 29 ]
 check no_worker_is_left [ -z "$(pgrep -f "$work/models" || true)" ]
 
 # What was mended is done by the next run, what is done is left alone.
