@@ -2,10 +2,12 @@
  *
  * scalar: uniform scalar quantisation with a step per row, entropy-coded (the family of Gish and Pierce 1968). This
  * file is the plugin's face: parameters, instances, the table. README.md has formulas, bytes and measurements. */
+#include "scalar_block.h"
 #include "scalar_decode.h"
 #include "scalar_encode.h"
 #include "scalar_matvec.h"
 
+#include <tessera/ext/block.h>
 #include <tessera/ext/matvec.h>
 #include <tessera/plugin.h>
 
@@ -162,8 +164,48 @@ static const tsr_matvec MATVEC = {.struct_size = sizeof MATVEC,
                                   .apply = apply,
                                   .apply_rows = apply_rows};
 
+/* ---- block ---- */
+
+static uint64_t block_width(void *self) {
+    const struct scalar *scalar = self;
+    return scalar_block_width(&scalar->encoder);
+}
+
+static uint64_t block_columns(void *self, const tsr_tile *tile, uint64_t index, uint64_t *columns) {
+    (void)self;
+    columns[0] = index;
+    return index < tile->columns;
+}
+
+static tsr_status block_begin(void *self, const tsr_tile *tile, const float *src, void **state, tsr_error *err) {
+    const struct scalar *scalar = self;
+    return scalar_block_begin(&scalar->encoder, tile, src, state, err);
+}
+
+static tsr_status block_quantise(void *self, void *state, uint64_t index, const float *values, float *reconstruction,
+                                 tsr_error *err) {
+    const struct scalar *scalar = self;
+    (void)err;
+    scalar_block_quantise(&scalar->encoder, state, index, values, reconstruction);
+    return TSR_OK;
+}
+
+static tsr_status block_end(void *self, void *state, void *dst, uint64_t capacity, uint64_t *written, tsr_error *err) {
+    const struct scalar *scalar = self;
+    return scalar_block_end(&scalar->encoder, state, dst, capacity, written, err);
+}
+
+static void block_abandon(void *self, void *state) {
+    const struct scalar *scalar = self;
+    scalar_block_abandon(&scalar->encoder, state);
+}
+
+static const tsr_block BLOCK = {sizeof(tsr_block), block_width, block_columns, block_begin,
+                                block_quantise,    block_end,   block_abandon};
+
 static const void *get_extension(const char *id) {
-    return strcmp(id, TSR_MATVEC_ID) ? NULL : &MATVEC;
+    if (!strcmp(id, TSR_MATVEC_ID)) return &MATVEC;
+    return strcmp(id, TSR_BLOCK_ID) ? NULL : &BLOCK;
 }
 
 static const tsr_codec SCALAR = {

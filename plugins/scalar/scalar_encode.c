@@ -13,6 +13,7 @@ struct tile_work {
     const struct scalar_encoder *encoder;
     const tsr_tile *tile;
     const float *x; /* [rows][columns] */
+    const struct segment *chosen; /* of all segments, or NULL: encode chooses */
     struct segment *segments;
     uint16_t *symbols; /* of coded segments, one behind the other */
     uint8_t *contexts; /* class of each symbol; only with several classes */
@@ -116,7 +117,7 @@ static void quantise_segment(struct tile_work *work, struct segment *segment, co
                              uint64_t row) {
     const struct scalar_encoder *encoder = work->encoder;
     uint16_t *symbols = work->symbols + work->symbol_count;
-    *segment = scalar_segment_choose(encoder, x, count, row);
+    *segment = work->chosen ? work->chosen[segment - work->segments] : scalar_segment_choose(encoder, x, count, row);
     if (!segment_is_coded(segment)) return;
     quantise(encoder, segment, x, count, symbols);
     if (encoder->settings.error_bound > 0) refine(encoder, segment, x, count, symbols);
@@ -221,7 +222,13 @@ static tsr_status work_init(struct tile_work *work, tsr_error *err) {
 
 tsr_status scalar_encode_tile(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, uint8_t *dst,
                               uint64_t capacity, uint64_t *written, tsr_error *err) {
-    struct tile_work work = {.encoder = encoder, .tile = tile, .x = x};
+    return scalar_encode_segments(encoder, tile, x, NULL, dst, capacity, written, err);
+}
+
+tsr_status scalar_encode_segments(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x,
+                                  const struct segment *chosen, uint8_t *dst, uint64_t capacity, uint64_t *written,
+                                  tsr_error *err) {
+    struct tile_work work = {.encoder = encoder, .tile = tile, .x = x, .chosen = chosen};
     struct sink sink = {dst, capacity, 0, false};
     tsr_status status = work_init(&work, err);
     if (status != TSR_OK) return status;

@@ -79,5 +79,9 @@ tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *
 uint64_t scalar_encode_bound(const struct scalar_encoder *encoder, const tsr_tile *tile);
 tsr_status scalar_encode_tile(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, uint8_t *dst,
                               uint64_t capacity, uint64_t *written, tsr_error *err);
+/* The same with segments that are chosen already, or NULL. */
+tsr_status scalar_encode_segments(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x,
+                                  const struct segment *chosen, uint8_t *dst, uint64_t capacity, uint64_t *written,
+                                  tsr_error *err);
 
 #endif

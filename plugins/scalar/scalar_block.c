@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Steps come from the tile as it is; corrected values are kept, and the tile is written from them at the end: without
+ * corrections the bytes are those of scalar_encode.c. */
+#include "scalar_block.h"
+
+#include <math.h>
+
+struct block_state {
+    tsr_tile tile;
+    struct segment *segments; /* [rows][row_segments] */
+    uint64_t row_segments;
+    float *points; /* [class_count][2 * middle + 2]: what decoders make of symbols */
+    float *x;      /* [rows][columns]: the tile, then what quantise was given */
+};
+
+uint64_t scalar_block_width(const struct scalar_encoder *encoder) {
+    return encoder->settings.error_bound > 0 ? 0 : 1;
+}
+
+static struct block_state *state_create(const struct scalar_encoder *encoder, const tsr_tile *tile) {
+    const uint64_t row_segments = scalar_segments(tile->columns, encoder->settings.group);
+    const uint64_t head = (sizeof(struct block_state) + 63) / 64 * 64;
+    const uint64_t segments = (tile->rows * row_segments * sizeof(struct segment) + 63) / 64 * 64;
+    const uint64_t points = (uint64_t)encoder->class_count * (2 * encoder->middle + 2) * sizeof(float);
+    uint8_t *memory = encoder->host->alloc(encoder->host, head + segments + points +
+                                                              tile->rows * tile->columns * sizeof(float));
+    if (!memory) return NULL;
+    struct block_state *state = (struct block_state *)(void *)memory;
+    *state = (struct block_state){.tile = *tile, .row_segments = row_segments};
+    state->segments = (struct segment *)(void *)(memory + head);
+    state->points = (float *)(void *)(memory + head + segments);
+    state->x = state->points + points / sizeof(float);
+    return state;
+}
+
+static void choose_segments(const struct scalar_encoder *encoder, struct block_state *state) {
+    const float *x = state->x;
+    for (uint64_t i = 0; i < state->tile.rows * state->row_segments; i++) {
+        const uint64_t row = i / state->row_segments;
+        const uint64_t count =
+            scalar_segment_columns(state->tile.columns, encoder->settings.group, i % state->row_segments);
+        state->segments[i] = scalar_segment_choose(encoder, x, count, state->tile.first_row + row);
+        x += count;
+    }
+}
+
+tsr_status scalar_block_begin(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, void **state,
+                              tsr_error *err) {
+    const uint64_t weights = tile->rows * tile->columns, alphabet = 2 * (uint64_t)encoder->middle + 2;
+    *state = NULL;
+    if (scalar_block_width(encoder) == 0)
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a bound on errors of rows has no blocks");
+    struct block_state *made = state_create(encoder, tile);
+    if (!made) {
+        return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a tile of %llu weights", (unsigned long long)weights);
+    }
+    memcpy(made->x, x, (size_t)weights * sizeof *x);
+    choose_segments(encoder, made);
+    for (uint32_t c = 0; c < encoder->class_count; c++) {
+        const struct scalar_class *class = &encoder->classes[c];
+        scalar_fill_points(made->points + c * alphabet, encoder->middle, class->offsets, class->offset_count);
+    }
+    *state = made;
+    return TSR_OK;
+}
+
+/* Feedback may push a value beyond what its segment's step can tell apart; then it counts as the largest that can. */
+static float within_reach(const struct scalar_encoder *encoder, const struct segment *segment, float value) {
+    if (!segment_is_coded(segment)) return value;
+    const float most = step_code_value(segment->code, encoder->mantissa_bits) * 0x1p22f;
+    return value > most ? most : value < -most ? -most : value;
+}
+
+static float reconstruct(const struct scalar_encoder *encoder, const struct block_state *state,
+                         const struct segment *segment, float value) {
+    if (!segment_is_coded(segment)) return segment->code == STEP_CODE_RAW ? value : 0;
+    const float step = step_code_value(segment->code, encoder->mantissa_bits);
+    const uint32_t class = encoder->bucket_class[segment->bucket];
+    const uint32_t magnitude = (uint32_t)(fabsf(value) * segment->inverse + scalar_rounding(encoder));
+    const float *points = state->points + (uint64_t)class * (2 * encoder->middle + 2) + encoder->middle;
+    const float point =
+        (magnitude <= encoder->classes[class].limit ? points[magnitude] : (float)magnitude) * step;
+    return value < 0 && magnitude > 0 ? -point : point;
+}
+
+void scalar_block_quantise(const struct scalar_encoder *encoder, void *opaque, uint64_t index, const float *values,
+                           float *reconstruction) {
+    struct block_state *state = opaque;
+    const uint64_t group = encoder->settings.group, at = group ? index / group : 0;
+    for (uint64_t r = 0; r < state->tile.rows; r++) {
+        const struct segment *segment = &state->segments[r * state->row_segments + at];
+        const float value = within_reach(encoder, segment, values[r]);
+        state->x[r * state->tile.columns + index] = value;
+        reconstruction[r] = reconstruct(encoder, state, segment, value);
+    }
+}
+
+tsr_status scalar_block_end(const struct scalar_encoder *encoder, void *opaque, void *dst, uint64_t capacity,
+                            uint64_t *written, tsr_error *err) {
+    struct block_state *state = opaque;
+    tsr_status status =
+        scalar_encode_segments(encoder, &state->tile, state->x, state->segments, dst, capacity, written, err);
+    scalar_block_abandon(encoder, state);
+    return status;
+}
+
+void scalar_block_abandon(const struct scalar_encoder *encoder, void *state) {
+    encoder->host->free(encoder->host, state);
+}
