@@ -4,12 +4,15 @@
  * diagonals not negative, since encoders divide by them. */
 #include "calibrate_read.h"
 
+#include <base/alloc.h>
 #include <base/bytes.h>
 #include <base/checked.h>
 #include <base/str.h>
 #include <format/dtype.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define CHUNK_BYTES (UINT64_C(1) << 20)
 
 static tsr_status read_metadata(struct calibration *calibration, tsr_error *err) {
     const char *path = calibration->st.file.path;
@@ -83,15 +86,48 @@ tsr_status calibrate_find(const struct calibration *calibration, const char *nam
     return st;
 }
 
+/* Values that must be finite and not negative. */
+static tsr_status read_squares(const struct calibration *calibration, const struct safetensors_entry *entry,
+                               uint64_t count, float *values, tsr_error *err) {
+    tsr_status st = fs_read_at(&calibration->st.file, entry->offset, values, entry->bytes, err);
+    for (uint64_t i = 0; i < count && st == TSR_OK; i++) {
+        if (values[i] >= 0 && dtype_all_finite(&values[i], 1)) continue;
+        st = tsr_fail(err, TSR_E_INPUT, "%s: tensor \"%s\": %g at %llu is no second moment", calibration->st.file.path,
+                      entry->name, (double)values[i], (unsigned long long)i);
+    }
+    return st;
+}
+
 tsr_status calibrate_read_diagonal(const struct calibration *calibration, const struct calibration_input *input,
                                    float *diagonal, tsr_error *err) {
-    const struct safetensors_entry *entry = input->diagonal;
-    tsr_status st = fs_read_at(&calibration->st.file, entry->offset, diagonal, entry->bytes, err);
-    for (uint64_t i = 0; i < input->columns && st == TSR_OK; i++) {
-        if (diagonal[i] >= 0 && dtype_all_finite(&diagonal[i], 1)) continue;
-        st = tsr_fail(err, TSR_E_INPUT, "%s: tensor \"%s\": %g at %llu is no second moment", calibration->st.file.path,
-                      entry->name, (double)diagonal[i], (unsigned long long)i);
+    return read_squares(calibration, input->diagonal, input->columns, diagonal, err);
+}
+
+tsr_status calibrate_read_fisher(const struct calibration *calibration, const char *name, const char *suffix,
+                                 uint64_t rows, float *fisher, bool *found, tsr_error *err) {
+    const struct safetensors_entry *entry = NULL;
+    tsr_status st = find_entry(calibration, name, suffix, &entry, err);
+    *found = st == TSR_OK && entry;
+    if (!*found) return st;
+    if (has_shape(entry, TSR_DTYPE_F32, 1, rows)) return read_squares(calibration, entry, rows, fisher, err);
+    return tsr_fail(err, TSR_E_INPUT, "%s: tensor \"%s\" is not of %llu outputs", calibration->st.file.path, entry->name,
+                    (unsigned long long)rows);
+}
+
+tsr_status calibrate_digest_moment(const struct calibration *calibration, const struct calibration_input *input,
+                                   struct digest *digest, tsr_error *err) {
+    const struct safetensors_entry *entry = input->moment;
+    struct digest_state *state = digest_create();
+    uint8_t *chunk = mem_alloc(CHUNK_BYTES);
+    tsr_status st = state && chunk ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a digest");
+    for (uint64_t at = 0; at < entry->bytes && st == TSR_OK; at += CHUNK_BYTES) {
+        const uint64_t size = min_u64(CHUNK_BYTES, entry->bytes - at);
+        st = fs_read_at(&calibration->st.file, entry->offset + at, chunk, size, err);
+        if (st == TSR_OK) digest_add(state, chunk, size);
     }
+    if (st == TSR_OK) *digest = digest_end(state);
+    digest_destroy(state);
+    mem_free(chunk);
     return st;
 }
 

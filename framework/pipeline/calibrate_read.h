@@ -18,6 +18,8 @@
 #define STATS_MOMENT ".input_moment"
 #define STATS_DIAGONAL ".input_moment_diag"
 #define STATS_TOKENS ".input_tokens"
+#define STATS_FISHER ".output_fisher"
+#define STATS_LOOKUP ".lookup_fisher"
 
 /* Zero-initialise; calibrate_close in any case. */
 struct calibration {
@@ -42,6 +44,12 @@ void calibrate_close(struct calibration *calibration);
 /* Statistics of the weight `name` with `columns` inputs. *found is false when there are none; shapes are checked. */
 tsr_status calibrate_find(const struct calibration *calibration, const char *name, uint64_t columns,
                           struct calibration_input *input, bool *found, tsr_error *err);
+/* Fisher values NAME SUFFIX (STATS_FISHER, STATS_LOOKUP) of `rows` outputs. *found is false when there are none. */
+tsr_status calibrate_read_fisher(const struct calibration *calibration, const char *name, const char *suffix,
+                                 uint64_t rows, float *fisher, bool *found, tsr_error *err);
+/* Of the matrix as it is stored. [any] */
+tsr_status calibrate_digest_moment(const struct calibration *calibration, const struct calibration_input *input,
+                                   struct digest *digest, tsr_error *err);
 /* Copies [columns][columns] or [columns] values. [any] */
 tsr_status calibrate_read_moment(const struct calibration *calibration, const struct calibration_input *input,
                                  float *moment, tsr_error *err);

@@ -18,6 +18,7 @@
 #include <base/str.h>
 #include <format/container_write.h>
 #include <inttypes.h>
+#include <numeric/factor.h>
 #include <plugin/coder.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,25 @@
 /* What makes payload `index` of a part: a codec of the stack, or that of the search index behind it. */
 static struct plan_stage payload_stage(const struct plan_entry *entry, uint64_t index) {
     return index > entry->more_count ? *entry->index : plan_stage_at(entry, index);
+}
+
+static void add_weights(const char *what, const float *weights, uint64_t count, struct str *text) {
+    char hex[DIGEST_HEX];
+    if (!weights) return;
+    struct digest digest = digest_of(weights, count * sizeof *weights);
+    str_add_format(text, " %s %s", what, digest_to_hex(&digest, hex));
+}
+
+static void add_hints(const struct plan_entry *entry, struct str *text) {
+    char hex[DIGEST_HEX], real[NUMBER_TEXT];
+    str_add_text(text, entry->column_weight || entry->row_weight ? "hints" : "hints none");
+    add_weights("column", entry->column_weight, entry->columns, text);
+    add_weights("row", entry->row_weight, entry->rows, text);
+    if (entry->moment) {
+        str_add_format(text, " feedback %s damping %s blas %s", digest_to_hex(&entry->moment_digest, hex),
+                       number_text(entry->damping, real), factor_blas());
+    }
+    str_add_text(text, "\n");
 }
 
 /* Everything that a part's bytes depend on: digest, codec, bitstream version, parameters, hints, and, so that a resumed
@@ -48,12 +68,7 @@ tsr_status part_key(const struct plan *plan, const struct plan_entry *entry, cha
     }
     str_add_format(&text, "role %s stride %u dictionary %s\n", entry->role.role, (unsigned)entry->role.stride,
                    group ? digest_to_hex(&group->digest, hex) : "none");
-    if (entry->column_weight) {
-        struct digest weights = digest_of(entry->column_weight, entry->columns * sizeof *entry->column_weight);
-        str_add_format(&text, "hints column %s\n", digest_to_hex(&weights, hex));
-    } else {
-        str_add_text(&text, "hints none\n");
-    }
+    add_hints(entry, &text);
     str_add_format(&text, "%s\n", digest_to_hex(&entry->digest, hex));
     tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", source->name) : TSR_OK;
     if (st == TSR_OK) {
@@ -313,6 +328,19 @@ static tsr_status write_ends(struct encoding_one *one, tsr_error *err) {
     return fs_write(&one->output, bytes, 8 * count, err);
 }
 
+static tsr_status read_moment(void *ctx, float *moment, tsr_error *err) {
+    const struct encoding_one *one = ctx;
+    const struct plan_statistics *statistics = one->encoding->parts->statistics;
+    return statistics->moment(statistics->ctx, one->entry->moment, one->entry->columns, moment, err);
+}
+
+static void tell_damping(const struct encoding_one *one, const struct coder_feedback *feedback) {
+    const struct plan_entry *entry = one->entry;
+    if (!feedback->used || feedback->damping <= entry->damping) return;
+    env_log(one->encoding->env, TSR_LOG_WARNING, "%s: its second moments needed damping of %g of their mean, not %g",
+            entry->source->name, feedback->damping, entry->damping);
+}
+
 /* The tensor goes through its codecs into one->output. */
 static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
     const struct plan_entry *entry = one->entry;
@@ -339,12 +367,16 @@ static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
                             .role = entry->role.role,
                             .transposed = entry->transposed,
                             .dtype_bits = tile_matrix_of(source->dtype, source->bytes, &rows, &columns)};
-    const tsr_encode_hints hints = {sizeof hints, NULL, entry->column_weight};
-    if (entry->column_weight) job.hints = &hints;
+    const tsr_encode_hints hints = {sizeof hints, entry->row_weight, entry->column_weight};
+    if (entry->row_weight || entry->column_weight) job.hints = &hints;
+    struct coder_feedback feedback = {.ctx = one, .moment = read_moment, .damping = entry->damping};
+    if (entry->moment) job.feedback = &feedback;
     struct coder_source from = {one, read_source};
     struct digest digest;
     one->planned = plan_stage_at(entry, 0);
     tsr_status st = encode_stage(one, &job, &from, &digest, err);
+    job.feedback = NULL; /* corrections and indexes are of what decoding leaves */
+    if (st == TSR_OK) tell_damping(one, &feedback);
     if (st == TSR_OK && !digest_equal(&digest, &entry->digest)) {
         st = tsr_fail(err, TSR_E_INPUT, "the file changed while it was read");
     }
@@ -477,6 +509,16 @@ static tsr_status list_missing(struct encoding *encoding, uint64_t **missing, ui
     return TSR_OK;
 }
 
+/* Bytes of the largest factor for error feedback. */
+static uint64_t largest_moment(const struct plan *plan) {
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < plan->count; i++) {
+        const struct plan_entry *entry = &plan->entries[i];
+        if (entry->moment) bytes = max_u64(bytes, entry->columns * entry->columns * sizeof(float));
+    }
+    return bytes;
+}
+
 tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *plan, const struct work *work,
                         struct journal *journal, const struct env *env, struct parts *parts, tsr_error *err) {
     struct encoding encoding = {
@@ -491,8 +533,9 @@ tsr_status parts_encode(const struct checkpoint *checkpoint, const struct plan *
     host_services_init(&encoding.services, env);
     pthread_mutex_init(&encoding.journal_lock, NULL);
     meter_begin(&encoding.meter, env, "encode", bytes, items);
-    st = lanes_run(env, missing, plan->count, encode_one, &encoding, err);
-    if (st == TSR_OK) st = lanes_run(env, encoding.put_off, plan->count, wait_one, &encoding, err);
+    const uint64_t lane = LANE_BYTES + largest_moment(plan);
+    st = lanes_run_wide(env, missing, plan->count, lane, encode_one, &encoding, err);
+    if (st == TSR_OK) st = lanes_run_wide(env, encoding.put_off, plan->count, lane, wait_one, &encoding, err);
     meter_end(&encoding.meter);
     pthread_mutex_destroy(&encoding.journal_lock);
     mem_free(encoding.put_off);

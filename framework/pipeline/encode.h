@@ -33,6 +33,7 @@ struct parts {
     uint64_t reused;    /* taken over from an unfinished run */
     const struct store *store; /* of encoded tensors, or NULL */
     const struct registry *registry; /* of the codecs whose stages are read back while a stack is encoded */
+    const struct plan_statistics *statistics; /* that the plan was made with, or NULL */
     struct dictionaries dictionaries; /* of the plan's groups */
     uint64_t encoded_bytes, stored_bytes; /* source bytes that were encoded, and that the store had */
 };

@@ -215,6 +215,7 @@ static tsr_status write_plan(struct compressing *job) {
 
 static tsr_status encode(struct compressing *job) {
     job->parts.registry = job->registry;
+    job->parts.statistics = job->statistics.open ? &job->statistics.operations : NULL;
     tsr_status st = parts_open(&job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
     if (st == TSR_OK) st = write_plan(job);
     if (st == TSR_OK) st = journal_add_run(&job->journal, job->err);

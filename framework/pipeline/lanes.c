@@ -47,6 +47,11 @@ static tsr_status run_lane(void *ctx, uint64_t lane, uint64_t worker, tsr_error 
 
 tsr_status lanes_run(const struct env *env, const uint64_t *bytes, uint64_t count, tsr_task task, void *ctx,
                      tsr_error *err) {
+    return lanes_run_wide(env, bytes, count, LANE_BYTES, task, ctx, err);
+}
+
+tsr_status lanes_run_wide(const struct env *env, const uint64_t *bytes, uint64_t count, uint64_t lane_bytes,
+                          tsr_task task, void *ctx, tsr_error *err) {
     if (count == 0) return TSR_OK;
     struct item *items = mem_alloc_array(count, sizeof *items);
     if (!items)
@@ -54,7 +59,7 @@ tsr_status lanes_run(const struct env *env, const uint64_t *bytes, uint64_t coun
     for (uint64_t i = 0; i < count; i++) items[i] = (struct item){bytes[i], i};
     qsort(items, (size_t)count, sizeof *items, larger_first);
     uint64_t width = min_u64(pool_workers(env->pool), count);
-    if (env->memory_bytes) width = min_u64(width, max_u64(env->memory_bytes / LANE_BYTES, 1));
+    if (env->memory_bytes) width = min_u64(width, max_u64(env->memory_bytes / lane_bytes, 1));
     struct lanes lanes = {.items = items, .count = count, .task = task, .ctx = ctx};
     tsr_status st = pool_for(env->pool, width, run_lane, &lanes, err);
     mem_free(items);

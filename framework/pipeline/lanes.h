@@ -14,5 +14,8 @@
  * failure nothing further starts. */
 tsr_status lanes_run(const struct env *env, const uint64_t *bytes, uint64_t count, tsr_task task, void *ctx,
                      tsr_error *err);
+/* The same where one tensor in flight takes `lane_bytes`. */
+tsr_status lanes_run_wide(const struct env *env, const uint64_t *bytes, uint64_t count, uint64_t lane_bytes,
+                          tsr_task task, void *ctx, tsr_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "model_digest.h"
 
 #include <base/alloc.h>
+#include <numeric/factor.h>
 
 static tsr_status check_model(void *ctx, const struct plan *plan, tsr_error *err) {
     const struct statistics *statistics = ctx;
@@ -36,8 +37,41 @@ static tsr_status read_moments(void *ctx, const char *name, uint64_t columns, fl
     return st == TSR_OK && *found ? calibrate_read_diagonal(&statistics->calibration, &input, moments, err) : st;
 }
 
+static tsr_status read_fisher(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    return calibrate_read_fisher(&statistics->calibration, name, STATS_FISHER, rows, fisher, found, err);
+}
+
+static tsr_status read_lookup(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    return calibrate_read_fisher(&statistics->calibration, name, STATS_LOOKUP, rows, fisher, found, err);
+}
+
+static tsr_status digest_moment(void *ctx, const char *name, uint64_t columns, struct digest *digest, bool *found,
+                                tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    struct calibration_input input;
+    tsr_status st = calibrate_find(&statistics->calibration, name, columns, &input, found, err);
+    *found = *found && input.moment;
+    return st == TSR_OK && *found ? calibrate_digest_moment(&statistics->calibration, &input, digest, err) : st;
+}
+
+static tsr_status read_moment(void *ctx, const char *name, uint64_t columns, float *moment, tsr_error *err) {
+    const struct statistics *statistics = ctx;
+    struct calibration_input input;
+    bool found = false;
+    tsr_status st = calibrate_find(&statistics->calibration, name, columns, &input, &found, err);
+    return st == TSR_OK ? calibrate_read_moment(&statistics->calibration, &input, moment, err) : st;
+}
+
 tsr_status statistics_open(const char *path, struct statistics *statistics, tsr_error *err) {
-    statistics->operations = (struct plan_statistics){statistics, check_model, read_moments};
+    statistics->operations = (struct plan_statistics){.ctx = statistics,
+                                                      .check = check_model,
+                                                      .moments = read_moments,
+                                                      .fisher = read_fisher,
+                                                      .lookup = read_lookup,
+                                                      .moment_digest = digest_moment,
+                                                      .moment = read_moment};
     tsr_status st = calibrate_open(path, NULL, &statistics->calibration, err);
     statistics->open = st == TSR_OK;
     return st;
@@ -50,8 +84,12 @@ void statistics_close(struct statistics *statistics) {
 
 void statistics_tell(const struct statistics *statistics, const struct plan *plan, struct members *receipt) {
     struct members told = members_object();
-    uint64_t tensors = 0;
-    for (uint64_t i = 0; i < plan->count; i++) tensors += plan->entries[i].column_weight != NULL;
+    uint64_t tensors = 0, fed_back = 0, weighted = 0;
+    for (uint64_t i = 0; i < plan->count; i++) {
+        tensors += plan->entries[i].column_weight != NULL;
+        fed_back += plan->entries[i].moment != NULL;
+        weighted += plan->entries[i].row_weight != NULL;
+    }
     if (!statistics->open) {
         members_set(receipt, "statistics", json_null());
         json_decref(told.value);
@@ -60,5 +98,12 @@ void statistics_tell(const struct statistics *statistics, const struct plan *pla
     members_digest(&told, "text", &statistics->calibration.text);
     members_count(&told, "tokens", statistics->calibration.tokens);
     members_count(&told, "tensors", tensors);
+    members_count(&told, "feedback", fed_back);
+    members_count(&told, "row_weights", weighted);
+    if (fed_back) {
+        members_text(&told, "blas", factor_blas());
+    } else {
+        members_set(&told, "blas", json_null());
+    }
     members_nest(receipt, "statistics", &told);
 }

@@ -17,12 +17,21 @@ struct coder_source {
     tsr_status (*read)(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err);
 };
 
+/* Second moments of what the tensor's columns are multiplied with, for error feedback (feedback.h). */
+struct coder_feedback {
+    void *ctx;
+    tsr_status (*moment)(void *ctx, float *moment, tsr_error *err); /* [columns][columns] */
+    double damping; /* added to their diagonal, in its mean; gets what was needed */
+    bool used;      /* gets whether the codec could */
+};
+
 struct coder_job {
     const struct env *env;
     const tsr_host *host;
     const tsr_codec *codec;
     const tsr_param_value *params;
     const tsr_encode_hints *hints; /* or NULL */
+    struct coder_feedback *feedback; /* encoding, or NULL */
     const void *dictionary;        /* of the tensor's group, or NULL */
     uint64_t dictionary_bytes;
     uint64_t level;                /* decoding a progressive codec: parts of a tile to use, 0 for all */

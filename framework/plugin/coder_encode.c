@@ -13,6 +13,7 @@
 #include <string.h>
 #include <tessera/ext/residual.h>
 
+#include "feedback.h"
 #include "instance.h"
 #include "matrix.h"
 
@@ -43,6 +44,7 @@ struct encoding {
     struct slot *slots;
     uint8_t *source;
     float *input;
+    struct feedback *feedback;    /* or NULL */
     const tsr_residual *residual; /* of a stacked codec that takes the prediction, or NULL */
     struct matrix predicted;
     uint8_t *prediction;
@@ -154,16 +156,25 @@ static bool canary_lives(const uint8_t *canary) {
     return true;
 }
 
+/* By the codec's own operation, its one for stacks, or with feedback. */
+static tsr_status encode_tile(struct encoding *run, struct slot *slot, const void *src, uint8_t *dst, tsr_error *err) {
+    void *self = run->instance.self;
+    if (run->residual) {
+        return run->residual->encode(self, &slot->tile, src, run->prediction + slot->source_at, dst, slot->capacity,
+                                     &slot->written, err);
+    }
+    if (run->feedback) {
+        return feedback_encode(run->feedback, &slot->tile, run->input + slot->input_at, dst, slot->capacity,
+                               &slot->written, err);
+    }
+    return run->job->codec->encode(self, &slot->tile, src, dst, slot->capacity, &slot->written, err);
+}
+
 static tsr_status call_encode(struct encoding *run, struct slot *slot, const void *src, tsr_error *err) {
     const tsr_codec *codec = run->job->codec;
     uint8_t *dst = run->output + slot->output_at;
     memset(dst + slot->capacity, CANARY, CANARY_BYTES);
-    void *self = run->instance.self;
-    tsr_status st = run->residual
-                        ? run->residual->encode(self, &slot->tile, src, run->prediction + slot->source_at, dst,
-                                                slot->capacity, &slot->written, err)
-                        : codec->encode(self, &slot->tile, src, dst, slot->capacity, &slot->written, err);
-    st = instance_verdict(codec, "encode", st, err);
+    tsr_status st = instance_verdict(codec, "encode", encode_tile(run, slot, src, dst, err), err);
     if (!canary_lives(dst + slot->capacity) || (st == TSR_OK && slot->written > slot->capacity)) {
         return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: encode wrote more than its bound of %llu bytes",
                         codec->name, (unsigned long long)slot->capacity);
@@ -232,6 +243,10 @@ static tsr_status encode_tiles(struct encoding *run, const struct coder_sink *si
     tsr_status st = instance_create(&run->instance, run->job, NULL, err);
     if (st == TSR_OK) st = prepare(run, &header, err);
     if (st == TSR_OK) st = allocate(run, err);
+    if (st == TSR_OK && run->job->feedback) {
+        st = feedback_open(run->job, run->instance.self, &run->grid, &run->feedback, err);
+        run->job->feedback->used = run->feedback != NULL;
+    }
     if (st == TSR_OK) st = sink->begin(sink->ctx, &run->grid, header.text, header.length, err);
     for (uint64_t i = 0; st == TSR_OK && i < run->grid.count; i += run->group_tiles) {
         st = encode_group(run, sink, i, min_u64(run->group_tiles, run->grid.count - i), err);
@@ -256,6 +271,7 @@ static tsr_status digest_pass(const struct coder_job *job, const struct coder_so
 }
 
 static void release(struct encoding *run) {
+    feedback_close(run->feedback);
     instance_destroy(&run->instance);
     matrix_close(&run->matrix);
     matrix_close(&run->predicted);

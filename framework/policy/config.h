@@ -15,6 +15,7 @@
 #include <plugin/registry.h>
 #include <stdbool.h>
 
+#define CONFIG_DAMPING_DEFAULT 0.01
 #define CONFIG_ROW_ERROR_DEFAULT 0.03 /* relative RMS error that a row of the index regime may have */
 
 /* What a rule demands of each tensor it takes; 0: nothing. Checked against the information bound and the trial. */
@@ -53,6 +54,8 @@ struct config_rule {
     uint32_t stride;        /* 0: the role's */
     double row_error_max;   /* index regime: relative RMS bound of each row, 0 for none; -1: not given */
     bool optional;          /* may match nothing */
+    bool no_feedback;       /* errors are not fed back, whatever the statistics hold */
+    double damping;         /* of the second moments, in the mean of their diagonal */
     struct config_request request;
     uint32_t line, column;
 };

@@ -5,6 +5,7 @@
 
 #include <base/str.h>
 #include <format/dtype.h>
+#include <tessera/ext/block.h>
 #include <tessera/ext/dictionary.h>
 
 #include "config_read.h"
@@ -124,16 +125,33 @@ static tsr_status read_row_error(const struct config_reader *reader, const struc
     return st;
 }
 
-static tsr_status read_optional(const struct config_reader *reader, const struct yaml_node *map,
-                                struct config_rule *rule, tsr_error *err) {
-    const struct yaml_node *node = yaml_get(map, "optional");
+/* *value stays as it is where the key is not given. */
+static tsr_status read_bool(const struct config_reader *reader, const struct yaml_node *map, const char *key,
+                            bool *value, tsr_error *err) {
+    const struct yaml_node *node = yaml_get(map, key);
     const char *text = NULL;
     if (!node) return TSR_OK;
-    tsr_status st = config_text(reader, node, "optional", &text, err);
+    tsr_status st = config_text(reader, node, key, &text, err);
     if (st) return st;
-    rule->optional = !strcmp(text, "true");
-    if (!node->quoted && (rule->optional || !strcmp(text, "false"))) return TSR_OK;
-    return yaml_fail(err, reader->path, node, "optional: expected true or false, found \"%s\"", text);
+    *value = !strcmp(text, "true");
+    if (!node->quoted && (*value || !strcmp(text, "false"))) return TSR_OK;
+    return yaml_fail(err, reader->path, node, "%s: expected true or false, found \"%s\"", key, text);
+}
+
+/* Feedback goes around the first codec of a stack: it sees the weights themselves. */
+static tsr_status read_feedback(const struct config_reader *reader, const struct yaml_node *map,
+                                struct config_rule *rule, tsr_error *err) {
+    static const double range[2] = {1e-6, 10};
+    const tsr_codec *codec = rule->codec;
+    const struct yaml_node *node = yaml_get(map, "feedback");
+    bool wanted = node != NULL;
+    rule->damping = CONFIG_DAMPING_DEFAULT;
+    tsr_status st = read_bool(reader, map, "feedback", &wanted, err);
+    if (!st) st = read_number(reader, map, "damping", range, &rule->damping, err);
+    rule->no_feedback = node && !wanted;
+    if (st || !wanted || (codec->get_extension && codec->get_extension(TSR_BLOCK_ID))) return st;
+    return yaml_fail(err, reader->path, node, "codec %s does not quantise some columns at a time, feedback has no meaning for it",
+                     codec->name);
 }
 
 /* Dictionaries belong to the first codec of a stack: it sees the weights themselves. */
@@ -172,7 +190,7 @@ tsr_status config_read_rule(const struct config_reader *reader, const struct yam
                             tsr_error *err) {
     static const char *const keys[] = {"role",     "match",    "dtype",     "regime",  "codec",     "params",
                                        "stride",   "group",    "index",    "optional",  "max_bits", "min_ratio", "min_cos",
-                                       "max_error", "row_error_max", NULL};
+                                       "max_error", "row_error_max", "feedback", "damping", NULL};
     *rule = (struct config_rule){.line = node->line, .column = node->column, .regime = -1};
     tsr_status st = yaml_expect(node, YAML_MAP, "a rule", reader->path, err);
     if (!st) st = yaml_known_keys(node, keys, reader->path, err);
@@ -182,7 +200,8 @@ tsr_status config_read_rule(const struct config_reader *reader, const struct yam
     if (!st) st = read_group(reader, node, rule, err);
     if (!st) st = read_stride(reader, node, rule, err);
     if (!st) st = read_row_error(reader, node, rule, err);
-    if (!st) st = read_optional(reader, node, rule, err);
+    if (!st) st = read_bool(reader, node, "optional", &rule->optional, err);
+    if (!st) st = read_feedback(reader, node, rule, err);
     if (!st) st = read_request(reader, node, &rule->request, err);
     return st;
 }

@@ -62,7 +62,12 @@ struct plan_entry {
     const struct plan_stage *index; /* makes a search index of what is decoded, stored beside it; NULL: none */
     int64_t group;                /* into plan.groups: whose dictionary the first codec uses, or -1 */
     double row_error_max;         /* index regime; 0: no bound */
-    const float *column_weight;   /* [columns], mean 1, from the statistics; lossy codecs only; or NULL */
+    /* From the statistics, of lossy codecs only. */
+    const float *column_weight;   /* [columns], mean 1; or NULL */
+    const float *row_weight;      /* [rows], mean 1; or NULL */
+    const char *moment;           /* the name whose second moments error feedback uses; NULL: none */
+    struct digest moment_digest;  /* of these */
+    double damping;               /* added to their diagonal, in its mean, before the codec is asked what it needs */
     int64_t alias_of;             /* entry whose bytes equal ours, or -1 */
     struct digest digest;         /* of the source bytes */
     const char *note;             /* "falls back to passthrough: ..." or NULL */
@@ -115,8 +120,15 @@ struct plan_statistics {
     void *ctx;
     /* Once, when the digests of all tensors are known: TSR_E_CONFIG when the statistics are of another model. */
     tsr_status (*check)(void *ctx, const struct plan *plan, tsr_error *err);
-    /* Second moments of the inputs of a weight, [columns]; *found is false when there are none. */
+    /* In all of these *found is false when there are none. Second moments of the inputs of a weight, [columns]. */
     tsr_status (*moments)(void *ctx, const char *name, uint64_t columns, float *moments, bool *found, tsr_error *err);
+    /* What an error of each output costs, [rows], and of each row that is looked up by its index. */
+    tsr_status (*fisher)(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err);
+    tsr_status (*lookup)(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err);
+    /* The whole matrix of second moments, [columns][columns]: a digest of it, and itself. */
+    tsr_status (*moment_digest)(void *ctx, const char *name, uint64_t columns, struct digest *digest, bool *found,
+                                tsr_error *err);
+    tsr_status (*moment)(void *ctx, const char *name, uint64_t columns, float *moment, tsr_error *err);
 };
 
 struct plan_options {

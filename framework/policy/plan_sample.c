@@ -119,6 +119,20 @@ static tsr_status gather(struct matrix *matrix, const struct blocks *rows, const
     return st;
 }
 
+static tsr_status gather_weights(const float *weights, const struct blocks *rows, enum sample_part part,
+                                 struct sample *sample, tsr_error *err) {
+    uint64_t count = part == SAMPLE_EDGES ? 2 : rows->count;
+    sample->row_weight = mem_alloc_array(max_u64(sample->rows, 1), sizeof *weights);
+    if (!sample->row_weight) return plan_no_memory(err);
+    float *to = sample->row_weight;
+    for (uint64_t i = 0; i < count; i++) {
+        struct range range = part == SAMPLE_EDGES ? edge_at(rows, i) : block_at(rows, i);
+        memcpy(to, weights + range.first, range.count * sizeof *weights);
+        to += range.count;
+    }
+    return TSR_OK;
+}
+
 /* The sample has its own shape; the whole tensor keeps the one of its file. */
 static void describe(const struct plan_entry *entry, struct sample *sample) {
     const struct safetensors_entry *source = entry->source->entry;
@@ -170,12 +184,14 @@ tsr_status sample_read(const struct planner *planner, const struct plan_entry *e
     struct matrix matrix = {0};
     tsr_status st = matrix_open(&matrix, &job, &reader, err);
     if (!st) st = gather(&matrix, &rows, &columns, part, sample, err);
+    if (!st && entry->row_weight) st = gather_weights(entry->row_weight, &rows, part, sample, err);
     matrix_close(&matrix);
     return st;
 }
 
 void sample_clear(struct sample *sample) {
     mem_free(sample->bytes);
+    mem_free(sample->row_weight);
     *sample = (struct sample){0};
 }
 

@@ -16,6 +16,7 @@ struct sample {
     uint64_t shape[TSR_RANK_MAX];
     tsr_tensor tensor;      /* the sample as a codec sees it */
     uint8_t *bytes;         /* [rows][columns] in the source dtype, owned */
+    float *row_weight;      /* [rows], owned; NULL where the entry has none */
 };
 
 /* The whole tensor as a codec sees it. Lives as long as the entry. */

@@ -267,10 +267,11 @@ static tsr_status encode_stage(struct attempt *attempt, uint64_t stage, struct t
                             .role = attempt->entry->role.role,
                             .tile_weights = attempt->stages[0].codec->tile_weights,
                             .dtype_bits = sample->bits};
-    /* A sample of a part of the columns goes without weights. */
+    /* A sample of a part of the columns goes without their weights. */
     const struct plan_entry *entry = attempt->entry;
-    const tsr_encode_hints hints = {sizeof hints, NULL, entry->column_weight};
-    if (entry->column_weight && sample->columns == entry->columns) job.hints = &hints;
+    const tsr_encode_hints hints = {sizeof hints, sample->row_weight,
+                                    sample->columns == entry->columns ? entry->column_weight : NULL};
+    if (hints.row_weight || hints.column_weight) job.hints = &hints;
     struct coder_source source = {&attempt->sample, read_sample};
     struct coder_sink sink = {stored, store_begin, store_tile};
     if (stage) {

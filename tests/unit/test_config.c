@@ -112,6 +112,9 @@ static const struct mistake MISTAKES[] = {
     {HEAD "{codec: passthrough, params: {level: defualt}}\n", "3:42", "did you mean \"default\"?"},
     {HEAD "{codec: quant,\n     params: {bits: 4,\n              bits: 5}}\n", "5:15", "key \"bits\" is given twice"},
     /* numbers of a rule */
+    {HEAD "{codec: quant, feedback: true}\n", "3:30", "does not quantise some columns at a time"},
+    {HEAD "{codec: passthrough, feedback: no}\n", "3:36", "feedback: expected true or false, found \"no\""},
+    {HEAD "{codec: quant, damping: 0}\n", "3:29", "damping: 0 is outside"},
     {HEAD "{codec: quant, stride: 0}\n", "3:28", "stride: 0 is outside 1..4294967295"},
     {HEAD "{codec: quant, stride: three}\n", "3:28", "stride: expected a whole number, found \"three\""},
     {HEAD "{codec: quant, row_error_max: 1.5}\n", "3:35", "row_error_max: 1.5 is outside 0..1"},

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Block LDLQ (Tseng et al. 2024, arXiv:2402.04396; with one column a block the same as GPTQ, Frantar et al. 2022,
+ * arXiv:2210.17323, as Chee et al. 2023, arXiv:2307.13304, show). With H = L L^T the error is that of E L, and its column
+ * j, E_j L_jj + sum over k > j of E_k L_kj, vanishes when column j is quantised with E_k L_kj / L_jj added to it: so
+ * columns are put at positions from the last to the first in the order in which the codec takes them. What comes from
+ * columns further back than a panel is added to all of the panel at once, as a matrix product. */
+#include "feedback.h"
+
+#include <base/alloc.h>
+#include <base/error.h>
+#include <cblas.h>
+#include <format/dtype.h>
+#include <math.h>
+#include <numeric/dense.h>
+#include <numeric/factor.h>
+#include <string.h>
+#include <tessera/ext/block.h>
+
+#define PANEL 64 /* positions, a multiple of every width */
+
+struct feedback {
+    const struct coder_job *job;
+    void *self;
+    const tsr_block *block;
+    uint64_t columns, width;
+    uint64_t *column; /* [columns]: which one is at a position */
+    float *lower;     /* [columns][columns], normalised */
+};
+
+static tsr_status no_memory(tsr_error *err) {
+    return tsr_fail(err, TSR_E_NOMEM, "out of memory for error feedback");
+}
+
+static tsr_status misbehaves(const struct feedback *feedback, uint64_t index, tsr_error *err) {
+    return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: columns of block %llu are not what they should be",
+                    feedback->job->codec->name, (unsigned long long)index);
+}
+
+/* ---- order and factor ---- */
+
+/* Which columns the codec takes when. Every column once, full blocks but for the last. */
+static tsr_status ask_order(struct feedback *feedback, const tsr_tile *tile, tsr_error *err) {
+    const uint64_t n = feedback->columns;
+    uint64_t got[TSR_BLOCK_WIDTH_MAX], left = n;
+    uint8_t *seen = mem_alloc_zero(n, 1);
+    tsr_status st = seen ? TSR_OK : no_memory(err);
+    for (uint64_t index = 0; left && st == TSR_OK; index++) {
+        const uint64_t wanted = min_u64(feedback->width, left);
+        if (feedback->block->columns(feedback->self, tile, index, got) != wanted) st = misbehaves(feedback, index, err);
+        for (uint64_t i = 0; i < wanted && st == TSR_OK; i++) {
+            if (got[i] >= n || seen[got[i]]++) st = misbehaves(feedback, index, err);
+            if (st == TSR_OK) feedback->column[--left] = got[i];
+        }
+    }
+    mem_free(seen);
+    return st;
+}
+
+/* Rows and columns of the matrix into the order of positions, in place: rows go along the cycles of the order. */
+static void reorder(float *matrix, uint64_t n, const uint64_t *column, float *row, uint8_t *done) {
+    for (uint64_t r = 0; r < n; r++) {
+        memcpy(row, matrix + r * n, n * sizeof *row);
+        for (uint64_t c = 0; c < n; c++) matrix[r * n + c] = row[column[c]];
+    }
+    memset(done, 0, n);
+    for (uint64_t first = 0; first < n; first++) {
+        if (done[first]) continue;
+        memcpy(row, matrix + first * n, n * sizeof *row);
+        uint64_t to = first;
+        for (uint64_t from = column[to]; from != first; to = from, from = column[to]) {
+            memcpy(matrix + to * n, matrix + from * n, n * sizeof *row);
+            done[to] = 1;
+        }
+        memcpy(matrix + to * n, row, n * sizeof *row);
+        done[to] = 1;
+    }
+}
+
+static tsr_status make_factor(struct feedback *feedback, tsr_error *err) {
+    struct coder_feedback *wanted = feedback->job->feedback;
+    const uint64_t n = feedback->columns;
+    float *row = mem_alloc_array(n, sizeof *row);
+    uint8_t *done = mem_alloc(n);
+    tsr_status st = row && done ? wanted->moment(wanted->ctx, feedback->lower, err) : no_memory(err);
+    if (st == TSR_OK) reorder(feedback->lower, n, feedback->column, row, done);
+    if (st == TSR_OK && !factor_make(feedback->lower, n, &wanted->damping, row)) {
+        st = tsr_fail(err, TSR_E_INPUT, "its second moments are not positive definite, whatever is added");
+    }
+    for (uint64_t last = n; last && st == TSR_OK; last -= min_u64(feedback->width, last)) {
+        factor_normalise(feedback->lower, n, last - min_u64(feedback->width, last), last);
+    }
+    mem_free(row);
+    mem_free(done);
+    return st;
+}
+
+tsr_status feedback_open(const struct coder_job *job, void *self, const struct tile_grid *grid,
+                         struct feedback **feedback, tsr_error *err) {
+    const tsr_codec *codec = job->codec;
+    const tsr_block *block = codec->get_extension ? codec->get_extension(TSR_BLOCK_ID) : NULL;
+    const uint64_t width = block && codec->input == TSR_INPUT_F32 ? block->width(self) : 0, n = grid->columns;
+    *feedback = NULL;
+    if (width == 0 || n == 0 || grid->tile_columns != n) return TSR_OK;
+    if (PANEL % width) return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: blocks of %llu columns", codec->name,
+                                       (unsigned long long)width);
+    struct feedback *made = mem_alloc_zero(1, sizeof *made);
+    if (!made) return no_memory(err);
+    *made = (struct feedback){.job = job, .self = self, .block = block, .columns = n, .width = width};
+    made->column = mem_alloc_array(n, sizeof *made->column);
+    made->lower = mem_alloc_array(n * n, sizeof *made->lower);
+    const tsr_tile tile = tile_at(grid, 0, 32);
+    dense_setup();
+    tsr_status st = made->column && made->lower ? ask_order(made, &tile, err) : no_memory(err);
+    if (st == TSR_OK) st = make_factor(made, err);
+    if (st == TSR_OK)
+        *feedback = made;
+    else
+        feedback_close(made);
+    return st;
+}
+
+void feedback_close(struct feedback *feedback) {
+    if (!feedback) return;
+    mem_free(feedback->column);
+    mem_free(feedback->lower);
+    mem_free(feedback);
+}
+
+/* ---- one tile ---- */
+
+/* Positions [low, high) of a tile, column by column. */
+struct panel {
+    uint64_t rows, low, high;
+    float *original, *values, *errors; /* [PANEL][rows] */
+    float *given, *got;                /* [rows][width], one block as the codec sees it */
+    uint8_t *rounded;                  /* the same in the source dtype */
+};
+
+static bool panel_init(struct panel *panel, uint64_t rows, uint64_t width) {
+    const uint64_t column = (rows + 15) / 16 * 16;
+    float *memory = mem_alloc_array(column * (3 * PANEL + 3 * width), sizeof *memory);
+    *panel = (struct panel){.rows = rows, .original = memory};
+    if (!memory) return false;
+    panel->values = memory + column * PANEL;
+    panel->errors = panel->values + column * PANEL;
+    panel->given = panel->errors + column * PANEL;
+    panel->got = panel->given + column * width;
+    panel->rounded = (uint8_t *)(panel->got + column * width);
+    return true;
+}
+
+/* The tile's columns into the order of positions. */
+static void arrange(const struct feedback *feedback, float *x, uint64_t rows, float *room) {
+    const uint64_t n = feedback->columns;
+    for (uint64_t r = 0; r < rows; r++) {
+        memcpy(room, x + r * n, n * sizeof *x);
+        for (uint64_t p = 0; p < n; p++) x[r * n + p] = room[feedback->column[p]];
+    }
+}
+
+/* Weights, and with them what all positions behind the panel left over: x holds errors there. */
+static void load_panel(const struct feedback *feedback, const float *x, struct panel *panel) {
+    const uint64_t n = feedback->columns, rows = panel->rows, width = panel->high - panel->low, behind = n - panel->high;
+    for (uint64_t r = 0; r < rows; r++) {
+        for (uint64_t c = 0; c < width; c++) panel->original[c * rows + r] = x[r * n + panel->low + c];
+    }
+    memcpy(panel->values, panel->original, width * rows * sizeof *panel->values);
+    if (!behind) return;
+    cblas_sgemm(CblasColMajor, CblasTrans, CblasTrans, (int)rows, (int)width, (int)behind, 1, x + panel->high, (int)n,
+                feedback->lower + panel->high * n + panel->low, (int)n, 1, panel->values, (int)rows);
+}
+
+static void store_errors(const struct feedback *feedback, const struct panel *panel, float *x) {
+    const uint64_t n = feedback->columns, rows = panel->rows, width = panel->high - panel->low;
+    for (uint64_t r = 0; r < rows; r++) {
+        for (uint64_t c = 0; c < width; c++) x[r * n + panel->low + c] = panel->errors[c * rows + r];
+    }
+}
+
+/* Adds to position `at` what the panel's positions from `from` on left over. */
+static void add_errors(const struct feedback *feedback, struct panel *panel, uint64_t at, uint64_t from) {
+    const uint64_t n = feedback->columns, rows = panel->rows;
+    if (from == panel->high) return;
+    cblas_sgemv(CblasColMajor, CblasNoTrans, (int)rows, (int)(panel->high - from), 1,
+                panel->errors + (from - panel->low) * rows, (int)rows, feedback->lower + from * n + at, (int)n, 1,
+                panel->values + (at - panel->low) * rows, 1);
+}
+
+/* What decoding leaves of the block, rounded as the host rounds it. The codec's first value is the last position. */
+static void note_errors(const struct feedback *feedback, struct panel *panel, uint64_t first, uint64_t width) {
+    const int32_t dtype = feedback->job->tensor->dtype;
+    const uint64_t rows = panel->rows;
+    if (dtype != TSR_DTYPE_F32) {
+        dtype_from_f32(dtype, panel->got, rows * width, panel->rounded);
+        dtype_to_f32(dtype, panel->rounded, rows * width, panel->got);
+    }
+    for (uint64_t i = 0; i < width; i++) {
+        const uint64_t at = (first + width - 1 - i - panel->low) * rows;
+        for (uint64_t r = 0; r < rows; r++) {
+            const float error = panel->original[at + r] - panel->got[r * width + i];
+            panel->errors[at + r] = isfinite(error) ? error : 0;
+        }
+    }
+}
+
+static tsr_status quantise_block(const struct feedback *feedback, void *state, uint64_t index, struct panel *panel,
+                                 uint64_t last, uint64_t width, tsr_error *err) {
+    const uint64_t rows = panel->rows, first = last - width;
+    for (uint64_t i = 0; i < width; i++) {
+        const uint64_t position = last - 1 - i;
+        add_errors(feedback, panel, position, last);
+        const float *column = panel->values + (position - panel->low) * rows;
+        for (uint64_t r = 0; r < rows; r++) panel->given[r * width + i] = column[r];
+    }
+    tsr_status st = feedback->block->quantise(feedback->self, state, index, panel->given, panel->got, err);
+    if (st == TSR_OK) note_errors(feedback, panel, first, width);
+    return st;
+}
+
+static tsr_status quantise_tile(const struct feedback *feedback, void *state, struct panel *panel, float *x,
+                                tsr_error *err) {
+    tsr_status st = TSR_OK;
+    uint64_t index = 0;
+    for (uint64_t left = feedback->columns; left && st == TSR_OK; left = panel->low) {
+        panel->high = left;
+        panel->low = left - min_u64(PANEL, left);
+        load_panel(feedback, x, panel);
+        for (uint64_t last = left; last > panel->low && st == TSR_OK; index++) {
+            const uint64_t width = min_u64(feedback->width, last);
+            st = quantise_block(feedback, state, index, panel, last, width, err);
+            last -= width;
+        }
+        store_errors(feedback, panel, x);
+        if (st == TSR_OK && env_cancelled(feedback->job->env)) st = tsr_fail(err, TSR_E_CANCELLED, "interrupted");
+    }
+    return st;
+}
+
+tsr_status feedback_encode(const struct feedback *feedback, const tsr_tile *tile, float *x, void *dst,
+                           uint64_t capacity, uint64_t *written, tsr_error *err) {
+    const tsr_codec *codec = feedback->job->codec;
+    struct panel panel;
+    void *state = NULL;
+    tsr_status st = feedback->block->begin(feedback->self, tile, x, &state, err);
+    if (st == TSR_E_UNSUPPORTED) return codec->encode(feedback->self, tile, x, dst, capacity, written, err);
+    if (st != TSR_OK) return st;
+    float *room = mem_alloc_array(feedback->columns, sizeof *room);
+    if (!panel_init(&panel, tile->rows, feedback->width) || !room) st = no_memory(err);
+    if (st == TSR_OK) {
+        arrange(feedback, x, tile->rows, room);
+        st = quantise_tile(feedback, state, &panel, x, err);
+    }
+    mem_free(room);
+    mem_free(panel.original);
+    if (st == TSR_OK) return feedback->block->end(feedback->self, state, dst, capacity, written, err);
+    feedback->block->abandon(feedback->self, state);
+    return st;
+}
