@@ -12,24 +12,22 @@
 
 /* ---- projections ---- */
 
-/* Splits rows of a fused projection into q, k and v: all q then all k then all v, or group by group
- * [q of the group, k, v] (one query head a group: head by head). */
-static void split_fused(const struct pass *pass) {
+static void move_values(float *part, float *fused, uint64_t count, bool join) {
+    memcpy(join ? fused : part, join ? part : fused, count * sizeof *part);
+}
+
+/* A row holds all q then all k then all v, or group by group [q of the group, k, v] (one query head a group: head by
+ * head). */
+void move_fused(const struct pass *pass, const struct fused_parts *parts) {
     const struct spec *spec = &pass->model->spec;
-    struct workspace *work = pass->work;
     uint64_t dim = spec->head_dim, v_dim = spec->v_head_dim, share = spec->heads / spec->kv_heads;
     uint64_t groups = spec->qkv == QKV_GROUPED ? spec->kv_heads : 1, per_group = spec->kv_heads / groups;
-    for (uint64_t t = 0; t < work->tokens; t++) {
-        const float *from = work->qkv + t * (spec->heads * dim + spec->kv_heads * (dim + v_dim));
-        float *q = work->q + t * spec->heads * dim, *k = work->k + t * spec->kv_heads * dim,
-              *v = work->v + t * spec->kv_heads * v_dim;
-        for (uint64_t g = 0; g < groups; g++) {
-            uint64_t q_count = per_group * share * dim, k_count = per_group * dim, v_count = per_group * v_dim;
-            memcpy(q + g * q_count, from, q_count * sizeof *q);
-            memcpy(k + g * k_count, from + q_count, k_count * sizeof *k);
-            memcpy(v + g * v_count, from + q_count + k_count, v_count * sizeof *v);
-            from += q_count + k_count + v_count;
-        }
+    uint64_t q_count = per_group * share * dim, k_count = per_group * dim, v_count = per_group * v_dim;
+    for (uint64_t at = 0; at < pass->work->tokens * groups; at++) {
+        float *fused = parts->qkv + at * (q_count + k_count + v_count);
+        move_values(parts->q + at * q_count, fused, q_count, parts->join);
+        move_values(parts->k + at * k_count, fused + q_count, k_count, parts->join);
+        move_values(parts->v + at * v_count, fused + q_count + k_count, v_count, parts->join);
     }
 }
 
@@ -45,7 +43,7 @@ static tsr_status project_heads(struct pass *pass, const float *x, tsr_error *er
     tsr_status st;
     if (layer->qkv.op) {
         st = apply_linear(pass, &layer->qkv, x, tokens, work->qkv, err);
-        if (st == TSR_OK) split_fused(pass);
+        if (st == TSR_OK) move_fused(pass, &(struct fused_parts){work->qkv, work->q, work->k, work->v, false});
     } else {
         const struct linear *const linears[] = {&layer->q, &layer->k, &layer->v};
         st = apply_linears(pass, linears, 3, x, tokens, (float *const[]){work->q, work->k, work->v}, err);
@@ -91,10 +89,21 @@ static void rotate_heads(const struct pass *pass, float *rows, uint64_t heads, u
     }
 }
 
+/* For the way back, which cannot tell from normed heads what they were. */
+static void keep_raw(const struct pass *pass, uint64_t first, uint64_t end) {
+    const struct spec *spec = &pass->model->spec;
+    const struct workspace *work = pass->work;
+    uint64_t q_width = spec->heads * spec->head_dim, k_width = spec->kv_heads * spec->head_dim;
+    if (!work->raw_q) return;
+    memcpy(work->raw_q + first * q_width, work->q + first * q_width, (end - first) * q_width * sizeof *work->q);
+    memcpy(work->raw_k + first * k_width, work->k + first * k_width, (end - first) * k_width * sizeof *work->k);
+}
+
 static void prepare_heads(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end) {
     const struct spec *spec = &pass->model->spec;
     const struct layer_weights *layer = &pass->model->weights.layer[pass->layer];
     (void)ctx;
+    keep_raw(pass, first, end);
     norm_heads(pass, &layer->q_norm, pass->work->q, spec->heads, first, end);
     norm_heads(pass, &layer->k_norm, pass->work->k, spec->kv_heads, first, end);
     rotate_heads(pass, pass->work->q, spec->heads, first, end);
@@ -149,7 +158,7 @@ static float round_to_bf16(float value) {
 
 /* Bias of a key at `position`. Falcon keeps its table in BF16 and scales it with the scores; the official eager code
  * (transformers 4.57) adds it twice, once to the scores and once in the mask, and that is what its goldens hold. */
-static float alibi_bias(const struct model *model, uint64_t head, uint64_t position, float scale) {
+float alibi_bias(const struct model *model, uint64_t head, uint64_t position, float scale) {
     float slope = model->slopes[head];
     if (model->spec.alibi == ALIBI_ADDED) return slope * (float)position;
     return 2 * round_to_bf16(round_to_bf16(slope) * (float)position) * scale;
@@ -164,8 +173,7 @@ struct block {
     float *q, *scores, *out, *sums; /* [count * share][head_dim], [width], [value_width], 1 */
 };
 
-/* The first key that the query at `position` sees. */
-static uint64_t first_key(const struct pass *pass, uint64_t position) {
+uint64_t first_key(const struct pass *pass, uint64_t position) {
     uint64_t window = pass->model->spec.layer[pass->layer].window;
     return window && position + 1 > window ? position + 1 - window : 0;
 }

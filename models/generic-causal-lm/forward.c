@@ -104,13 +104,12 @@ static void step_part(const struct pass *pass, const void *ctx, uint64_t first, 
     }
 }
 
-static tsr_status apply_norm(const struct pass *pass, const struct norm *norm, float *x, float *to, tsr_error *err) {
+tsr_status apply_norm(const struct pass *pass, const struct norm *norm, float *x, float *to, tsr_error *err) {
     const struct step step = {x, NULL, norm, to};
     return for_tokens(pass, pass->work->tokens, step_part, &step, err);
 }
 
-/* x += scale * y, then to = norm(x). */
-static tsr_status add_and_norm(const struct pass *pass, const float *y, const struct norm *norm, float *to, tsr_error *err) {
+tsr_status add_and_norm(const struct pass *pass, const float *y, const struct norm *norm, float *to, tsr_error *err) {
     const struct step step = {pass->work->x, y, norm, to};
     return for_tokens(pass, pass->work->tokens, step_part, &step, err);
 }
@@ -162,7 +161,7 @@ static tsr_status run_post_norm(struct pass *pass, const struct layer_weights *l
     return st;
 }
 
-static tsr_status run_layer(struct pass *pass, tsr_error *err) {
+tsr_status run_layer(struct pass *pass, tsr_error *err) {
     const struct layer_weights *layer = &pass->model->weights.layer[pass->layer];
     switch (pass->model->spec.residual) {
     case RESIDUAL_PARALLEL: return run_parallel(pass, layer, err);
@@ -202,7 +201,7 @@ static tsr_status add_position(struct pass *pass, uint64_t t, float *row, float 
     return st;
 }
 
-static tsr_status run_embedding(struct pass *pass, const uint32_t *tokens, tsr_error *err) {
+tsr_status embed_tokens(struct pass *pass, const uint32_t *tokens, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     const struct weights *weights = &pass->model->weights;
     struct workspace *work = pass->work;
@@ -215,11 +214,10 @@ static tsr_status run_embedding(struct pass *pass, const uint32_t *tokens, tsr_e
     for (uint64_t t = 0; t < work->tokens && st == TSR_OK && spec->learned_positions; t++) {
         st = add_position(pass, t, work->x + t * spec->hidden, work->branch, err);
     }
-    if (st == TSR_OK) st = apply_norm(pass, &weights->embed_norm, work->x, work->x, err);
     return st;
 }
 
-static bool plain_logits(const struct spec *spec) {
+bool plain_logits(const struct spec *spec) {
     return spec->logit_scale == 1 && spec->logit_divisor == 1 && !(spec->logit_softcap > 0);
 }
 
@@ -235,8 +233,7 @@ static void finish_logits(const struct pass *pass, const void *ctx, uint64_t fir
     }
 }
 
-/* Final hidden states of the chunk in work->normed, [tokens][embed_width]. */
-static tsr_status run_final(struct pass *pass, tsr_error *err) {
+tsr_status run_final(struct pass *pass, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     const struct weights *weights = &pass->model->weights;
     struct workspace *work = pass->work;
@@ -250,14 +247,13 @@ static tsr_status run_final(struct pass *pass, tsr_error *err) {
     return report_hidden(pass, spec->layers + 1, work->normed, spec->embed_width, err);
 }
 
-/* Positions whose logits are in memory at once: the output matrix is read and widened once for each such block. */
-static uint64_t logit_rows(const struct spec *spec) {
+/* The output matrix is read and widened once for each such block. */
+uint64_t logit_rows(const struct spec *spec) {
     uint64_t fitting = LOGIT_FLOATS / spec->vocabulary / LOGIT_TOKENS * LOGIT_TOKENS;
     return fitting < LOGIT_TOKENS ? LOGIT_TOKENS : fitting < CHUNK_TOKENS ? fitting : CHUNK_TOKENS;
 }
 
-/* Final states [tokens][embed_width] times the output matrix. */
-static tsr_status apply_head(struct pass *pass, const float *states, uint64_t tokens, float *logits, tsr_error *err) {
+tsr_status apply_head(struct pass *pass, const float *states, uint64_t tokens, float *logits, tsr_error *err) {
     tsr_status st = apply_linear(pass, &pass->model->weights.lm_head, states, tokens, logits, err);
     if (st == TSR_OK && !plain_logits(&pass->model->spec)) st = for_tokens(pass, tokens, finish_logits, &logits, err);
     return st;
@@ -288,7 +284,8 @@ static tsr_status last_logits(struct pass *pass, float *logits, tsr_error *err) 
 
 static tsr_status run_chunk(struct pass *pass, const uint32_t *tokens, float *all_logits, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
-    tsr_status st = run_embedding(pass, tokens, err);
+    tsr_status st = embed_tokens(pass, tokens, err);
+    if (st == TSR_OK) st = apply_norm(pass, &pass->model->weights.embed_norm, pass->work->x, pass->work->x, err);
     if (st == TSR_OK) st = report_hidden(pass, 0, pass->work->x, spec->hidden, err);
     for (pass->layer = 0; pass->layer < spec->layers && st == TSR_OK; pass->layer++) {
         if (pass->model->host->cancelled(pass->model->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
@@ -302,7 +299,7 @@ static tsr_status run_chunk(struct pass *pass, const uint32_t *tokens, float *al
 
 /* ---- tables and buffers ---- */
 
-static tsr_status fill_rope(const struct model *model, struct workspace *work, uint64_t length, tsr_error *err) {
+tsr_status fill_rope(const struct model *model, struct workspace *work, uint64_t length, tsr_error *err) {
     const struct spec *spec = &model->spec;
     double attention_factor;
     if (!spec->rotary_dim) return TSR_OK;

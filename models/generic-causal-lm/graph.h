@@ -43,6 +43,7 @@ struct workspace {
     bool single;     /* forward of one token: apply_one */
     float *x, *normed, *attn, *branch; /* [tokens][hidden] */
     float *q, *k, *v, *qkv;            /* projections */
+    float *raw_q, *raw_k;              /* copies of q and k before their norms, or NULL */
     float *heads;                      /* [tokens][heads * v_head_dim] */
     float *gate, *up;                  /* [tokens][MLP width] */
     float *latent;                     /* [tokens][ranks] */
@@ -72,13 +73,51 @@ tsr_status apply_linears(struct pass *pass, const struct linear *const *linears,
 typedef void (*token_part)(const struct pass *pass, const void *ctx, uint64_t first, uint64_t end);
 tsr_status for_tokens(const struct pass *pass, uint64_t tokens, token_part part, const void *ctx, tsr_error *err);
 
+/* to = norm(x), rows of hidden width; x and to may be the same. A norm that is not there copies. */
+tsr_status apply_norm(const struct pass *pass, const struct norm *norm, float *x, float *to, tsr_error *err);
+/* work->x += scale * y, then to = norm(work->x) where there is a norm. */
+tsr_status add_and_norm(const struct pass *pass, const float *y, const struct norm *norm, float *to, tsr_error *err);
+
+/* Embedded tokens in work->x, without the norm that some families put behind. */
+tsr_status embed_tokens(struct pass *pass, const uint32_t *tokens, tsr_error *err);
+/* One layer, from work->x to work->x. */
+tsr_status run_layer(struct pass *pass, tsr_error *err);
+/* What the output matrix is multiplied with, from work->x into work->normed, [tokens][embed_width]. */
+tsr_status run_final(struct pass *pass, tsr_error *err);
+/* Positions whose logits are in memory at once. */
+uint64_t logit_rows(const struct spec *spec);
+bool plain_logits(const struct spec *spec);
+/* Logits of final states [tokens][embed_width]. */
+tsr_status apply_head(struct pass *pass, const float *states, uint64_t tokens, float *logits, tsr_error *err);
+
 /* out [tokens][hidden] = attention of the normed input, cache included. */
 tsr_status run_attention(struct pass *pass, const float *x, float *out, tsr_error *err);
+/* What a rule of the scores needs: the first key that the query at `position` sees, and the bias of a key (alibi). */
+uint64_t first_key(const struct pass *pass, uint64_t position);
+float alibi_bias(const struct model *model, uint64_t head, uint64_t position, float scale);
+/* Moves rows of the fused projection into q, k and v, or back. */
+struct fused_parts {
+    float *qkv, *q, *k, *v;
+    bool join;
+};
+void move_fused(const struct pass *pass, const struct fused_parts *parts);
 /* Projections into work->q, and into the cache: the latent form. */
 tsr_status project_latent(struct pass *pass, const float *x, tsr_error *err);
 /* out [tokens][hidden] = dense MLP or mixture of experts. */
 tsr_status run_mlp(struct pass *pass, const float *x, float *out, tsr_error *err);
 
+/* out [tokens][hidden] = one MLP applied to x [tokens][hidden]. */
+tsr_status run_one(struct pass *pass, const struct mlp_weights *mlp, const float *x, uint64_t tokens, float *out,
+                   tsr_error *err);
+/* work->routed [tokens * choices][hidden] gets each expert's answer in the place of the choice. */
+tsr_status run_experts(struct pass *pass, const struct layer_weights *layer, const float *x, float *answer, tsr_error *err);
+/* Chooses the experts of all tokens: router logits in work->router become probabilities, choices and their weights go
+ * to work->chosen and work->chosen_weight. */
+void route_tokens(struct pass *pass);
+/* Rows of x whose token chose the expert go to work->expert_in, their places (token * choices + rank) to work->gathered. */
+uint64_t gather_tokens(struct pass *pass, uint32_t expert, const float *x);
+
+tsr_status fill_rope(const struct model *model, struct workspace *work, uint64_t length, tsr_error *err);
 tsr_status workspace_create(const struct model *model, uint64_t tokens, struct workspace *work, tsr_error *err);
 void workspace_clear(const struct model *model, struct workspace *work);
 

@@ -34,9 +34,8 @@ static void combine(const struct pass *pass, const void *ctx, uint64_t first, ui
     if (gated) kernels->multiply_by(inner->up + at, inner->gate + at, count);
 }
 
-/* out [tokens][hidden] = one MLP applied to x [tokens][hidden]. */
-static tsr_status run_one(struct pass *pass, const struct mlp_weights *mlp, const float *x, uint64_t tokens, float *out,
-                          tsr_error *err) {
+tsr_status run_one(struct pass *pass, const struct mlp_weights *mlp, const float *x, uint64_t tokens, float *out,
+                   tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
     struct inner inner = {work->gate, work->up, mlp->down.columns};
@@ -139,8 +138,19 @@ static void route_token(const struct spec *spec, const float *correction, float 
     }
 }
 
-/* Rows of x whose token chose the expert, at most one of each token; positions (token * choices + rank) in work->gathered. */
-static uint64_t gather(struct pass *pass, uint32_t expert, const float *x) {
+void route_tokens(struct pass *pass) {
+    const struct spec *spec = &pass->model->spec;
+    const float *correction = pass->model->weights.layer[pass->layer].router_correction;
+    struct workspace *work = pass->work;
+    float *choice = work->router + work->tokens * spec->experts;
+    for (uint64_t t = 0; t < work->tokens; t++) {
+        route_token(spec, correction, work->router + t * spec->experts, choice, work->chosen + t * spec->experts_per_token,
+                    work->chosen_weight + t * spec->experts_per_token);
+    }
+}
+
+/* At most one row of each token. */
+uint64_t gather_tokens(struct pass *pass, uint32_t expert, const float *x) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
     uint64_t count = 0;
@@ -153,13 +163,11 @@ static uint64_t gather(struct pass *pass, uint32_t expert, const float *x) {
     return count;
 }
 
-/* routed [tokens * choices][hidden] gets each expert's answer in the place of the choice. */
-static tsr_status run_experts(struct pass *pass, const struct layer_weights *layer, const float *x, float *answer,
-                              tsr_error *err) {
+tsr_status run_experts(struct pass *pass, const struct layer_weights *layer, const float *x, float *answer, tsr_error *err) {
     const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
     for (uint32_t e = 0; e < spec->experts; e++) {
-        uint64_t count = gather(pass, e, x);
+        uint64_t count = gather_tokens(pass, e, x);
         if (count == 0) continue;
         tsr_status st = run_one(pass, &layer->experts[e], work->expert_in, count, answer, err);
         if (st != TSR_OK) return st;
@@ -201,15 +209,10 @@ static tsr_status add_shared(struct pass *pass, const struct layer_weights *laye
 
 static tsr_status run_mixture(struct pass *pass, const struct layer_weights *layer, const float *x, float *out,
                               tsr_error *err) {
-    const struct spec *spec = &pass->model->spec;
     struct workspace *work = pass->work;
     tsr_status st = apply_linear(pass, &layer->router, x, work->tokens, work->router, err);
     if (st != TSR_OK) return st;
-    float *choice = work->router + work->tokens * spec->experts;
-    for (uint64_t t = 0; t < work->tokens; t++) {
-        route_token(spec, layer->router_correction, work->router + t * spec->experts, choice,
-                    work->chosen + t * spec->experts_per_token, work->chosen_weight + t * spec->experts_per_token);
-    }
+    route_tokens(pass);
     st = run_experts(pass, layer, x, out, err);
     if (st != TSR_OK) return st;
     sum_choices(pass, out);

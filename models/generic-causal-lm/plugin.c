@@ -2,6 +2,7 @@
  *
  * generic-causal-lm: one decoder-only graph for all families that a description file can tell apart. */
 #include "graph.h"
+#include "reverse.h"
 
 #include <string.h>
 #include <tessera/ext/logits.h>
@@ -115,7 +116,23 @@ static tsr_status head_apply(void *self, const float *states, uint64_t tokens, f
 
 static const tsr_logits LOGITS = {.struct_size = sizeof LOGITS, .apply = head_apply};
 
+static tsr_status check_reverse(void *self, tsr_error *err) {
+    return reverse_check(self, err);
+}
+
+static tsr_status run_reverse(void *self, const uint32_t *tokens, uint64_t count, const tsr_reverse_hooks *hooks,
+                              tsr_error *err) {
+    void *sequence = NULL;
+    tsr_status st = sequence_create(self, count, &sequence, err);
+    if (st == TSR_OK) st = reverse_run(self, sequence, tokens, count, hooks, err);
+    sequence_destroy(self, sequence);
+    return st;
+}
+
+static const tsr_reverse REVERSE = {.struct_size = sizeof REVERSE, .check = check_reverse, .run = run_reverse};
+
 static const void *get_extension(const char *id) {
+    if (!strcmp(id, TSR_REVERSE_ID)) return &REVERSE;
     return strcmp(id, TSR_LOGITS_ID) ? NULL : &LOGITS;
 }
 

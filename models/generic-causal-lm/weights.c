@@ -199,8 +199,8 @@ static tsr_status bind_linear(struct binder *binder, const char *slot, uint64_t 
     tsr_status st = find_slot(binder, slot, false, name, &linear->tensor, err);
     if (st == TSR_OK) st = check_matrix(binder, linear->tensor, name, linear, err);
     if (st == TSR_OK) {
-        int32_t turned = binder->spec->conv1d && linear->tensor != binder->weights->embed;
-        st = table->linear(table->ctx, linear->tensor, 0, rows, turned, &linear->op, err);
+        linear->turned = binder->spec->conv1d && linear->tensor != binder->weights->embed;
+        st = table->linear(table->ctx, linear->tensor, 0, rows, linear->turned, &linear->op, err);
     }
     if (st == TSR_OK && bias) st = bind_vector(binder, slot, true, rows, &linear->bias, err);
     return st;

@@ -10,9 +10,11 @@
 /* y = x W^T + bias. op is NULL when the model has no such matrix. */
 struct linear {
     tsr_linear *op;
+    tsr_linear *back;  /* x = y W, made when it is first asked for */
     const float *bias; /* [rows] or NULL */
     uint64_t rows, columns;
     uint64_t tensor; /* for hooks */
+    bool turned;     /* stored [columns][rows] */
 };
 
 struct norm {

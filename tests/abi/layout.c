@@ -12,6 +12,7 @@
 #include <tessera/ext/matvec.h>
 #include <tessera/ext/products.h>
 #include <tessera/ext/residual.h>
+#include <tessera/ext/reverse.h>
 #include <tessera/ext/rows.h>
 #include <tessera/ext/signature.h>
 #include <tessera/ext/speech.h>
@@ -51,6 +52,8 @@ LAST_MEMBER(tsr_kmeans, best);
 LAST_MEMBER(tsr_dictionary_member, rows);
 LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);
+LAST_MEMBER(tsr_reverse_hooks, look_up);
+LAST_MEMBER(tsr_reverse, run);
 LAST_MEMBER(tsr_residual, decode);
 LAST_MEMBER(tsr_matvec, apply_rows);
 LAST_MEMBER(tsr_logits, apply);
