@@ -9,8 +9,8 @@ MODEL is a folder with config.json, *.safetensors and tokenizer.json. Needs torc
 and xxhash or libxxhash. The program needs none of this: it computes the same file by itself. Values agree within rounding
 (tests/data/causal-lm-fisher holds what this file computes for the fixtures, and the tolerance is tested there).
 
-How: every product with a weight is a call of torch.nn.functional.linear or of Conv1D, every look-up one of
-torch.nn.functional.embedding. These are wrapped, so no class of any model has to be known."""
+How: every product with a weight is a call of torch.nn.functional.linear or of one of two classes with a product of their own,
+every look-up one of torch.nn.functional.embedding. These are wrapped, so no class of any model has to be known."""
 import argparse
 import contextlib
 import json
@@ -21,9 +21,11 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
+from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
 MASK = (1 << 64) - 1
+OWN_PRODUCTS = (Conv1D, FalconLinear)
 
 
 # ---- digests ----
@@ -116,7 +118,7 @@ class Gatherer:
         self.squares, self.tokens, self.full = {}, {}, {}
         self.fisher, self.fisher_tokens, self.lookups = {}, {}, {}
 
-    def see(self, weight, transposed, x, apply):
+    def see(self, weight, x, apply):
         name = self.names.get(id(weight))
         if name is None:
             return apply(x)
@@ -155,21 +157,26 @@ class Gatherer:
 
     @contextlib.contextmanager
     def watching(self):
-        linear, embedding, conv = torch.nn.functional.linear, torch.nn.functional.embedding, Conv1D.forward
+        functional, kept = torch.nn.functional, [product.forward for product in OWN_PRODUCTS]
+        linear, embedding = functional.linear, functional.embedding
 
         def watched_linear(x, weight, bias=None):
-            return self.see(weight, False, x, lambda x: linear(x, weight, bias))
+            return self.see(weight, x, lambda x: linear(x, weight, bias))
 
         def watched_embedding(ids, weight, *rest, **named):
             return self.look_up(ids, weight, embedding(ids, weight, *rest, **named))
 
-        def watched_conv(module, x):
-            return self.see(module.weight, True, x, lambda x: conv(module, x))
-        torch.nn.functional.linear, torch.nn.functional.embedding, Conv1D.forward = watched_linear, watched_embedding, watched_conv
+        def watched_product(forward):
+            return lambda module, x: self.see(module.weight, x, lambda x: forward(module, x))
+        functional.linear, functional.embedding = watched_linear, watched_embedding
+        for product, forward in zip(OWN_PRODUCTS, kept):
+            product.forward = watched_product(forward)
         try:
             yield
         finally:
-            torch.nn.functional.linear, torch.nn.functional.embedding, Conv1D.forward = linear, embedding, conv
+            functional.linear, functional.embedding = linear, embedding
+            for product, forward in zip(OWN_PRODUCTS, kept):
+                product.forward = forward
 
 
 def checkpoint_names(model, tensors):
