@@ -64,7 +64,10 @@ static tsr_status compress_run(struct session *session, tsr_error *err) {
         .store = session_value(session, OPT_STORE),
         .record = session_value(session, OPT_RECORD),
     };
+    const char *target = session_value(session, OPT_TARGET_KLD);
+    options.probe_text = session_value(session, OPT_PROBE_TEXT);
     tsr_status status = read_cuts(session, &options, err);
+    if (!status && target) status = arguments_real(target, "--target-kld", 1e-6, 100, &options.target_kld, err);
     if (!status) status = session_open(session, err);
     if (!status) status = tsr_compress(session->library, &options, &json, err);
     status = session_result(status, json, &receipt, err);
@@ -87,10 +90,12 @@ const struct command COMMAND_COMPRESS = {
            "Hugging Face "
            "layout, with a receipt in tessera.json.",
     .options = {OPT_OUTPUT, OPT_CONFIG, OPT_FORCE, OPT_RESTART, OPT_MAX_SHARD_SIZE, OPT_PUBLISH_ANYWAY, OPT_SHARD,
-                OPT_MERGE, OPT_STATS, OPT_STORE, OPT_RECORD, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+                OPT_MERGE, OPT_STATS, OPT_TARGET_KLD, OPT_PROBE_TEXT, OPT_STORE, OPT_RECORD, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_ROLES_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .required = {OPT_OUTPUT, OPT_NONE},
     .examples = {{"tessera compress ./my-model -o my-model.tsr", "lossless"},
                  {"tessera compress ./my-model -c job.yaml -o small -j 4", "a config of your own on four workers"},
+                 {"tessera compress ./my-model -c balanced -o out --stats s --target-kld 0.02 --probe-text t.txt",
+                  "the smallest output that keeps to a divergence, as measured"},
                  {"tessera compress ./my-model -o out --shard 2/4", "the second of four shares, on any machine"},
                  {"tessera compress ./my-model -o out --merge 4", "put the four together: the bytes of one process"}},
     .run = compress_run,

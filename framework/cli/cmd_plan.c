@@ -74,6 +74,49 @@ static void show_checks(struct output *out, const json_t *checks) {
     }
 }
 
+static const struct table_column BUDGET_COLUMNS[] = {
+    {"tensor", false}, {"bits", true}, {"importance", true}, {"share of loss", true},
+};
+
+static void show_shares(struct output *out, const json_t *tensors) {
+    struct table table = {.columns = BUDGET_COLUMNS, .column_count = 4};
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(tensors, i, tensor) {
+        if (!json_is_number(json_object_get(tensor, "bits"))) continue;
+        table_cell(&table, field_text(tensor, "name"));
+        table_cell_format(&table, "%.3f", field_real(tensor, "bits"));
+        double importance = field_real(tensor, "importance"), share = field_real(tensor, "loss_share");
+        if (importance > 0) {
+            table_cell_format(&table, "%.3g", importance);
+            table_cell_format(&table, "%.2f %%", 100 * share);
+        } else {
+            table_cell(&table, "-");
+            table_cell(&table, "-");
+        }
+    }
+    output_table(out, &table);
+    str_add_text(&out->text, "\n");
+}
+
+/* How a budget was divided, and what that is predicted to do. */
+static void show_budget(struct output *out, const json_t *result) {
+    const json_t *budget = json_object_get(result, "budget");
+    if (!json_is_object(budget)) return;
+    show_shares(out, json_object_get(result, "tensors"));
+    uint64_t known = field_count(budget, "tensors_with_importance"), all = field_count(budget, "tensors");
+    str_add_format(&out->text, "budget: %s %g, %.3f bits a weight for %llu tensors, ", field_text(budget, "asked"),
+                   field_real(budget, "value"), field_real(budget, "bits"), (unsigned long long)all);
+    if (known == 0) {
+        str_add_text(&out->text, "the same for all: without the importance of outputs (--stats) steps follow the RMS of rows\n");
+    } else if (known < all) {
+        str_add_format(&out->text, "by importance, which %llu of them have not\n", (unsigned long long)(all - known));
+    } else {
+        str_add_format(&out->text, "by importance; predicted divergence %.3g nats a position, not measured\n",
+                       field_real(budget, "predicted_kld"));
+    }
+}
+
 static void show(struct output *out, const json_t *result) {
     const json_t *tensors = json_object_get(result, "tensors"), *totals = json_object_get(result, "totals");
     struct table table = {.columns = COLUMNS, .column_count = 10};
@@ -93,6 +136,7 @@ static void show(struct output *out, const json_t *result) {
     str_add_text(&out->text, "\n");
     show_notes(out, tensors);
     show_checks(out, json_object_get(result, "checks"));
+    show_budget(out, result);
     view_pair(out, "config", field_text(result, "config"));
     view_pair(out, "roles", field_text(result, "roles"));
     view_pair_bytes(out, "source", field_count(totals, "source_bytes"));
@@ -105,11 +149,15 @@ static void show(struct output *out, const json_t *result) {
 
 static tsr_status plan_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
-    tsr_status status = session_open(session, err);
+    struct job_plan_options options = {.model = session->arguments.operands[0],
+                                       .config = session_value(session, OPT_CONFIG),
+                                       .stats = session_value(session, OPT_STATS)};
+    const char *target = session_value(session, OPT_TARGET_KLD);
+    tsr_status status = target ? arguments_real(target, "--target-kld", 1e-6, 100, &options.target_kld, err) : TSR_OK;
+    if (!status) status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
     if (!status) {
-        status = job_plan(session->arguments.operands[0], session_value(session, OPT_CONFIG), session->registry,
-                          &session->paths, &session->env, &result, err);
+        status = job_plan(&options, session->registry, &session->paths, &session->env, &result, err);
     }
     if (!status) status = view_result(session, result, show, err);
     json_decref(result);
@@ -126,9 +174,10 @@ const struct command COMMAND_PLAN = {
            "sample, "
            "an estimate of the smallest error any code could have at that rate, and the rule (file:line) that decided. "
            "Writes nothing.",
-    .options = {OPT_CONFIG, OPT_ROLES_PATH, OPT_PLUGIN_PATH, OPT_JOBS, OPT_MEMORY, OPT_JSON, OPT_QUIET, OPT_VERBOSE,
+    .options = {OPT_CONFIG, OPT_STATS, OPT_TARGET_KLD, OPT_ROLES_PATH, OPT_PLUGIN_PATH, OPT_JOBS, OPT_MEMORY, OPT_JSON, OPT_QUIET, OPT_VERBOSE,
                 OPT_HELP, OPT_NONE},
     .examples = {{"tessera plan ./my-model", "the lossless plan"},
-                 {"tessera plan ./my-model -c job.yaml", "the plan of a config of your own"}},
+                 {"tessera plan ./my-model -c job.yaml", "the plan of a config of your own"},
+                 {"tessera plan ./my-model -c small --stats my.stats", "where a budget puts its bits, and why"}},
     .run = plan_run,
 };

@@ -64,6 +64,8 @@ enum option_id {
     OPT_WINDOW,
     OPT_FULL_MAX,
     OPT_STATS,
+    OPT_TARGET_KLD,
+    OPT_PROBE_TEXT,
     OPT_REFERENCE,
     OPT_FIXTURE,
     OPT_TOLERANCE,

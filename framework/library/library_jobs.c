@@ -48,12 +48,17 @@ static struct job_compress_options job_of(const tsr_library *library, const tsr_
                                          .store = options->store,
                                          .record = options->record,
                                          .shard = {options->shard, options->shard_count},
-                                         .merge = options->merge};
+                                         .merge = options->merge,
+                                         .probe_text = options->probe_text,
+                                         .target_kld = options->target_kld};
 }
 
 static tsr_status check_options(const tsr_compress_options *options, tsr_error *err) {
     if (!options->model || !options->output) {
         return tsr_fail(err, TSR_E_ARGUMENT, "tsr_compress_options: needs model and output");
+    }
+    if (!(options->target_kld >= 0 && options->target_kld <= 100)) {
+        return tsr_fail(err, TSR_E_ARGUMENT, "tsr_compress_options: target_kld is %g, expected 0..100", options->target_kld);
     }
     bool is_share = options->shard >= 1 && options->shard <= options->shard_count && options->shard_count <= SHARDS_MAX;
     if (options->merge <= SHARDS_MAX && (is_share || (!options->shard && !options->shard_count))) return TSR_OK;

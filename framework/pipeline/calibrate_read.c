@@ -20,6 +20,7 @@ static tsr_status read_metadata(struct calibration *calibration, tsr_error *err)
     const char *model = safetensors_metadata(&calibration->st, STATS_KEY_MODEL);
     const char *text = safetensors_metadata(&calibration->st, STATS_KEY_TEXT);
     const char *tokens = safetensors_metadata(&calibration->st, STATS_KEY_TOKENS);
+    const char *fisher = safetensors_metadata(&calibration->st, STATS_KEY_FISHER_TOKENS);
     if (!version) return tsr_fail(err, TSR_E_INPUT, "%s: no statistics of tessera calibrate", path);
     if (strcmp(version, STATS_VERSION)) {
         return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: version %.20s, this program reads %s", path, version, STATS_VERSION);
@@ -28,6 +29,8 @@ static tsr_status read_metadata(struct calibration *calibration, tsr_error *err)
         return tsr_fail(err, TSR_E_INPUT, "%s: digests of model and text are missing", path);
     }
     calibration->tokens = tokens ? strtoull(tokens, NULL, 10) : 0;
+    calibration->fisher_tokens = fisher ? strtoull(fisher, NULL, 10) : 0;
+    if (calibration->fisher_tokens == 0) calibration->fisher_tokens = calibration->tokens;
     return calibration->tokens ? TSR_OK : tsr_fail(err, TSR_E_INPUT, "%s: no count of tokens", path);
 }
 

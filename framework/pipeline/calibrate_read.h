@@ -12,6 +12,7 @@
 #define STATS_KEY_MODEL "model"
 #define STATS_KEY_TEXT "text"
 #define STATS_KEY_TOKENS "tokens"
+#define STATS_KEY_FISHER_TOKENS "fisher_tokens"
 #define STATS_KEY_WINDOW "window"
 #define STATS_KEY_NORMALISATION "normalisation"
 #define STATS_NORMALISATION "mean over tokens"
@@ -26,6 +27,7 @@ struct calibration {
     struct safetensors st;
     struct digest model, text;
     uint64_t tokens; /* of the text */
+    uint64_t fisher_tokens; /* of the part that was read backwards; at least 1 */
 };
 
 /* Of one weight. */

@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <plugin/registry.h>
+#include <policy/plan.h>
 
 /* Where data files are looked for; folders in order of preference. */
 struct job_paths {
@@ -37,6 +38,11 @@ struct job_compress_options {
     const char *store;        /* folder of encoded tensors that runs share, or NULL */
     const char *record;       /* file that keeps what came of it, or NULL: a finished run is then known to be one */
     struct shard shard;       /* encode this share only, into OUT.shard-I-of-N */
+    const struct plan_allocation *allocation; /* a budget as it was solved before, or NULL */
+    const json_t *probes;     /* what was measured then, for the receipt, or NULL */
+    double target_kld;        /* above 0: the budget, whatever the config says */
+    const char *probe_text;   /* text on which outputs are compared while a budget is settled; NULL: the config's */
+    bool probe;               /* one of these outputs: no gates */
     uint64_t merge;           /* take the parts from so many such folders, which are then removed */
 };
 
@@ -59,9 +65,14 @@ struct job_decompress_options {
 /* Files, dtypes, roles, duplicates, sizes. */
 tsr_status job_inspect(const char *model, const struct job_paths *paths, const struct env *env, json_t **result,
                        tsr_error *err);
-/* One object a tensor and the totals. Writes nothing. */
-tsr_status job_plan(const char *model, const char *config, const struct registry *registry,
-                    const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err);
+struct job_plan_options {
+    const char *model, *config;
+    const char *stats;   /* or NULL */
+    double target_kld;   /* as for compress */
+};
+/* One object a tensor and the totals. Writes nothing, measures nothing. */
+tsr_status job_plan(const struct job_plan_options *options, const struct registry *registry, const struct job_paths *paths,
+                    const struct env *env, json_t **result, tsr_error *err);
 /* Plan, encode (resuming what is there), assemble, verify from disk, run the config's gates in a fresh process, publish by
  * rename. *result is the receipt; with TSR_E_GATE, when nothing is published, what the gates found. */
 tsr_status job_compress(const struct job_compress_options *options, const struct registry *registry,

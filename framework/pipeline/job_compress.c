@@ -4,7 +4,9 @@
  * same command finds it; only the last step touches OUT's own name. The journal learns of the publication before it
  * happens, so that a run that dies right after it is known to be finished. */
 #include "assemble.h"
+#include "budget.h"
 #include "compare.h"
+#include "facts.h"
 #include "gate_process.h"
 #include "job.h"
 #include "meter.h"
@@ -46,6 +48,8 @@ struct compressing {
     struct run_facts run;
     struct store store;
     struct statistics statistics;
+    struct plan_allocation allocation; /* as solved by measuring */
+    json_t *probes;                    /* what was measured, or NULL */
     struct trained trained; /* dictionaries, once the work folder is open */
     char mark[DIGEST_HEX]; /* of what was published */
     json_t *gates;
@@ -71,6 +75,9 @@ static tsr_status open_input(struct compressing *job) {
     bool resumes = job->options->record || work_exists(output);
     if (fs_kind_of(output) != FS_ABSENT && !job->options->force && !resumes) return fail_exists(job);
     st = plan_config(job->options->config, job->registry, job->paths, &job->arena, &job->config, job->err);
+    if (st == TSR_OK) plan_override_budget(&job->config, job->options->target_kld);
+    if (st == TSR_OK && job->options->allocation) job->allocation = *job->options->allocation;
+    if (job->options->probes) job->probes = json_deep_copy(job->options->probes);
     if (st == TSR_OK) st = checkpoint_open(job->options->model, &job->checkpoint, job->err);
     if (st == TSR_OK && job->options->stats) st = statistics_open(job->options->stats, &job->statistics, job->err);
     if (st != TSR_OK) return st;
@@ -85,7 +92,7 @@ static tsr_status open_input(struct compressing *job) {
 static tsr_status make_plan(struct compressing *job, bool predict) {
     struct plan_options options = {job->paths->role_folders, job->paths->role_folder_count, predict,
                                    job->work.folder ? &job->trained.operations : NULL,
-                                   job->statistics.open ? &job->statistics.operations : NULL};
+                                   job->statistics.open ? &job->statistics.operations : NULL, job->allocation};
     plan_close(&job->plan);
     return plan_make(&job->checkpoint, &job->config, job->registry, &options, job->env, &job->plan, job->err);
 }
@@ -122,6 +129,10 @@ static tsr_status make_mark(const struct compressing *job, const char *receipt, 
     char config[DIGEST_HEX];
     str_add_format(&text, "%s\n%s\n%s\n%" PRIu64 "\n", receipt, run, digest_to_hex(&job->config.digest, config),
                    job->options->max_shard_bytes);
+    if (job->config.budget.kind) {
+        str_add_format(&text, "budget %d %.17g %s\n", (int)job->config.budget.kind, job->config.budget.value,
+                       job->options->probe_text ? job->options->probe_text : "");
+    }
     for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
         add_file_facts(&text, job->checkpoint.files[i].name, &job->checkpoint.files[i].st.file);
     }
@@ -233,7 +244,7 @@ static tsr_status encode(struct compressing *job) {
     }
     job->run.runs = job->journal.runs;
     job->run.reused_parts = job->parts.reused;
-    if (job->options->store) job->parts.store = &job->store;
+    if (job->store.folder) job->parts.store = &job->store;
     st = parts_encode(&job->checkpoint, &job->plan, &job->work, &job->journal, job->env, &job->parts, job->err);
     job->run.encoded_bytes = job->parts.encoded_bytes;
     job->run.stored_bytes = job->parts.stored_bytes;
@@ -264,7 +275,7 @@ static tsr_status verify_staged(struct compressing *job) {
 
 /* The config's gates, in a process of their own on the staged bytes. A verdict against them keeps the work in place. */
 static tsr_status gate_staged(struct compressing *job) {
-    if (!gate_config_any(&job->config.gates)) return TSR_OK;
+    if (!gate_config_any(&job->config.gates) || job->options->probe) return TSR_OK;
     struct gate_process process = {.program = job->options->gate_program,
                                    .staged = job->work.staged,
                                    .model = job->options->model,
@@ -313,7 +324,7 @@ static tsr_status stage_shard(struct compressing *job) {
 static tsr_status write_receipts(struct compressing *job) {
     struct receipt_input input = {&job->checkpoint, &job->config,  &job->plan,      &job->layout,
                                   &job->facts,      job->outcomes, job->work.staged, job->gates,
-                                  &job->statistics};
+                                  &job->statistics, job->probes};
     char hex[DIGEST_HEX], run_hex[DIGEST_HEX];
     json_t *run = NULL;
     tsr_status st = receipt_make(&input, &job->receipt, job->err);
@@ -352,6 +363,65 @@ static tsr_status timed(struct compressing *job, tsr_status (*stage)(struct comp
     return st;
 }
 
+/* ---- the budget ---- */
+
+/* A relative path is looked for beside the config, then as it is. */
+static const char *beside_config(struct compressing *job, const char *path) {
+    size_t length = (size_t)(fs_base_name(job->config.path) - job->config.path);
+    const char *beside = arena_format(&job->arena, "%.*s%s", (int)length, job->config.path, path);
+    return path[0] != '/' && beside && fs_kind_of(beside) == FS_FILE ? beside : path;
+}
+
+/* Text to measure on; NULL when the budget, if there is one, is settled by the law alone. */
+static const char *budget_text(struct compressing *job) {
+    const struct config_budget *budget = &job->config.budget;
+    if (!budget->kind || job->options->allocation || job->options->probe) return NULL;
+    if (job->options->probe_text) return job->options->probe_text;
+    return budget->text ? beside_config(job, budget->text) : NULL;
+}
+
+/* Statistics were made of one text; what is measured on the same would flatter what follows them. */
+static tsr_status check_held_out(const struct compressing *job, const char *text) {
+    struct digest digest;
+    if (!job->statistics.open) return TSR_OK;
+    uint64_t bytes = 0;
+    tsr_status st = facts_of_path(text, &bytes, &digest, job->err);
+    if (st != TSR_OK || !digest_equal(&digest, &job->statistics.calibration.text)) return st;
+    return tsr_fail(job->err, TSR_E_CONFIG, "%s: the statistics are of this text, a budget is measured on another", text);
+}
+
+static tsr_status search_budget(struct compressing *job, const char *text) {
+    struct budget_search search = {.options = job->options,
+                                   .config = &job->config,
+                                   .plan = &job->plan,
+                                   .registry = job->registry,
+                                   .paths = job->paths,
+                                   .env = job->env,
+                                   .folder = job->work.folder,
+                                   .text = text};
+    char *store = fs_join(job->work.folder, "store");
+    tsr_status st = store ? TSR_OK : tsr_fail(job->err, TSR_E_NOMEM, "%s: out of memory", job->output);
+    search.store = job->options->store ? job->options->store : store;
+    job->allocation = (struct plan_allocation){.will_measure = true};
+    if (st == TSR_OK) st = make_plan(job, false);
+    if (st == TSR_OK && !job->store.folder) st = store_open(search.store, &job->store, job->err);
+    if (st == TSR_OK) st = budget_search(&search, &job->allocation, &job->probes, job->err);
+    mem_free(store);
+    return st;
+}
+
+/* A budget with a text is settled by making outputs and measuring them, before anything else is made. */
+static tsr_status settle_budget(struct compressing *job) {
+    const char *text = budget_text(job);
+    if (!text) return TSR_OK;
+    if (job->options->shard.count || job->options->merge) {
+        return tsr_fail(job->err, TSR_E_CONFIG, "a budget that is measured cannot be shared out: without a probe text it can");
+    }
+    tsr_status st = check_held_out(job, text);
+    if (st == TSR_OK && !job->work.folder) st = open_work(job);
+    return st == TSR_OK ? search_budget(job, text) : st;
+}
+
 static bool has_groups(const struct config *config) {
     for (uint64_t i = 0; i < config->rule_count; i++) {
         if (config->rules[i].group) return true;
@@ -363,10 +433,12 @@ static bool has_groups(const struct config *config) {
  * leaves no folder behind unless there is something in it. */
 static tsr_status plan_and_check(struct compressing *job) {
     tsr_status st = has_groups(&job->config) && !job->work.folder ? open_work(job) : TSR_OK;
+    if (st == TSR_OK) st = settle_budget(job);
     if (st == TSR_OK) st = make_plan(job, false);
     if (st == TSR_OK) st = check_disk(job);
     const struct journal *journal = &job->journal;
-    if (st == TSR_OK || !job->work.folder || journal->runs || journal->dictionary_count) return st;
+    bool worth_keeping = st == TSR_E_CANCELLED || journal->runs || journal->dictionary_count;
+    if (st == TSR_OK || !job->work.folder || worth_keeping) return st;
     journal_close(&job->journal);
     (void)work_remove(&job->work, NULL);
     return st;
@@ -403,6 +475,7 @@ static void close_all(struct compressing *job) {
     arena_clear(&job->arena);
     json_decref(job->receipt);
     json_decref(job->gates);
+    json_decref(job->probes);
 }
 
 /* ---- the record ---- */

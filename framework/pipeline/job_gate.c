@@ -104,7 +104,7 @@ static tsr_status open_models(struct gating *g) {
 }
 
 static tsr_status compare_weights(struct gating *g) {
-    if (!g->options->reference) return TSR_OK;
+    if (!g->options->reference || g->options->weights_differ) return TSR_OK;
     tsr_status st = job_diff(g->options->reference, g->options->output, g->registry, g->env, &g->diff, g->err);
     if (st != TSR_OK) return st;
     const json_t *totals = json_object_get(g->diff, "totals");

@@ -2,6 +2,7 @@
  *
  * replay: the job is done again from the source, beside the output, and every member of both receipts is compared. What a
  * receipt claims is either found again, bytes, errors and gates, or named as different. */
+#include "budget.h"
 #include "job.h"
 #include "layout.h"
 #include "members.h"
@@ -91,16 +92,30 @@ static tsr_status finish(struct replay *replay, const char *output, const char *
                     (unsigned long long)replay->count);
 }
 
+/* A budget is followed as it was solved, not measured again. */
+static tsr_status follow_budget(const json_t *receipt, struct job_compress_options *options,
+                                struct plan_allocation *allocation, tsr_error *err) {
+    const json_t *budget = json_object_get(receipt, "budget");
+    const char *asked = json_string_value(json_object_get(budget, "asked"));
+    if (!json_is_object(budget)) return TSR_OK;
+    options->allocation = allocation;
+    options->probes = json_object_get(budget, "probes");
+    if (asked && !strcmp(asked, "kld")) options->target_kld = json_number_value(json_object_get(budget, "value"));
+    return budget_read(budget, allocation, err);
+}
+
 tsr_status job_replay(const struct job_compress_options *options, const struct registry *registry,
                       const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
     struct replay replay = {.differences = members_list()};
     struct job_compress_options again = *options;
+    struct plan_allocation allocation;
     struct str beside = {0}, path = {0};
     json_t *was = NULL, *is = NULL;
     str_add_format(&beside, "%s.tessera-replay", options->output);
     tsr_status st = beside.failed ? tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", options->output) : TSR_OK;
     if (st == TSR_OK) st = read_receipt(options->output, &was, err);
     again.output = beside.text;
+    if (st == TSR_OK) st = follow_budget(was, &again, &allocation, err);
     again.publish_anyway = true; /* a failed gate is a figure to be found again */
     if (st == TSR_OK) st = job_compress(&again, registry, paths, env, &is, err);
     json_decref(is); /* figures are compared as they stand on disk */

@@ -3,8 +3,10 @@
  * One object a tensor. What a trial encoding said is called predicted; bounds are estimates. */
 #include "plan_json.h"
 
+#include "budget.h"
 #include "job.h"
 #include "members.h"
+#include "statistics.h"
 
 #include <math.h>
 #include <policy/bound.h>
@@ -31,6 +33,14 @@ static void set_prediction(struct members *tensor, const struct plan_entry *entr
     members_real(tensor, "bound_error", entry->bound_error);
     members_real(tensor, "bound_cosine", bound_cosine(bits_per_weight(entry)));
     members_bool(tensor, "whole", entry->trial_is_whole);
+}
+
+/* What the budget made of a tensor that was left to it. */
+static void set_budget(struct members *tensor, const struct plan *plan, const struct plan_entry *entry) {
+    bool free = entry->free_bits > 0;
+    members_real(tensor, "importance", entry->importance > 0 ? entry->importance : INFINITY);
+    members_real(tensor, "bits", free ? entry->free_bits : INFINITY);
+    members_real(tensor, "loss_share", free && plan->budget.loss > 0 ? entry->loss / plan->budget.loss : INFINITY);
 }
 
 /* The codecs behind the first. */
@@ -117,6 +127,7 @@ static void add_tensor(struct members *list, const struct config *config, const 
     members_count(&tensor, "source_bytes", source->bytes);
     members_text(&tensor, "alias_of", alias ? plan->entries[entry->alias_of].source->name : NULL);
     members_text(&tensor, "note", entry->note);
+    set_budget(&tensor, plan, entry);
     set_prediction(&tensor, entry);
     set_probe(&tensor, &entry->probe);
     if (parts) members_text(&tensor, "key", alias ? NULL : parts->items[index].key);
@@ -137,6 +148,7 @@ tsr_status plan_json_make(const char *model, const struct config *config, const 
     members_nest(&whole, "tensors", &tensors);
     add_dictionaries(&whole, plan);
     add_checks(&whole, plan);
+    budget_tell(&whole, config, plan, NULL);
     members_count(&totals, "tensors", plan->count);
     members_count(&totals, "source_bytes", plan->source_bytes);
     members_count(&totals, "unique_bytes", plan->unique_bytes);
@@ -157,18 +169,32 @@ tsr_status plan_config(const char *name, const struct registry *registry, const 
     return config_load(path, registry, arena, config, err);
 }
 
-tsr_status job_plan(const char *model, const char *config_name, const struct registry *registry,
-                    const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
+void plan_override_budget(struct config *config, double target_kld) {
+    if (!(target_kld > 0)) return;
+    config->budget.kind = BUDGET_KLD;
+    config->budget.value = target_kld;
+    config->budget.line = 0;
+}
+
+tsr_status job_plan(const struct job_plan_options *options, const struct registry *registry, const struct job_paths *paths,
+                    const struct env *env, json_t **result, tsr_error *err) {
     struct checkpoint checkpoint = {0};
     struct arena arena = {0};
     struct config config = {0};
     struct plan plan = {0};
-    struct plan_options options = {paths->role_folders, paths->role_folder_count, true, NULL, NULL};
-    tsr_status st = plan_config(config_name, registry, paths, &arena, &config, err);
-    if (st == TSR_OK) st = checkpoint_open(model, &checkpoint, err);
-    if (st == TSR_OK) st = plan_make(&checkpoint, &config, registry, &options, env, &plan, err);
-    if (st == TSR_OK) st = plan_json_make(model, &config, &plan, NULL, result, err);
+    struct statistics statistics = {0};
+    struct plan_options how = {.role_folders = paths->role_folders,
+                               .role_folder_count = paths->role_folder_count,
+                               .predict = true};
+    tsr_status st = plan_config(options->config, registry, paths, &arena, &config, err);
+    if (st == TSR_OK) plan_override_budget(&config, options->target_kld);
+    if (st == TSR_OK) st = checkpoint_open(options->model, &checkpoint, err);
+    if (st == TSR_OK && options->stats) st = statistics_open(options->stats, &statistics, err);
+    how.statistics = statistics.open ? &statistics.operations : NULL;
+    if (st == TSR_OK) st = plan_make(&checkpoint, &config, registry, &how, env, &plan, err);
+    if (st == TSR_OK) st = plan_json_make(options->model, &config, &plan, NULL, result, err);
     plan_close(&plan);
+    statistics_close(&statistics);
     checkpoint_close(&checkpoint);
     arena_clear(&arena);
     return st;

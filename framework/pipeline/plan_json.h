@@ -17,5 +17,7 @@ tsr_status plan_json_make(const char *model, const struct config *config, const 
 struct job_paths;
 tsr_status plan_config(const char *name, const struct registry *registry, const struct job_paths *paths,
                        struct arena *arena, struct config *config, tsr_error *err);
+/* Above 0 a divergence is the budget, whatever the config says. */
+void plan_override_budget(struct config *config, double target_kld);
 
 #endif

@@ -4,6 +4,8 @@
  * needed to give the source back. */
 #include "receipt.h"
 
+#include "budget.h"
+
 #include "facts.h"
 
 #include <base/alloc.h>
@@ -314,6 +316,7 @@ tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr
     members_text(&whole, "roles", input->plan->role_set);
     add_plugins(&whole, input->plan);
     statistics_tell(input->statistics, input->plan, &whole);
+    budget_tell(&whole, input->config, input->plan, input->probes);
     add_tensors(&whole, input, &totals);
     add_dictionaries(&whole, input->plan, &totals);
     tsr_status st = add_outputs(&whole, input, &totals, err);

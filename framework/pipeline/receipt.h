@@ -21,6 +21,7 @@ struct receipt_input {
     const char *staged; /* folder whose files are listed */
     json_t *gates;      /* result of the gates, or NULL when the config asks for none */
     const struct statistics *statistics;
+    const json_t *probes; /* that settled the budget, or NULL */
 };
 
 tsr_status receipt_make(const struct receipt_input *input, json_t **receipt, tsr_error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The document as a whole; rules are read by config_rule.c, keys of later versions by config_later.c. */
+ * The document as a whole; rules are read by config_rule.c, the budget by config_budget.c. */
 #include "config.h"
 
 #include <string.h>
@@ -97,7 +97,7 @@ static tsr_status read_document(const struct config_reader *reader, const struct
     if (!st) st = read_roles(reader, root, config, err);
     if (!st) st = read_rules(reader, root, config, err);
     if (!st) st = config_read_gates(reader, root, &config->gates, err);
-    if (!st) st = config_refuse_later(reader, root, err);
+    if (!st) st = config_read_budget(reader, root, &config->budget, err);
     return st;
 }
 

@@ -33,9 +33,30 @@ struct config_stage {
     const struct param_given *given;
     uint64_t given_count;
     struct param_set params;
+    bool free_bits;
 };
 
 #define CONFIG_STAGES_MAX 4
+#define CONFIG_FREE_PARAM "bits" /* the parameter that may be `auto` */
+
+/* What the output may be. */
+enum config_budget_kind {
+    BUDGET_NONE,
+    BUDGET_BITS,  /* bits a weight, everything that is stored counted */
+    BUDGET_BYTES, /* of the files that hold tensors */
+    BUDGET_FREE,  /* bits a weight of the tensors whose bits are auto, on average: fits any model */
+    BUDGET_KLD,   /* nats: mean divergence from the model, at most */
+    BUDGET_TOP1   /* share of positions that keep their most probable token, at least */
+};
+
+struct config_budget {
+    enum config_budget_kind kind;
+    double value;
+    const char *text; /* on which outputs are compared; NULL: nothing is measured */
+    uint64_t positions, window;
+    double confidence; /* with which a bound of kld or top1 must hold */
+    uint32_t line, column;
+};
 
 struct config_rule {
     const char *const *roles;               /* NULL-terminated, or NULL for any */
@@ -47,6 +68,7 @@ struct config_rule {
     const struct param_given *given;        /* parameters as written */
     uint64_t given_count;
     struct param_set params;
+    bool free_bits;         /* bits: auto: the budget decides (plan_solve.c) */
     const struct config_stage *more; /* the rest of a stack of codecs */
     uint64_t more_count;
     const struct config_stage *index; /* a signature codec whose index is stored beside the tensor, or NULL */
@@ -72,10 +94,10 @@ struct config {
     struct config_rule *rules;
     uint64_t rule_count;
     struct gate_config gates;
+    struct config_budget budget;
 };
 
-/* Parses and binds against the registry. Keys of later versions (budget) parse and are refused
- * as "not in this version". All memory is the arena's. */
+/* Parses and binds against the registry. All memory is the arena's. */
 tsr_status config_parse(const char *text, size_t size, const char *path, const struct registry *registry,
                         struct arena *arena, struct config *config, tsr_error *err);
 /* The config of `compress` without -c: everything lossless. */
@@ -85,6 +107,11 @@ const char *config_locate(const char *name, const char *const *folders, uint64_t
 /* Reads the file that was located. TSR_E_IO or what config_parse says. */
 tsr_status config_load(const char *path, const struct registry *registry, struct arena *arena, struct config *config,
                        tsr_error *err);
+
+/* No budget, with the defaults of how one is measured. */
+void config_budget_init(struct config_budget *budget);
+/* The key in a config: "kld". */
+const char *config_budget_name(enum config_budget_kind kind);
 
 /* "path:line:column: what" of a rule. TSR_E_CONFIG. [any] */
 tsr_status config_rule_fail(tsr_error *err, const struct config *config, const struct config_rule *rule,

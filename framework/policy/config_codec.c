@@ -117,6 +117,13 @@ static tsr_status read_param(const struct config_reader *reader, const struct ya
     return st ? yaml_fail(err, reader->path, known ? value : key, "%s", inner.message) : TSR_OK;
 }
 
+/* "bits: auto" is no value of the codec: the solver gives it one. What is bound meanwhile is the default. */
+static bool is_free(const struct yaml_node *key, const struct yaml_node *value, const tsr_codec *codec) {
+    int32_t type = 0;
+    return value->kind == YAML_SCALAR && !value->quoted && !strcmp(key->text, CONFIG_FREE_PARAM) &&
+           !strcmp(value->text, "auto") && has_param(codec, key->text, &type) && type == TSR_PARAM_REAL;
+}
+
 /* `node` is the map of the stage's parameters, or NULL; `rule` is where a mistake is reported then. */
 static tsr_status read_params(const struct config_reader *reader, const struct yaml_node *node,
                               const struct yaml_node *rule, struct config_stage *stage, tsr_error *err) {
@@ -126,10 +133,11 @@ static tsr_status read_params(const struct config_reader *reader, const struct y
         given = arena_alloc(reader->arena, node->count, sizeof *given);
         if (!given) return config_no_memory(reader, err);
         stage->given = given;
-        stage->given_count = node->count;
     }
-    for (uint64_t i = 0; i < stage->given_count && !st; i++) {
-        st = read_param(reader, &node->keys[i], &node->items[i], stage->codec, &given[i], err);
+    for (uint64_t i = 0; node && !st && i < node->count; i++) {
+        stage->free_bits = stage->free_bits || is_free(&node->keys[i], &node->items[i], stage->codec);
+        if (is_free(&node->keys[i], &node->items[i], stage->codec)) continue;
+        st = read_param(reader, &node->keys[i], &node->items[i], stage->codec, &given[stage->given_count++], err);
     }
     if (st) return st;
     tsr_error inner = {0};
@@ -149,6 +157,7 @@ static tsr_status read_stack_params(const struct config_reader *reader, const st
     if (!st && node) st = yaml_known_keys(node, names, reader->path, err);
     for (uint64_t i = 0; i < count && !st; i++) {
         st = read_params(reader, node ? yaml_get(node, names[i]) : NULL, map, &stages[i], err);
+        if (!st && stages[i].free_bits) st = yaml_fail(err, reader->path, node, "bits: auto has no meaning in a stack");
     }
     return st;
 }
@@ -159,6 +168,7 @@ static void keep(struct config_rule *rule, const struct config_stage *stages, ui
     rule->given = stages->given;
     rule->given_count = stages->given_count;
     rule->params = stages->params;
+    rule->free_bits = stages->free_bits;
     rule->more = stages + 1;
     rule->more_count = count - 1;
 }
@@ -212,6 +222,7 @@ tsr_status config_read_index(const struct config_reader *reader, const struct ya
                        stage->codec->name);
     }
     if (!st) st = read_params(reader, yaml_get(index, "params"), index, stage, err);
+    if (!st && stage->free_bits) st = yaml_fail(err, reader->path, index, "bits: auto has no meaning in an index");
     rule->index = stage;
     return st;
 }

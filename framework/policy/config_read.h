@@ -30,8 +30,9 @@ tsr_status config_read_rule(const struct config_reader *reader, const struct yam
 tsr_status config_read_gates(const struct config_reader *reader, const struct yaml_node *root, struct gate_config *gates,
                              tsr_error *err);
 
-/* Keys whose structure is known but that this version cannot obey: checks them, then refuses. TSR_OK when absent. */
-tsr_status config_refuse_later(const struct config_reader *reader, const struct yaml_node *root, tsr_error *err);
+/* `budget`, or the defaults with BUDGET_NONE where there is none. */
+tsr_status config_read_budget(const struct config_reader *reader, const struct yaml_node *root,
+                              struct config_budget *budget, tsr_error *err);
 
 /* A value that must be text: single and not empty. */
 tsr_status config_text(const struct config_reader *reader, const struct yaml_node *node, const char *what,

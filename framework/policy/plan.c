@@ -12,7 +12,7 @@
 #include <format/container.h>
 #include <format/json.h>
 
-#include "plan_parts.h"
+#include "plan_solve.h"
 
 #define MODEL_CONFIG "config.json"
 #define MODEL_CONFIG_MAX (UINT64_C(16) << 20)
@@ -112,6 +112,17 @@ static void add_up(struct plan *plan) {
     }
 }
 
+/* Trials, with bits for the tensors of a budget that are mended while trials say that the total is missed. */
+static tsr_status try_until_it_fits(struct planner *planner, tsr_error *err) {
+    bool again = true;
+    tsr_status st = plan_solve_begin(planner, err);
+    while (again && !st) {
+        st = plan_run_trials(planner, err);
+        if (!st) st = plan_solve_again(planner, &again, err);
+    }
+    return st;
+}
+
 tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *config, const struct registry *registry,
                      const struct plan_options *options, const struct env *env, struct plan *plan, tsr_error *err) {
     struct planner planner = {.checkpoint = checkpoint,
@@ -127,8 +138,10 @@ tsr_status plan_make(const struct checkpoint *checkpoint, const struct config *c
     if (!st) st = plan_apply_indexes(&planner, err);
     if (!st) st = plan_find_statistics(&planner, err);
     if (!st) st = plan_make_groups(&planner, err);
-    if (!st) st = plan_run_trials(&planner, err);
+    if (!st) st = try_until_it_fits(&planner, err);
     if (!st) st = plan_decide(&planner, err);
+    if (!st) plan_solve_tell(&planner);
+    plan_solve_end(&planner);
     if (!st && options->predict) st = plan_check(&planner, err);
     if (!st) add_up(plan);
     for (uint64_t i = 0; planner.facts && i < plan->count; i++) mem_free(planner.facts[i].refusal);

@@ -65,9 +65,13 @@ struct plan_entry {
     /* From the statistics, of lossy codecs only. */
     const float *column_weight;   /* [columns], mean 1; or NULL */
     const float *row_weight;      /* [rows], mean 1; or NULL */
+    double importance;            /* of a free tensor: what row_weight times this is, docs/budget.md; 0: not known */
     const char *moment;           /* the name whose second moments error feedback uses; NULL: none */
     struct digest moment_digest;  /* of these */
     double damping;               /* added to their diagonal, in its mean, before the codec is asked what it needs */
+    /* Of a free tensor, from the budget. */
+    double free_bits;             /* 0 of all others */
+    double loss;                  /* predicted, nats a position */
     int64_t alias_of;             /* entry whose bytes equal ours, or -1 */
     struct digest digest;         /* of the source bytes */
     const char *note;             /* "falls back to passthrough: ..." or NULL */
@@ -81,6 +85,25 @@ struct plan_entry {
     bool trial_is_whole;          /* the sample was the whole tensor: bytes are exact */
 };
 
+/* How the bits of free tensors are divided: `bits` a weight on average, or 0: as the config's budget says. */
+struct plan_allocation {
+    double bits;
+    bool uniform;      /* the same for all, whatever their importance */
+    bool will_measure; /* a budget that only a measurement can settle is no error: some bits do to begin with */
+};
+
+/* What came of the budget. */
+struct plan_budget {
+    bool solved; /* there is one */
+    bool uniform;
+    bool known;          /* the importance of every free tensor is */
+    double bits;         /* a weight of the free tensors, on average */
+    double loss;         /* predicted divergence of the output, nats a position; 0 unless known */
+    double allowed_bytes; /* of the files that hold tensors; infinite where the budget is none of size */
+    uint64_t weights;    /* of the free tensors */
+    uint64_t tensors, known_tensors;
+};
+
 struct plan {
     struct arena arena;
     struct plan_entry *entries; /* in checkpoint order */
@@ -89,6 +112,7 @@ struct plan {
     uint64_t check_count;
     struct plan_group *groups;
     uint64_t group_count;
+    struct plan_budget budget;
     const char *role_set;
     uint64_t source_bytes; /* tensors, aliases included */
     uint64_t unique_bytes; /* without aliases */
@@ -137,6 +161,7 @@ struct plan_options {
     bool predict; /* run trial encodings; without it predicted_* stay 0, fallbacks are decided all the same */
     const struct plan_dictionaries *dictionaries; /* or NULL */
     const struct plan_statistics *statistics; /* or NULL */
+    struct plan_allocation allocation;
 };
 
 /* TSR_E_CONFIG names rule or tensor. Zero-initialise `plan`; plan_close in any case. The checkpoint and config must

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the steps of planning share. Private to plan*.c. The steps, in order: roles, duplicates (plan_alias.c), rules
- * (plan_rule.c), indexes (plan_index.c), statistics (plan_statistics.c), groups (plan_group.c), trials (plan_trial.c),
- * verdicts (plan_verdict.c). */
+ * (plan_rule.c), indexes (plan_index.c), statistics (plan_statistics.c), groups (plan_group.c), the budget
+ * (plan_solve.c), trials (plan_trial.c), verdicts (plan_verdict.c). */
 #ifndef POLICY_PLAN_PARTS_H
 #define POLICY_PLAN_PARTS_H
 
@@ -35,6 +35,11 @@ struct plan_facts {
     char *refusal;         /* why the rule's codec does not want this tensor, or NULL; mem_free */
 };
 
+struct solver;
+
+/* Which entries plan_run_trials takes. */
+enum plan_trials { TRIALS_OF_ALL, TRIALS_OF_REST /* without the budget's own */ };
+
 struct planner {
     const struct checkpoint *checkpoint;
     const struct config *config;
@@ -46,6 +51,8 @@ struct planner {
     const tsr_codec *passthrough;
     const struct registry_plugin *passthrough_plugin;
     struct param_set passthrough_params;
+    struct solver *solver;
+    enum plan_trials trials;
 };
 
 /* Digests of all tensors, and which of them are equal. */
@@ -54,7 +61,7 @@ tsr_status plan_find_aliases(struct planner *planner, tsr_error *err);
 tsr_status plan_apply_rules(struct planner *planner, tsr_error *err);
 /* Weights of columns from the statistics, if there are any (plan_statistics.c). */
 tsr_status plan_find_statistics(struct planner *planner, tsr_error *err);
-/* Trial encodings that the options or the rules call for. */
+/* Trial encodings that the options or the rules call for, of entries that have none yet. */
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err);
 /* Advice on what was decided (plan_check.c). */
 tsr_status plan_check(struct planner *planner, tsr_error *err);

@@ -183,6 +183,10 @@ static tsr_status bind_with_row_error(const struct planner *planner, struct plan
 /* Rows of the index regime have a bound: the rule's, the codec parameter's, or the default. */
 static tsr_status apply_row_error(const struct planner *planner, struct plan_entry *entry, tsr_error *err) {
     if (entry->regime != TSR_REGIME_INDEX || plan_entry_is_exact(entry)) return TSR_OK;
+    if (entry->rule->free_bits && entry->rule->row_error_max < 0 && !gives_row_error(entry->rule)) {
+        entry->note = "rows without a bound: the budget decides by importance";
+        return TSR_OK;
+    }
     uint64_t at = row_error_param(entry->codec);
     bool declared = at < entry->codec->param_count && param_at(entry->codec, at)->type == TSR_PARAM_REAL;
     declared = declared && entry->more_count == 0; /* in a stack only the result has to keep to it */

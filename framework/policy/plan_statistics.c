@@ -3,13 +3,11 @@
  * What statistics are worth to an encoder. An error of a weight counts as much as its input is large, so moments are
  * weights of columns, and as much as the model's answer depends on its output, so Fisher values are weights of rows, once
  * they are brought to a mean of 1. Inputs that were never seen keep a little weight: another text may bring them. */
-#include <math.h>
-
 #include <base/alloc.h>
 #include <numeric/factor.h>
 #include <tessera/ext/block.h>
 
-#include "plan_parts.h"
+#include "plan_solve.h"
 
 #define COLUMN_WEIGHT_MIN 1e-6
 #define ROW_WEIGHT_MIN 1e-4
@@ -81,21 +79,22 @@ static double mean_of(const float *values, uint64_t count) {
     return count ? sum / (double)count : 0;
 }
 
-/* Noise of variance 1 in each column costs this much a column: the mean of the diagonal of the moments, or what feedback
- * makes of it, det^(1/n). */
+/* Noise of variance 1 in each column costs this much a column: the mean of the diagonal of the moments, or with feedback
+ * that of the squared diagonal of their factor. (Their geometric mean, det^(1/n), is what steps of each column's own would
+ * reach; steps are those of rows.) */
 static tsr_status column_cost(struct planner *planner, const struct plan_entry *entry, double mean, double *cost,
                               tsr_error *err) {
     const struct plan_statistics *statistics = planner->options->statistics;
     const uint64_t n = entry->columns;
-    double damping = entry->damping, logs = 0;
+    double damping = entry->damping, sum = 0;
     *cost = mean;
     if (!entry->moment) return TSR_OK;
     float *moment = mem_alloc_array(n * n, sizeof *moment), *diagonal = mem_alloc_array(n, sizeof *diagonal);
     tsr_status st = moment && diagonal ? statistics->moment(statistics->ctx, entry->moment, n, moment, err)
                                        : plan_no_memory(err);
     if (st == TSR_OK && factor_make(moment, n, &damping, diagonal)) {
-        for (uint64_t i = 0; i < n; i++) logs += log((double)moment[i * n + i]);
-        *cost = mean * exp(2 * logs / (double)n);
+        for (uint64_t i = 0; i < n; i++) sum += (double)moment[i * n + i] * (double)moment[i * n + i];
+        *cost = mean * sum / (double)n;
     }
     mem_free(moment);
     mem_free(diagonal);
@@ -119,6 +118,16 @@ static tsr_status add_lookup(struct planner *planner, struct plan_entry *entry, 
     return st;
 }
 
+/* What the values of a free tensor are in nats: with look-ups they are already, else each output's is times what its inputs
+ * make of noise. */
+static tsr_status find_importance(struct planner *planner, struct plan_entry *entry, const struct findings *found,
+                                  tsr_error *err) {
+    double cost = 1, mean = mean_of(found->moments, entry->columns);
+    tsr_status st = found->lookup ? TSR_OK : column_cost(planner, entry, mean, &cost, err);
+    entry->importance = cost * mean_of(found->fisher, entry->rows);
+    return st;
+}
+
 static tsr_status settle(struct planner *planner, struct plan_entry *entry, struct findings *found, tsr_error *err) {
     tsr_status st = TSR_OK;
     if (found->moment && mean_of(found->moments, entry->columns) > 0 && feeds_back(entry)) {
@@ -127,6 +136,7 @@ static tsr_status settle(struct planner *planner, struct plan_entry *entry, stru
         entry->damping = entry->rule->damping;
     }
     if (found->lookup) st = add_lookup(planner, entry, found, err);
+    if (st == TSR_OK && plan_is_free(entry)) st = find_importance(planner, entry, found, err);
     if (found->moments && to_weights(found->moments, entry->columns, COLUMN_WEIGHT_MIN)) {
         entry->column_weight = found->moments;
     }

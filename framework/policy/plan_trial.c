@@ -15,6 +15,7 @@
 #include <format/dtype.h>
 
 #include "plan_probe.h"
+#include "plan_solve.h"
 
 #define HEADER_BYTES_SMALL 1024
 
@@ -343,7 +344,7 @@ static tsr_status attempt_run(struct attempt *attempt, double allowed_bytes, str
 static bool wants_trial(const struct planner *planner, const struct plan_entry *entry) {
     const struct config_request none = {0};
     bool asked = entry->rule && memcmp(&entry->rule->request, &none, sizeof none);
-    return planner->options->predict || plan_is_lossy(entry->codec) || asked;
+    return planner->options->predict || planner->trials == TRIALS_OF_REST || plan_is_lossy(entry->codec) || asked;
 }
 
 /* A codec that says no is no error: its reason is kept, and passthrough stands in. */
@@ -380,7 +381,9 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     const struct plan_entry *entry = &planner->plan->entries[index];
     struct plan_facts *facts = &planner->facts[index];
     if (env_cancelled(planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    if (entry->alias_of >= 0) return TSR_OK;
+    bool tried = plan_is_lossy(entry->codec) ? facts->lossy.ran : facts->lossless.ran;
+    if (entry->alias_of >= 0 || tried || facts->refusal) return TSR_OK;
+    if (planner->trials == TRIALS_OF_REST && plan_is_free(entry)) return TSR_OK;
     tsr_status st = ask_codec(planner, index, err);
     if (st || !wants_trial(planner, entry)) return st;
     struct attempt attempt = {.planner = planner,
@@ -399,7 +402,7 @@ static tsr_status run_entry(void *ctx, uint64_t index, uint64_t worker, tsr_erro
     if (facts->refusal) return attempt_run(&fallback, INFINITY, &facts->lossless, err);
     if (!plan_is_lossy(entry->codec)) return attempt_run(&attempt, INFINITY, &facts->lossless, err);
     st = attempt_run(&attempt, plan_allowed_bytes(planner, index), &facts->lossy, err);
-    return st ? st : attempt_run(&fallback, INFINITY, &facts->lossless, err);
+    return st || facts->lossless.ran ? st : attempt_run(&fallback, INFINITY, &facts->lossless, err);
 }
 
 tsr_status plan_run_trials(struct planner *planner, tsr_error *err) {

@@ -71,5 +71,5 @@ LAST_MEMBER(tsr_progress, total_items);
 LAST_MEMBER(tsr_library_options, progress);
 LAST_MEMBER(tsr_tensor_info, exact);
 LAST_MEMBER(tsr_read, reserved);
-LAST_MEMBER(tsr_compress_options, reserved);
+LAST_MEMBER(tsr_compress_options, target_kld);
 LAST_MEMBER(tsr_decompress_options, exact);

@@ -131,7 +131,7 @@ static void world_end(struct world *world) {
 
 static tsr_status world_plan(struct world *world, const char *rules, bool predict, tsr_error *err) {
     const char *folders[] = {world->folder};
-    struct plan_options options = {folders, 1, predict, NULL, NULL};
+    struct plan_options options = {.role_folders = folders, .role_folder_count = 1, .predict = predict};
     struct str text = {0};
     str_add_format(&text, "tessera: 1\nroles: %s\nrules:\n%s", world->roles ? world->roles : "auto", rules);
     tsr_status st = config_parse(text.text, text.length, "c.yaml", world->registry, &world->arena, &world->config, err);

@@ -184,6 +184,8 @@ typedef struct tsr_compress_options {
     int32_t restart;          /* 1: an unfinished run is thrown away, not resumed */
     int32_t publish_anyway;   /* 1: published even if a gate fails */
     int32_t reserved;         /* 0 */
+    const char *probe_text;   /* text on which outputs are compared while a budget is settled, or NULL: the config's */
+    double target_kld;        /* above 0: the budget, whatever the config says: nats a position, at most */
 } tsr_compress_options;
 
 /* Plans, encodes, verifies what was written from disk, runs the gates of the config, publishes by a rename. A call that was
