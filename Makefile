@@ -24,7 +24,7 @@ PACKAGE_openblas := libopenblas-dev
 SNDFILE ?= $(shell pkg-config --exists sndfile 2>/dev/null && echo sndfile)
 
 # Targets that build nothing themselves, or install what is missing first.
-UNCHECKED := help clean bootstrap demo check check-slurm check-asan check-tsan check-fault fuzz soak bench stats uninstall
+UNCHECKED := help clean bootstrap demo check check-slurm check-asan check-tsan check-fault fuzz soak bench bench-quality stats uninstall
 ifneq ($(filter-out $(UNCHECKED),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v pkg-config),)
 $(error pkg-config is missing: apt-get install pkg-config, or run contrib/bootstrap)
@@ -209,6 +209,10 @@ $(B)/bench/%: $(B)/obj/tests/bench/%.o $(BUILTIN) $(LIB)
 	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
 # ---- what people type ----
+
+.PHONY: bench-quality
+bench-quality: ## quality per byte against llama.cpp; writes docs/results/quality.md and .svg (tests/bench/bench_quality.py)
+	@$(MAKE) --no-print-directory bench BENCH=quality
 
 .PHONY: bootstrap demo check check-asan check-tsan check-fault fuzz soak bench golden stats
 bootstrap: ## install missing Debian packages
