@@ -2,8 +2,8 @@
  *
  * The inner loops of codebook search, compiled once for each width of vectors (kmeans_kernels*.c): the same C, so the
  * same operations in the same order for every word, and no result depends on the machine. Whoever includes this
- * may define before WIDTH, the floats of a register, the masks of the lanes of one group that are BELOW(scores, limit) or
- * AT_MOST, and KERNELS, the name of the table at the end. */
+ * may define before WIDTH, the floats of a register, the mask of the lanes of one group that are BELOW(scores, limit),
+ * KEEP_LOWER, NEAREST_OF if there is something better than a loop, and KERNELS, the name of the table at the end. */
 #ifndef NUMERIC_KMEANS_BODY_H
 #define NUMERIC_KMEANS_BODY_H
 
@@ -18,15 +18,15 @@ static inline uint32_t below_plain(const float *scores, float limit) {
     return bits;
 }
 
-static inline uint32_t at_most_plain(const float *scores, float limit) {
-    uint32_t bits = 0;
-    for (uint32_t l = 0; l < 16; l++) bits |= (uint32_t)(scores[l] <= limit) << l;
-    return bits;
-}
-
 #define WIDTH 4
-#define AT_MOST at_most_plain
 #define BELOW below_plain
+/* Where `score` is below `low`, `low` becomes it and `at` becomes `slot`. */
+#define KEEP_LOWER(low, at, score, slot)                                                                               \
+    do {                                                                                                               \
+        const mask lower = (score) < (low);                                                                            \
+        low = (lanes)(((mask)(score) & lower) | ((mask)(low) & ~lower));                                               \
+        at = ((slot) & lower) | ((at) & ~lower);                                                                       \
+    } while (0)
 #define KERNELS kmeans_kernels_portable
 #endif
 
@@ -42,13 +42,13 @@ typedef int32_t mask __attribute__((vector_size(WIDTH * 4)));
 #define SCORE(name, many, begin, step)                                                                                 \
     static void name(const struct kmeans_block *block, uint64_t first, uint64_t group, uint64_t lane) {                \
         const struct tsr_codebook *codebook = block->codebook;                                                         \
-        const uint64_t dim = codebook->dim, stride = block->weight_stride;                                             \
+        const uint64_t dim = codebook->dim;                                                                            \
         const float *words = codebook->words + group * dim * KMEANS_LANES + lane;                                      \
         const float *x = block->vectors + first * dim;                                                                 \
-        const float *w = block->weights ? block->weights + first * stride : x;                                         \
+        const float *w = block->weights;                                                                               \
         const uint64_t to = (group - block->first_group) * KMEANS_LANES + lane;                                        \
         lanes acc[many];                                                                                               \
-        (void)w, (void)stride;                                                                                         \
+        (void)w;                                                                                                       \
         const lanes start = LOAD(codebook->begin + group * KMEANS_LANES + lane);                                       \
         UNROLL for (uint64_t v = 0; v < (many); v++) acc[v] = start + block->base[first + v];                          \
         for (uint64_t i = 0; i < dim; i++) {                                                                           \
@@ -60,7 +60,7 @@ typedef int32_t mask __attribute__((vector_size(WIDTH * 4)));
 
 SCORE(score_four, KMEANS_VECTORS, norms, acc[v] - x[v * dim + i] * c)
 SCORE(score_one, 1, norms, acc[v] - x[v * dim + i] * c)
-SCORE(score_weighted, 1, pads, acc[v] + (w[v * stride + i] * c) * (0.5f * c - x[v * dim + i]))
+SCORE(score_weighted, 1, pads, acc[v] + (w[i] * c) * (0.5f * c - x[v * dim + i]))
 
 static void score(const struct kmeans_block *block) {
     for (uint64_t g = block->first_group; g < block->first_group + block->groups; g++) {
@@ -79,22 +79,77 @@ static void score(const struct kmeans_block *block) {
     }
 }
 
-static uint32_t least(const float *scores, uint64_t groups, float limit, uint32_t none) {
-    lanes low = LOAD(scores);
-    float values[WIDTH], best = limit;
-    for (uint64_t at = WIDTH; at < groups * KMEANS_LANES; at += WIDTH) {
-        lanes other = LOAD(scores + at);
-        mask lower = other < low;
-        low = (lanes)(((mask)other & lower) | ((mask)low & ~lower));
+/* ---- nearest ---- */
+
+/* Each lane keeps the least score of its words and the register of words it came from. */
+struct nearest_lanes {
+    lanes low;
+    mask at;
+};
+
+/* The word of the least score, the lowest of equals; 0 when no score is a number. */
+#ifndef NEAREST_OF
+#define NEAREST_OF(kept) nearest_of(kept)
+static uint32_t nearest_of(const struct nearest_lanes *kept) {
+    float low[WIDTH], best;
+    int32_t at[WIDTH];
+    uint32_t word = UINT32_MAX;
+    memcpy(low, &kept->low, sizeof low);
+    memcpy(at, &kept->at, sizeof at);
+    best = low[0];
+    for (int l = 1; l < WIDTH; l++) best = low[l] < best ? low[l] : best;
+    for (uint32_t l = 0; l < WIDTH; l++) {
+        const uint32_t own = (uint32_t)at[l] * WIDTH + l;
+        if (low[l] == best && own < word) word = own;
     }
-    memcpy(values, &low, sizeof values);
-    for (int l = 0; l < WIDTH; l++) best = values[l] < best ? values[l] : best;
-    if (!(best < limit)) return none;
-    uint32_t at = 0, bits = 0;
-    for (; !(bits = AT_MOST(scores + at, best)); at += KMEANS_LANES) {
-    }
-    return at + (uint32_t)__builtin_ctz(bits);
+    return word;
 }
+#endif
+
+/* As SCORE, against all words, and without a base. */
+#define NEAREST(name, many, begin, step)                                                                               \
+    static void name(const tsr_codebook *codebook, const float *x, const float *w, uint32_t *index) {                  \
+        const uint64_t dim = codebook->dim, slots = codebook->groups * (KMEANS_LANES / WIDTH);                         \
+        struct nearest_lanes kept[many];                                                                               \
+        (void)w;                                                                                                       \
+        const struct nearest_lanes none = {__builtin_inff() - (lanes){0}, (mask){0}};                                  \
+        UNROLL for (uint64_t v = 0; v < (many); v++) kept[v] = none;                                                   \
+        for (uint64_t slot = 0; slot < slots; slot++) {                                                                \
+            const uint64_t group = slot * WIDTH / KMEANS_LANES, lane = slot * WIDTH % KMEANS_LANES;                    \
+            const float *words = codebook->words + group * dim * KMEANS_LANES + lane;                                  \
+            const lanes start = LOAD(codebook->begin + slot * WIDTH);                                                  \
+            const mask here = (int32_t)slot - (mask){0};                                                               \
+            lanes acc[many];                                                                                           \
+            UNROLL for (uint64_t v = 0; v < (many); v++) acc[v] = start;                                               \
+            for (uint64_t i = 0; i < dim; i++) {                                                                       \
+                const lanes c = LOAD(words + i * KMEANS_LANES);                                                        \
+                UNROLL for (uint64_t v = 0; v < (many); v++) acc[v] = (step);                                          \
+            }                                                                                                          \
+            UNROLL for (uint64_t v = 0; v < (many); v++) KEEP_LOWER(kept[v].low, kept[v].at, acc[v], here);            \
+        }                                                                                                              \
+        for (uint64_t v = 0; v < (many); v++) index[v] = NEAREST_OF(&kept[v]);                                         \
+    }
+
+NEAREST(nearest_four, KMEANS_VECTORS, norms, acc[v] - x[v * dim + i] * c)
+NEAREST(nearest_one, 1, norms, acc[v] - x[v * dim + i] * c)
+NEAREST(nearest_weighted, 1, pads, acc[v] + (w[i] * c) * (0.5f * c - x[v * dim + i]))
+
+static void nearest(const tsr_codebook *codebook, const float *vectors, const float *weights, uint64_t count,
+                    uint32_t *index) {
+    const uint64_t dim = codebook->dim;
+    uint64_t v = 0;
+    for (; !weights && v + KMEANS_VECTORS <= count; v += KMEANS_VECTORS) {
+        nearest_four(codebook, vectors + v * dim, NULL, index + v);
+    }
+    for (; v < count; v++) {
+        if (weights)
+            nearest_weighted(codebook, vectors + v * dim, weights + v * dim, index + v);
+        else
+            nearest_one(codebook, vectors + v * dim, NULL, index + v);
+    }
+}
+
+/* ---- the best pairs ---- */
 
 /* Unsigned integers that order like the floats, and back. */
 static inline uint32_t ordered(float score) {
@@ -123,35 +178,43 @@ static inline void insert(struct kmeans_ranking *ranking, uint64_t key) {
     if (ranking->count >= ranking->most) ranking->limit = unordered((uint32_t)(keys[ranking->most - 1] >> 32));
 }
 
-/* Where nothing has entered yet, most would enter only to be driven out again. The most-th smallest of the lanes'
- * minima cannot be beaten by that many, so nothing above it needs to enter. */
-static void tighten(struct kmeans_ranking *ranking, const float *scores, uint64_t groups) {
-    lanes low = LOAD(scores);
-    float minima[WIDTH];
-    for (uint64_t at = WIDTH; at < groups * KMEANS_LANES; at += WIDTH) {
-        lanes other = LOAD(scores + at);
-        mask lower = other < low;
-        low = (lanes)(((mask)other & lower) | ((mask)low & ~lower));
+/* Where nothing has entered yet, most would enter only to be driven out again. All scores in as many lots as are wanted,
+ * or somewhat more: what is above the largest of the lots' minima has that many before it, so it need not enter. */
+static void tighten(struct kmeans_ranking *ranking, const struct kmeans_block *block) {
+    lanes low = LOAD(block->scores[0]);
+    float minima[WIDTH], limit;
+    uint64_t lots = WIDTH;
+    for (uint64_t v = 0; v < block->count; v++) {
+        for (uint64_t at = 0; at < block->groups * KMEANS_LANES; at += WIDTH) {
+            lanes other = LOAD(block->scores[v] + at);
+            mask lower = other < low;
+            low = (lanes)(((mask)other & lower) | ((mask)low & ~lower));
+        }
     }
     memcpy(minima, &low, sizeof minima);
-    for (uint64_t i = 0; i < ranking->most; i++) {
-        uint64_t least_at = i;
-        for (uint64_t l = i + 1; l < WIDTH; l++) least_at = minima[l] < minima[least_at] ? l : least_at;
-        float value = minima[least_at];
-        minima[least_at] = minima[i];
-        minima[i] = value;
+    for (; lots / 2 >= ranking->most; lots /= 2) {
+        for (uint64_t i = 0; i < lots / 2; i++) {
+            float other = minima[i + lots / 2];
+            minima[i] = other < minima[i] ? other : minima[i];
+        }
     }
-    float limit = unordered(ordered(minima[ranking->most - 1]) + 1);
+    limit = minima[0];
+    for (uint64_t i = 1; i < lots; i++) limit = minima[i] > limit ? minima[i] : limit;
+    limit = unordered(ordered(limit) + 1);
     ranking->limit = limit < ranking->limit ? limit : ranking->limit;
 }
 
-static void rank(struct kmeans_ranking *ranking, const float *scores, uint64_t groups, uint32_t vector, uint32_t word) {
-    if (ranking->count == 0 && ranking->most <= WIDTH) tighten(ranking, scores, groups);
-    for (uint64_t g = 0; g < groups; g++, scores += KMEANS_LANES, word += KMEANS_LANES) {
-        for (uint32_t bits = BELOW(scores, ranking->limit); bits; bits &= bits - 1) {
-            uint32_t lane = (uint32_t)__builtin_ctz(bits);
-            if (!(scores[lane] < ranking->limit)) continue;
-            insert(ranking, (uint64_t)ordered(scores[lane]) << 32 | vector << 16 | (word + lane));
+static void rank(struct kmeans_ranking *ranking, const struct kmeans_block *block, uint32_t vector) {
+    if (ranking->count == 0 && ranking->most <= WIDTH) tighten(ranking, block);
+    for (uint64_t v = 0; v < block->count; v++) {
+        const float *scores = block->scores[v];
+        uint64_t place = (uint64_t)(vector + v) << 16 | block->first_group * KMEANS_LANES;
+        for (uint64_t g = 0; g < block->groups; g++, scores += KMEANS_LANES, place += KMEANS_LANES) {
+            for (uint32_t bits = BELOW(scores, ranking->limit); bits; bits &= bits - 1) {
+                uint32_t lane = (uint32_t)__builtin_ctz(bits);
+                if (!(scores[lane] < ranking->limit)) continue;
+                insert(ranking, (uint64_t)ordered(scores[lane]) << 32 | (place + lane));
+            }
         }
     }
 }
@@ -163,6 +226,6 @@ static void finish(const struct kmeans_ranking *ranking, tsr_candidate *best) {
     }
 }
 
-const struct kmeans_kernels KERNELS = {score, least, rank, finish};
+const struct kmeans_kernels KERNELS = {score, nearest, rank, finish};
 
 #endif

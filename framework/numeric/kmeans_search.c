@@ -59,42 +59,9 @@ void kmeans_codebook_destroy(const tsr_host *host, tsr_codebook *codebook) {
     host->free(host, codebook);
 }
 
-/* ---- nearest ---- */
-
-/* Up to KMEANS_VECTORS vectors through all groups. */
-static void nearest_some(const struct kmeans_kernels *kernels, struct kmeans_block *block, uint32_t *index) {
-    float best[KMEANS_VECTORS];
-    for (uint64_t v = 0; v < block->count; v++) {
-        best[v] = infinite();
-        index[v] = 0;
-    }
-    for (uint64_t g = 0; g < block->codebook->groups; g += KMEANS_GROUPS) {
-        block->first_group = g;
-        block->groups = min_u64(KMEANS_GROUPS, block->codebook->groups - g);
-        kernels->score(block);
-        for (uint64_t v = 0; v < block->count; v++) {
-            uint32_t at = kernels->least(block->scores[v], block->groups, best[v], UINT32_MAX);
-            if (at == UINT32_MAX) continue;
-            best[v] = block->scores[v][at];
-            index[v] = (uint32_t)(g * KMEANS_LANES) + at;
-        }
-    }
-}
-
 void kmeans_nearest_by(const struct kmeans_kernels *kernels, const tsr_codebook *codebook, const float *vectors,
                        const float *weights, uint64_t count, uint32_t *index) {
-    static const float NO_BASE[KMEANS_VECTORS];
-    float scores[KMEANS_VECTORS][KMEANS_GROUPS * KMEANS_LANES];
-    for (uint64_t at = 0; at < count; at += KMEANS_VECTORS) {
-        struct kmeans_block block = {.codebook = codebook,
-                                     .vectors = vectors + at * codebook->dim,
-                                     .base = NO_BASE,
-                                     .weights = weights ? weights + at * codebook->dim : NULL,
-                                     .weight_stride = codebook->dim,
-                                     .count = min_u64(KMEANS_VECTORS, count - at),
-                                     .scores = scores};
-        nearest_some(kernels, &block, index + at);
-    }
+    kernels->nearest(codebook, vectors, weights, count, index);
 }
 
 /* ---- best pairs ---- */
@@ -106,9 +73,7 @@ static void rank_some(const struct kmeans_kernels *kernels, struct kmeans_rankin
         block->first_group = g;
         block->groups = min_u64(KMEANS_GROUPS, block->codebook->groups - g);
         kernels->score(block);
-        for (uint32_t v = 0; v < block->count; v++) {
-            kernels->rank(ranking, block->scores[v], block->groups, first_vector + v, (uint32_t)(g * KMEANS_LANES));
-        }
+        kernels->rank(ranking, block, first_vector);
     }
 }
 

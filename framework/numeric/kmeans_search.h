@@ -24,8 +24,7 @@ struct kmeans_block {
     const struct tsr_codebook *codebook;
     const float *vectors; /* [count][dim] */
     const float *base;    /* [count]: added to the scores */
-    const float *weights; /* [dim] for vector v at weights + v * weight_stride, or NULL */
-    uint64_t weight_stride;
+    const float *weights; /* [dim] for all vectors, or NULL */
     uint64_t count;                                /* 1..KMEANS_VECTORS */
     uint64_t first_group, groups;                  /* at most KMEANS_GROUPS */
     float (*scores)[KMEANS_GROUPS * KMEANS_LANES]; /* [count]: half squared norm of the word less the product */
@@ -40,10 +39,11 @@ struct kmeans_ranking {
 
 struct kmeans_kernels {
     void (*score)(const struct kmeans_block *block);
-    /* Lowest index of the least of scores[groups * KMEANS_LANES] if it is below `limit`; else `none`. */
-    uint32_t (*least)(const float *scores, uint64_t groups, float limit, uint32_t none);
-    /* Enters scores[groups * KMEANS_LANES] of words from `word` on into the ranking, in order. */
-    void (*rank)(struct kmeans_ranking *ranking, const float *scores, uint64_t groups, uint32_t vector, uint32_t word);
+    /* index[count]: the nearest word of each vector, the lowest of equals. */
+    void (*nearest)(const struct tsr_codebook *codebook, const float *vectors, const float *weights, uint64_t count,
+                    uint32_t *index);
+    /* Enters the scores of a block, the first vector of which is number `vector`, into the ranking. */
+    void (*rank)(struct kmeans_ranking *ranking, const struct kmeans_block *block, uint32_t vector);
     void (*finish)(const struct kmeans_ranking *ranking, tsr_candidate *best);
 };
 

@@ -215,10 +215,20 @@ static tsr_status update_chunk(void *ctx, uint64_t index, uint64_t worker, tsr_e
     const uint64_t first = index * CHUNK_CELLS, end = min_u64(first + CHUNK_CELLS, work->job->k);
     (void)worker, (void)err;
     for (uint64_t cell = first; cell < end; cell++) {
+        for (uint64_t i = 0; i < work->job->dim; i++) update_mean(work, cell, i);
+    }
+    return TSR_OK;
+}
+
+/* What a repair needs to know of the cells. */
+static tsr_status error_chunk(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
+    struct training *work = ctx;
+    const uint64_t first = index * CHUNK_CELLS, end = min_u64(first + CHUNK_CELLS, work->job->k);
+    (void)worker, (void)err;
+    for (uint64_t cell = first; cell < end; cell++) {
         double most = -1;
         work->error[cell] = 0;
         work->farthest[cell] = 0;
-        for (uint64_t i = 0; i < work->job->dim; i++) update_mean(work, cell, i);
         for (uint64_t m = work->start[cell]; m < work->start[cell + 1]; m++) {
             double error = vector_error(work, work->order[m], work->words + cell * work->job->dim);
             work->error[cell] += error;
@@ -248,6 +258,8 @@ static tsr_status repair(struct training *work, tsr_error *err) {
     uint64_t starved = 0, next = 0;
     for (uint64_t j = 0; j < k; j++) starved += work->start[j + 1] - work->start[j] < least;
     if (starved == 0) return TSR_OK;
+    tsr_status status = work->host->parallel_for(work->host, ceil_div(k, CHUNK_CELLS), error_chunk, work, err);
+    if (status != TSR_OK) return status;
     struct weighed_cell *cells = work->host->alloc(work->host, k * sizeof *cells);
     if (!cells) return tsr_fail(err, TSR_E_NOMEM, "k-means: no memory for a repair");
     for (uint64_t j = 0; j < k; j++) cells[j] = (struct weighed_cell){work->error[j], (uint32_t)j, 0};
