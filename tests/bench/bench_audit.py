@@ -7,10 +7,13 @@ from, measured anew. `BENCH=audit make bench` writes docs/results/audit.md and a
     SMOLLM2   folder of SmolLM2-135M-Instruct (contrib/models)              TEXT     evaluation text for its gate
 
 and the bundled model is always there. What is not there is said. AUDIT_POSITIONS (1000) are scored of the text. The two larger models
-are measured at AUDIT_RATES ("2 4"; say "1 2 3 4 5 6" for all, which takes long), and no row is begun after AUDIT_SECONDS (3600). Needs numpy."""
+are measured at AUDIT_RATES ("2 4"; say "1 2 3 4 5 6" for all, which takes long), and no row is begun after AUDIT_SECONDS (3600). With
+AUDIT_CODECS names those to measure (all). With
+AUDIT_ROWS=FILE every row that was measured is kept there and not measured again: an audit that ended early goes on. Needs numpy."""
 import json
 import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,7 @@ BUILD = os.environ.get("TESSERA_BUILD", "build")
 TOOL = os.path.join(BUILD, "bin", "tessera")
 POSITIONS = os.environ.get("AUDIT_POSITIONS", "1000")
 RATES = [int(b) for b in os.environ.get("AUDIT_RATES", "2 4").split()]
+ROWS = os.environ.get("AUDIT_ROWS", "")
 END = time.monotonic() + float(os.environ.get("AUDIT_SECONDS", "3600"))
 # codec, nominal bits: parameters. Vectors of d columns with k words and s stages take s log2(k) / d bits.
 SETTINGS = [
@@ -36,11 +40,18 @@ SETTINGS = [
     ("hhtld-block", {2: ""}),
     ("slotl", {0: "rank: 8"}),
 ]
-GROUPED = {"hclam"}
+# 65536 words want 2^20 vectors: one codebook for all matrices of a model.
+GROUPS = {"hclam": "all"}
 
 
 def run(*words, check=True):
     return subprocess.run([TOOL, *words], check=check, capture_output=True, text=True)
+
+
+def processor_seconds():
+    """Of all commands so far: what they cost, whatever else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def has_codec(name):
@@ -51,7 +62,7 @@ def has_codec(name):
 
 def config(folder, codec, params, roles):
     path = os.path.join(folder, "c.yaml")
-    group = ", group: role" if codec in GROUPED else ""
+    group = f", group: {GROUPS[codec]}" if codec in GROUPS else ""
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"tessera: 1\nroles: {roles}\nrules:\n  - {{regime: argmax, dtype: [BF16, F16, F32], codec: {codec}, "
                    f"params: {{{params}}}{group}}}\n  - {{codec: passthrough, optional: true}}\n")
@@ -62,29 +73,30 @@ def weights_of(tensor):
     return math.prod(tensor["shape"])
 
 
-def measure(folder, model, roles, codec, params):
-    """One row of facts from the receipt, or why there is none."""
+def encode_and_decode(folder, model, roles, codec, params):
+    """Facts from the receipt and the compressed folder, or None and why there are none."""
     out, back = os.path.join(folder, "out"), os.path.join(folder, "back")
     for path in (out, back):
         shutil.rmtree(path, ignore_errors=True)
+    begin = processor_seconds()
     done = run("compress", model, "-c", config(folder, codec, params, roles), "-o", out, "-q", check=False)
     if done.returncode:
         return None, done.stderr.strip().splitlines()[-1].replace("tessera: error: ", "")
+    encode = processor_seconds() - begin
     receipt = json.load(open(os.path.join(out, "tessera.json"), encoding="utf-8"))
-    facts = json.load(open(os.path.join(out, "tessera.run.json"), encoding="utf-8"))
     lossy = [t for t in receipt["tensors"] if t["codec"] and t["codec"].endswith("." + codec)]
     if not lossy:
         return None, next((t["note"] for t in receipt["tensors"] if t["note"]), "took no tensor")
-    start = time.monotonic()
+    begin = processor_seconds()
     run("decompress", out, "-o", back, "-q")
-    decode = time.monotonic() - start
+    decode = processor_seconds() - begin
     weights = sum(map(weights_of, lossy))
     payload = sum(t["bytes"] for t in lossy) + sum(d["bytes"] for d in receipt["dictionaries"])
     rate = 8 * payload / weights
     return {"bits": rate, "bytes": receipt["totals"]["output_bytes"], "error": receipt["totals"]["relative_error"],
             "mean": sum(t["row_cosine_mean"] for t in lossy) / len(lossy), "p5": min(t["row_cosine_p5"] for t in lossy),
             "min": min(t["row_cosine_min"] for t in lossy), "tensors": len(lossy),
-            "encode": weights / 1e6 / max(facts["seconds"]["encode"], 1e-3), "decode": weights / 1e6 / max(decode, 1e-3)}, out
+            "encode": weights / 1e6 / max(encode, 1e-3), "decode": weights / 1e6 / max(decode, 1e-3)}, out
 
 
 def gate(out, model, text):
@@ -96,25 +108,46 @@ def gate(out, model, text):
         return None
 
 
+def kept_rows():
+    if not ROWS or not os.path.exists(ROWS):
+        return {}
+    with open(ROWS, encoding="utf-8") as file:
+        return {row["key"]: row["facts"] for row in map(json.loads, file)}
+
+
+def measure(folder, model, roles, codec, params, text=None):
+    """One row of facts, with `gate` where there is a text, or None and why there is none."""
+    key = f"{os.path.basename(model)}, {codec} {{{params}}}, {GROUPS.get(codec)}, {POSITIONS if text else 'no text'}"
+    facts = kept_rows().get(key)
+    if facts:
+        return facts, None
+    if time.monotonic() > END:
+        return None, "not begun: AUDIT_SECONDS are over"
+    facts, found = encode_and_decode(folder, model, roles, codec, params)
+    if facts is None:
+        return None, f"not encoded: {found[:150]}"
+    facts["gate"] = gate(found, model, text) if text else None
+    if ROWS:
+        with open(ROWS, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "facts": facts}) + "\n")
+    return facts, None
+
+
 def audit_model(folder, name, model, roles, text, settings, points):
     print(f"\n### {name}\n")
     print("| codec | nominal bits | bits a weight | file bytes | D | Gaussian bound D | above it, dB | row cos mean | p5, worst tensor | "
-          "min | KLD | top-1 | encode, M weights/s | decode |")
+          "min | KLD | top-1 | compress, M weights/s | decompress |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for codec, rates in settings:
         for bits, params in rates.items():
-            if time.monotonic() > END:
-                print(f"| {codec} | {bits} | not begun: AUDIT_SECONDS are over | | | | | | | | | | | |", flush=True)
-                continue
-            facts, found = measure(folder, model, roles, codec, params)
+            facts, why = measure(folder, model, roles, codec, params, text)
             label = bits if bits else "own"
             if facts is None:
-                print(f"| {codec} | {label} | not encoded: {found[:150]} | | | | | | | | | | | |", flush=True)
+                print(f"| {codec} | {label} | {why} | | | | | | | | | | | |", flush=True)
                 continue
             bound = 2 ** (-2 * facts["bits"])
             gap = 10 * math.log10(facts["error"] / bound) if facts["error"] > 0 else 0
-            decisions = gate(found, model, text) if text else None
-            kld, top1 = (f"{decisions[0]:.4f}", f"{decisions[1]:.4f}") if decisions else ("", "")
+            kld, top1 = (f"{value:.4f}" for value in facts["gate"]) if facts["gate"] else ("", "")
             points.setdefault((name, codec), []).append((facts["bits"], facts["error"]))
             print(f"| {codec} | {label} | {facts['bits']:.3f} | {facts['bytes']} | {facts['error']:.3g} | {bound:.3g} | {gap:.2f} | "
                   f"{facts['mean']:.4f} | {facts['p5']:.4f} | {facts['min']:.4f} | {kld} | {top1} | {facts['encode']:.1f} | "
@@ -271,7 +304,7 @@ def claim_ladder(claims, rows, name):
 def claim_memorise(claims, folder, gptneo):
     facts, found = measure(folder, gptneo, "gpt_neo", "rvq", "dim: 0, ladder: [256, 512, 768], guard: false")
     if facts is None:
-        claims.add("the same with this project's rvq, guard off", "not encoded", found[:200], "`rvq`, dim: 0")
+        claims.add("the same with this project's rvq, guard off", "refused", found[:200], "`rvq`, dim: 0")
         return
     source = os.path.getsize(gptneo)
     claims.add("225 of 225 tokens after RVQ", "vacuous",
@@ -434,11 +467,13 @@ def part_two(folder, gptneo, smollm2):
 
 def main():
     gptneo, minilm, smollm2, text = (os.environ.get(n, "") for n in ("GPTNEO", "MINILM", "SMOLLM2", "TEXT"))
-    settings = [(codec, rates) for codec, rates in SETTINGS if has_codec(codec)]
+    only = os.environ.get("AUDIT_CODECS", "").split()
+    settings = [(codec, rates) for codec, rates in SETTINGS if has_codec(codec) and (not only or codec in only)]
     points = {}
     print("D is the relative squared error over all weights of the matrices that the codec took; bits count payloads and dictionaries of "
           "these matrices. The Gaussian bound 2^(-2R) is the worst case of all sources of that variance: real weights lie below it. Row "
-          "cosines are over *all* rows. Rates are of whole commands on two shared cores: a magnitude, not a benchmark.")
+          "cosines are over *all* rows. Rates are millions of weights for each second of processor time of the whole command (plan, lossless "
+          "tensors and verification with it): a magnitude, not a benchmark.")
     print("\n## Codecs on real weights")
     with tempfile.TemporaryDirectory() as folder:
         audit_model(folder, "bundled model, stories-1m", "demo/stories-1m", "auto", "demo/text/stories.txt", settings, points)
