@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inner loops of codebook search, compiled once for each width of vectors (kmeans_kernels*.c): the same C, so the
- * same operations in the same order for every word, and no result depends on the machine. Whoever includes this
- * may define before WIDTH, the floats of a register, the mask of the lanes of one group that are BELOW(scores, limit),
- * KEEP_LOWER, NEAREST_OF if there is something better than a loop, and KERNELS, the name of the table at the end. */
+ * same operations in the same order for every word, and no result depends on the machine. Whoever includes this may
+ * define before WIDTH, the floats of a register, the mask of the lanes of one group that are BELOW(scores, limit),
+ * KEEP_LOWER, KERNELS, the name of the table at the end, and LOWER and NEAREST_OF where plain C is not the best. */
 #ifndef NUMERIC_KMEANS_BODY_H
 #define NUMERIC_KMEANS_BODY_H
 
@@ -32,6 +32,14 @@ static inline uint32_t below_plain(const float *scores, float limit) {
 
 typedef float lanes __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(WIDTH * 4)));
+
+#ifndef LOWER
+#define LOWER lower_plain
+static inline lanes lower_plain(lanes a, lanes b) {
+    const mask lower = a < b;
+    return (lanes)(((mask)a & lower) | ((mask)b & ~lower));
+}
+#endif
 
 #define LOAD(from) (*(const lanes *)(from))
 /* So that the sums stay in registers. */
@@ -181,21 +189,22 @@ static inline void insert(struct kmeans_ranking *ranking, uint64_t key) {
 /* Where nothing has entered yet, most would enter only to be driven out again. All scores in as many lots as are wanted,
  * or somewhat more: what is above the largest of the lots' minima has that many before it, so it need not enter. */
 static void tighten(struct kmeans_ranking *ranking, const struct kmeans_block *block) {
-    lanes low = LOAD(block->scores[0]);
+    lanes low = LOAD(block->scores[0]), other = low;
     float minima[WIDTH], limit;
     uint64_t lots = WIDTH;
-    for (uint64_t v = 0; v < block->count; v++) {
+    for (uint64_t v = 0; v < block->count; v += 2) { /* two chains: a minimum waits for the one before */
+        const float *scores = block->scores[v], *next = block->scores[v + 1 < block->count ? v + 1 : v];
         for (uint64_t at = 0; at < block->groups * KMEANS_LANES; at += WIDTH) {
-            lanes other = LOAD(block->scores[v] + at);
-            mask lower = other < low;
-            low = (lanes)(((mask)other & lower) | ((mask)low & ~lower));
+            low = LOWER(LOAD(scores + at), low);
+            other = LOWER(LOAD(next + at), other);
         }
     }
+    low = LOWER(low, other);
     memcpy(minima, &low, sizeof minima);
     for (; lots / 2 >= ranking->most; lots /= 2) {
         for (uint64_t i = 0; i < lots / 2; i++) {
-            float other = minima[i + lots / 2];
-            minima[i] = other < minima[i] ? other : minima[i];
+            float second = minima[i + lots / 2];
+            minima[i] = second < minima[i] ? second : minima[i];
         }
     }
     limit = minima[0];

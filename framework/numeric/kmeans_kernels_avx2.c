@@ -20,6 +20,7 @@ static inline uint32_t below_avx2(const float *scores, float limit) {
         low = (lanes)_mm256_blendv_ps((__m256)(low), (__m256)(score), lower);                                          \
         at = (mask)_mm256_blendv_ps((__m256)(at), (__m256)(slot), lower);                                              \
     } while (0)
+#define LOWER(a, b) ((lanes)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define KERNELS kmeans_kernels_avx2
 #define BELOW below_avx2
 #include "kmeans_body.h"

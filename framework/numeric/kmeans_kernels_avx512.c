@@ -25,6 +25,7 @@ static inline uint32_t nearest_of_avx512(__m512 low, __m512i at) {
         at = (mask)_mm512_mask_mov_epi32((__m512i)(at), lower, (__m512i)(slot));                                       \
     } while (0)
 #define NEAREST_OF(kept) nearest_of_avx512((__m512)(kept)->low, (__m512i)(kept)->at)
+#define LOWER(a, b) ((lanes)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define KERNELS kmeans_kernels_avx512
 #define BELOW below_avx512
 #include "kmeans_body.h"
