@@ -198,13 +198,16 @@ static tsr_status run_block(struct blocks *run, void *state, uint64_t index, uin
     return st;
 }
 
-/* All blocks, then the tile's bytes into dst. */
+/* All blocks, the second half of them first, then the tile's bytes into dst. */
 static tsr_status run_blocks(struct blocks *run, uint8_t *dst, uint64_t capacity, uint64_t *written, tsr_error *err) {
     void *state = NULL;
     uint64_t visited = 0;
     tsr_status st = run->group->begin(run->encoder.self, &run->scene.tile, run->source, &state, err);
     if (st != TSR_OK) return st;
-    for (uint64_t b = 0; visited < COLUMNS && st == TSR_OK; b++) st = run_block(run, state, b, &visited, err);
+    const uint64_t width = max_u64(run->group->width(run->encoder.self), 1), count = ceil_div(COLUMNS, width);
+    for (uint64_t b = 0; b < count && visited < COLUMNS && st == TSR_OK; b++) {
+        st = run_block(run, state, (b + count / 2) % count, &visited, err);
+    }
     if (st == TSR_OK) return run->group->end(run->encoder.self, state, dst, capacity, written, err);
     run->group->abandon(run->encoder.self, state);
     return st;

@@ -3,7 +3,7 @@
  * Block LDLQ (Tseng et al. 2024, arXiv:2402.04396; with one column a block the same as GPTQ, Frantar et al. 2022,
  * arXiv:2210.17323, as Chee et al. 2023, arXiv:2307.13304, show). With H = L L^T the error is that of E L, and its column
  * j, E_j L_jj + sum over k > j of E_k L_kj, vanishes when column j is quantised with E_k L_kj / L_jj added to it: so
- * columns are put at positions from the last to the first in the order in which the codec takes them. What comes from
+ * columns are put at positions from the last to the first in the order in which they are quantised. What comes from
  * columns further back than a panel is added to all of the panel at once, as a matrix product. */
 #include "feedback.h"
 
@@ -14,44 +14,73 @@
 #include <math.h>
 #include <numeric/dense.h>
 #include <numeric/factor.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tessera/ext/block.h>
 
-#define PANEL 64 /* positions, a multiple of every width */
+#define PANEL 64 /* positions, at least TSR_BLOCK_WIDTH_MAX */
+
+/* One of the codec's blocks, where it stands. */
+struct place {
+    uint64_t index; /* as the codec counts */
+    uint64_t first, last; /* positions */
+    double weight;  /* of its inputs */
+};
 
 struct feedback {
     const struct coder_job *job;
     void *self;
     const tsr_block *block;
     uint64_t columns, width;
-    uint64_t *column; /* [columns]: which one is at a position */
-    float *lower;     /* [columns][columns], normalised */
+    uint64_t *column;     /* [columns]: which one is at a position */
+    struct place *places; /* [place_count], in the order in which they are quantised */
+    uint64_t place_count;
+    float *lower; /* [columns][columns], normalised */
 };
 
 static tsr_status no_memory(tsr_error *err) {
     return tsr_fail(err, TSR_E_NOMEM, "out of memory for error feedback");
 }
 
-static tsr_status misbehaves(const struct feedback *feedback, uint64_t index, tsr_error *err) {
+/* ---- order and factor ---- */
+
+/* Which columns a block has: full blocks, of columns that no other has, but for the last. */
+static tsr_status ask_block(struct feedback *feedback, const tsr_tile *tile, uint64_t index, uint8_t *seen,
+                            uint64_t *columns, tsr_error *err) {
+    const uint64_t at = index * feedback->width, wanted = min_u64(feedback->width, feedback->columns - at);
+    bool good = feedback->block->columns(feedback->self, tile, index, columns) == wanted;
+    for (uint64_t i = 0; i < wanted && good; i++) good = columns[i] < feedback->columns && !seen[columns[i]]++;
+    if (good) return TSR_OK;
     return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: columns of block %llu are not what they should be",
                     feedback->job->codec->name, (unsigned long long)index);
 }
 
-/* ---- order and factor ---- */
+static int heavier_first(const void *a, const void *b) {
+    const struct place *x = a, *y = b;
+    if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
 
-/* Which columns the codec takes when. Every column once, full blocks but for the last. */
-static tsr_status ask_order(struct feedback *feedback, const tsr_tile *tile, tsr_error *err) {
-    const uint64_t n = feedback->columns;
+/* Blocks with the largest inputs first: their errors have the most columns left to be made up for by. */
+static tsr_status choose_order(struct feedback *feedback, const tsr_tile *tile, tsr_error *err) {
+    const uint64_t n = feedback->columns, width = feedback->width;
     uint64_t got[TSR_BLOCK_WIDTH_MAX], left = n;
     uint8_t *seen = mem_alloc_zero(n, 1);
     tsr_status st = seen ? TSR_OK : no_memory(err);
-    for (uint64_t index = 0; left && st == TSR_OK; index++) {
-        const uint64_t wanted = min_u64(feedback->width, left);
-        if (feedback->block->columns(feedback->self, tile, index, got) != wanted) st = misbehaves(feedback, index, err);
-        for (uint64_t i = 0; i < wanted && st == TSR_OK; i++) {
-            if (got[i] >= n || seen[got[i]]++) st = misbehaves(feedback, index, err);
-            if (st == TSR_OK) feedback->column[--left] = got[i];
+    for (uint64_t b = 0; b < feedback->place_count && st == TSR_OK; b++) {
+        st = ask_block(feedback, tile, b, seen, got, err);
+        feedback->places[b].index = b;
+        for (uint64_t i = b * width; i < min_u64((b + 1) * width, n) && st == TSR_OK; i++) {
+            feedback->places[b].weight += (double)feedback->lower[got[i - b * width] * (n + 1)];
         }
+    }
+    if (st == TSR_OK) qsort(feedback->places, feedback->place_count, sizeof *feedback->places, heavier_first);
+    for (uint64_t b = 0; b < feedback->place_count && st == TSR_OK; b++) {
+        struct place *place = &feedback->places[b];
+        const uint64_t count = min_u64(feedback->block->columns(feedback->self, tile, place->index, got), left);
+        place->last = left;
+        place->first = left - count;
+        for (uint64_t i = 0; i < count; i++) feedback->column[--left] = got[i];
     }
     mem_free(seen);
     return st;
@@ -77,18 +106,19 @@ static void reorder(float *matrix, uint64_t n, const uint64_t *column, float *ro
     }
 }
 
-static tsr_status make_factor(struct feedback *feedback, tsr_error *err) {
+static tsr_status make_factor(struct feedback *feedback, const tsr_tile *tile, tsr_error *err) {
     struct coder_feedback *wanted = feedback->job->feedback;
     const uint64_t n = feedback->columns;
     float *row = mem_alloc_array(n, sizeof *row);
     uint8_t *done = mem_alloc(n);
     tsr_status st = row && done ? wanted->moment(wanted->ctx, feedback->lower, err) : no_memory(err);
+    if (st == TSR_OK) st = choose_order(feedback, tile, err);
     if (st == TSR_OK) reorder(feedback->lower, n, feedback->column, row, done);
     if (st == TSR_OK && !factor_make(feedback->lower, n, &wanted->damping, row)) {
         st = tsr_fail(err, TSR_E_INPUT, "its second moments are not positive definite, whatever is added");
     }
-    for (uint64_t last = n; last && st == TSR_OK; last -= min_u64(feedback->width, last)) {
-        factor_normalise(feedback->lower, n, last - min_u64(feedback->width, last), last);
+    for (uint64_t b = 0; b < feedback->place_count && st == TSR_OK; b++) {
+        factor_normalise(feedback->lower, n, feedback->places[b].first, feedback->places[b].last);
     }
     mem_free(row);
     mem_free(done);
@@ -102,17 +132,18 @@ tsr_status feedback_open(const struct coder_job *job, void *self, const struct t
     const uint64_t width = block && codec->input == TSR_INPUT_F32 ? block->width(self) : 0, n = grid->columns;
     *feedback = NULL;
     if (width == 0 || n == 0 || grid->tile_columns != n) return TSR_OK;
-    if (PANEL % width) return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: blocks of %llu columns", codec->name,
+    if (width > TSR_BLOCK_WIDTH_MAX) return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: blocks of %llu columns", codec->name,
                                        (unsigned long long)width);
     struct feedback *made = mem_alloc_zero(1, sizeof *made);
     if (!made) return no_memory(err);
     *made = (struct feedback){.job = job, .self = self, .block = block, .columns = n, .width = width};
+    made->place_count = ceil_div(n, width);
     made->column = mem_alloc_array(n, sizeof *made->column);
+    made->places = mem_alloc_zero(made->place_count, sizeof *made->places);
     made->lower = mem_alloc_array(n * n, sizeof *made->lower);
     const tsr_tile tile = tile_at(grid, 0, 32);
     dense_setup();
-    tsr_status st = made->column && made->lower ? ask_order(made, &tile, err) : no_memory(err);
-    if (st == TSR_OK) st = make_factor(made, err);
+    tsr_status st = made->column && made->places && made->lower ? make_factor(made, &tile, err) : no_memory(err);
     if (st == TSR_OK)
         *feedback = made;
     else
@@ -123,6 +154,7 @@ tsr_status feedback_open(const struct coder_job *job, void *self, const struct t
 void feedback_close(struct feedback *feedback) {
     if (!feedback) return;
     mem_free(feedback->column);
+    mem_free(feedback->places);
     mem_free(feedback->lower);
     mem_free(feedback);
 }
@@ -204,33 +236,36 @@ static void note_errors(const struct feedback *feedback, struct panel *panel, ui
     }
 }
 
-static tsr_status quantise_block(const struct feedback *feedback, void *state, uint64_t index, struct panel *panel,
-                                 uint64_t last, uint64_t width, tsr_error *err) {
-    const uint64_t rows = panel->rows, first = last - width;
+static tsr_status quantise_block(const struct feedback *feedback, void *state, const struct place *place,
+                                 struct panel *panel, tsr_error *err) {
+    const uint64_t rows = panel->rows, width = place->last - place->first;
     for (uint64_t i = 0; i < width; i++) {
-        const uint64_t position = last - 1 - i;
-        add_errors(feedback, panel, position, last);
+        const uint64_t position = place->last - 1 - i;
+        add_errors(feedback, panel, position, place->last);
         const float *column = panel->values + (position - panel->low) * rows;
         for (uint64_t r = 0; r < rows; r++) panel->given[r * width + i] = column[r];
     }
-    tsr_status st = feedback->block->quantise(feedback->self, state, index, panel->given, panel->got, err);
-    if (st == TSR_OK) note_errors(feedback, panel, first, width);
+    tsr_status st = feedback->block->quantise(feedback->self, state, place->index, panel->given, panel->got, err);
+    if (st == TSR_OK) note_errors(feedback, panel, place->first, width);
     return st;
+}
+
+/* As many of the places from `at` on as fit into a panel; returns the one behind them. */
+static uint64_t cut_panel(const struct feedback *feedback, uint64_t at, struct panel *panel) {
+    panel->high = feedback->places[at].last;
+    for (; at < feedback->place_count && panel->high - feedback->places[at].first <= PANEL; at++) {
+        panel->low = feedback->places[at].first;
+    }
+    return at;
 }
 
 static tsr_status quantise_tile(const struct feedback *feedback, void *state, struct panel *panel, float *x,
                                 tsr_error *err) {
     tsr_status st = TSR_OK;
-    uint64_t index = 0;
-    for (uint64_t left = feedback->columns; left && st == TSR_OK; left = panel->low) {
-        panel->high = left;
-        panel->low = left - min_u64(PANEL, left);
+    for (uint64_t at = 0; at < feedback->place_count && st == TSR_OK;) {
+        const uint64_t behind = cut_panel(feedback, at, panel);
         load_panel(feedback, x, panel);
-        for (uint64_t last = left; last > panel->low && st == TSR_OK; index++) {
-            const uint64_t width = min_u64(feedback->width, last);
-            st = quantise_block(feedback, state, index, panel, last, width, err);
-            last -= width;
-        }
+        for (; at < behind && st == TSR_OK; at++) st = quantise_block(feedback, state, &feedback->places[at], panel, err);
         store_errors(feedback, panel, x);
         if (st == TSR_OK && env_cancelled(feedback->job->env)) st = tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     }

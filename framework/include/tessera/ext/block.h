@@ -29,7 +29,7 @@ typedef struct tsr_block {
      * whole tile first (scales, steps). TSR_E_UNSUPPORTED when there are no blocks with these parameters (rows that are
      * rotated, or are one vector): the host encodes without feedback. [worker] */
     tsr_status (*begin)(void *self, const tsr_tile *tile, const float *src, void **state, tsr_error *err);
-    /* Quantises block `index` (in order, each once): values[rows][columns of the block], already corrected by the host.
+    /* Quantises block `index`, each once, in any order: values[rows][columns of the block], already corrected by the host.
      * reconstruction gets what decode will return for them. [worker] */
     tsr_status (*quantise)(void *self, void *state, uint64_t index, const float *values, float *reconstruction,
                            tsr_error *err);
