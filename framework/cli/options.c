@@ -42,7 +42,7 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_TOP_P] = {"top-p", 0, "P", "choose among the fewest tokens whose probabilities reach P"},
     [OPT_MIN_P] = {"min-p", 0, "P", "choose among tokens of at least P times the best one's probability"},
     [OPT_REPETITION_PENALTY] = {"repetition-penalty", 0, "R", "make tokens that were seen less probable (1.1 or so)"},
-    [OPT_SEED] = {"seed", 0, "N", "of the random choices (default 0): the same seed gives the same text"},
+    [OPT_SEED] = {"seed", 0, "N", "of the random choices (default 0): the same seed gives the same result"},
     [OPT_TEXT] = {"text", 0, "FILE", "text in UTF-8 that the model reads"},
     [OPT_PLAIN_TEXT] = {"text", 0, "TEXT", "the text itself, instead of standard input"},
     [OPT_SAY] = {"text", 0, "TEXT", "text to speak, for a model that speaks"},
@@ -67,6 +67,8 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_GOLDEN] = {"golden", 0, "FILE", "compare with encodings of another implementation, one JSON object a line"},
     [OPT_WINDOW] = {"window", 0, "N", "tokens that are read in one piece (default 512, at most the context)"},
     [OPT_FULL_MAX] = {"full-max", 0, "N", "widest input whose whole matrix is kept (default 4096); wider: its diagonal"},
+    [OPT_FISHER_TOKENS] = {"fisher-tokens", 0, "N", "tokens that are read backwards too, for what an error in each row costs (default "
+                                                  "8192; 0: none)"},
     [OPT_STATS] = {"stats", 0, "FILE", "what tessera calibrate gathered: weights of columns for codecs that heed them"},
     [OPT_TARGET_KLD] = {"target-kld", 0, "NATS", "the smallest output whose mean divergence from the model is at most that"},
     [OPT_PROBE_TEXT] = {"probe-text", 0, "FILE", "text on which outputs are compared while a budget is settled"},

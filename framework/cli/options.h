@@ -63,6 +63,7 @@ enum option_id {
     OPT_GOLDEN,
     OPT_WINDOW,
     OPT_FULL_MAX,
+    OPT_FISHER_TOKENS,
     OPT_STATS,
     OPT_TARGET_KLD,
     OPT_PROBE_TEXT,

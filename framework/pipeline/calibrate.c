@@ -5,8 +5,9 @@
  * safetensors file in the work folder, sealed by the digest of its data, and the result is put together from these. */
 #include "calibrate.h"
 
+#include "calibrate_parts.h"
 #include "calibrate_read.h"
-#include "facts.h"
+#include "fisher.h"
 #include "meter.h"
 #include "model_digest.h"
 #include "work.h"
@@ -14,15 +15,13 @@
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/str.h>
-#include <format/safetensors_write.h>
 #include <inttypes.h>
+#include <math.h>
 #include <numeric/gram.h>
 #include <string.h>
 
 #define PASSES_MAX 10000
-#define KEY_JOB "job"
-#define KEY_DIGEST "digest"
-#define PARTS_EACH 3
+#define PARTS_EACH 6
 
 /* Of one tensor of the checkpoint. */
 struct moment {
@@ -41,14 +40,17 @@ struct calibrating {
     const struct env *env;
     struct calibrate_result *result;
     struct work work;
-    char job[DIGEST_HEX]; /* names everything that the bytes of a pass depend on */
+    char job[DIGEST_HEX];        /* names everything that the bytes of a pass depend on */
+    char fisher_job[DIGEST_HEX]; /* and those of the pass backwards */
     char model_hex[DIGEST_HEX], text_hex[DIGEST_HEX];
     struct moment *moments; /* [count] */
     uint64_t count, window, budget, held;
     uint64_t head;   /* tensor that makes the logits; its inputs come by the hidden hook */
     uint64_t newest; /* tensor that the last linear operator read */
-    struct safetensors *passes;
+    struct safetensors *passes, backwards;
     uint64_t pass_count;
+    struct fisher_options fisher;
+    bool has_fisher;
     tsr_error *err;
 };
 
@@ -79,6 +81,17 @@ static tsr_status begin_moment(struct calibrating *c, struct moment *moment, uin
     return TSR_OK;
 }
 
+/* Operators come in the order of the model, so the first that is told of stands behind what is wrong. */
+static tsr_status check_squares(struct calibrating *c, uint64_t index) {
+    const struct moment *moment = &c->moments[index];
+    for (uint64_t i = 0; i < moment->columns; i++) {
+        if (isfinite(moment->squares[i])) continue;
+        return tsr_fail(c->err, TSR_E_INPUT, "tensor \"%s\": its input %" PRIu64 " is not finite",
+                        c->table->tensor(c->table->ctx, index)->name, i);
+    }
+    return TSR_OK;
+}
+
 static tsr_status add_input(struct calibrating *c, uint64_t index, const float *x, uint64_t tokens, uint64_t columns) {
     struct moment *moment = &c->moments[index];
     tsr_status st = TSR_OK;
@@ -94,6 +107,8 @@ static tsr_status add_input(struct calibrating *c, uint64_t index, const float *
             const float *row = x + t * columns;
             for (uint64_t i = 0; i < columns; i++) moment->squares[i] += (double)row[i] * (double)row[i];
         }
+        st = check_squares(c, index);
+        if (st != TSR_OK) return st;
     }
     return moment->full ? gram_add(moment->full, columns, x, tokens, c->env, c->err) : TSR_OK;
 }
@@ -171,27 +186,19 @@ static void drop_moment(struct moment *moment) {
 
 /* ---- files of passes ---- */
 
-/* Tensors to write, with names of their own. */
-struct part_list {
-    struct arena arena;
-    struct safetensors_part *parts;
-    uint64_t count;
-};
-
-static tsr_status add_part(struct part_list *list, const char *name, const char *suffix, int32_t dtype, uint64_t rank,
-                           uint64_t extent, tsr_error *err, struct safetensors_part **part) {
-    *part = &list->parts[list->count++];
-    char *full = arena_format(&list->arena, "%s%s", name, suffix);
-    **part = (struct safetensors_part){.name = full, .dtype = dtype, .rank = rank, .shape = {extent, extent}};
-    return full ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory for a name");
+/* The diagonal that pass 0 has written. */
+static tsr_status read_diagonal(struct calibrating *c, struct gathered *list, const char *name, float *diagonal) {
+    const char *full = arena_format(&list->arena, "%s%s", name, STATS_DIAGONAL);
+    const struct safetensors_entry *entry = full ? safetensors_find(&c->passes[0], full) : NULL;
+    if (!entry) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a name");
+    return fs_read_at(&c->passes[0].file, entry->offset, diagonal, entry->bytes, c->err);
 }
 
 /* The finished values of one tensor in this pass; arena memory but for the matrix, which is finished in place. */
-static tsr_status add_moment(struct calibrating *c, struct part_list *list, uint64_t index) {
+static tsr_status add_moment(struct calibrating *c, struct gathered *list, uint64_t index) {
     struct moment *moment = &c->moments[index];
     const char *name = c->table->tensor(c->table->ctx, index)->name;
     uint64_t n = moment->columns;
-    struct safetensors_part *part;
     float *diagonal = arena_alloc(&list->arena, n, sizeof *diagonal);
     uint64_t *tokens = arena_alloc(&list->arena, 1, sizeof *tokens);
     if (!diagonal || !tokens) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for moments");
@@ -199,35 +206,13 @@ static tsr_status add_moment(struct calibrating *c, struct part_list *list, uint
     *tokens = moment->tokens;
     for (uint64_t i = 0; moment->squares && i < n; i++) diagonal[i] = (float)(moment->squares[i] / (double)moment->tokens);
     if (moment->full) {
-        st = add_part(list, name, STATS_MOMENT, TSR_DTYPE_F32, 2, n, c->err, &part);
-        part->memory = moment->full;
-        if (st == TSR_OK && !moment->squares) {
-            const struct safetensors_entry *entry =
-                safetensors_find(&c->passes[0], arena_format(&list->arena, "%s%s", name, STATS_DIAGONAL));
-            st = fs_read_at(&c->passes[0].file, entry->offset, diagonal, entry->bytes, c->err);
-        }
+        if (!moment->squares) st = read_diagonal(c, list, name, diagonal);
         gram_finish(moment->full, n, 1 / (double)moment->tokens, diagonal);
+        if (st == TSR_OK) st = gathered_add(list, name, STATS_MOMENT, TSR_DTYPE_F32, 2, n, moment->full, c->err);
     }
     if (st != TSR_OK || !moment->squares) return st;
-    st = add_part(list, name, STATS_DIAGONAL, TSR_DTYPE_F32, 1, n, c->err, &part);
-    part->memory = diagonal;
-    if (st == TSR_OK) st = add_part(list, name, STATS_TOKENS, TSR_DTYPE_I64, 1, 1, c->err, &part);
-    part->memory = tokens;
-    return st;
-}
-
-static tsr_status digest_parts(const struct part_list *list, char hex[DIGEST_HEX], tsr_error *err) {
-    struct digest_state *state = digest_create();
-    if (!state) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a digest");
-    for (uint64_t i = 0; i < list->count; i++) {
-        uint64_t bytes = 0;
-        (void)safetensors_part_bytes(&list->parts[i], &bytes);
-        digest_add(state, list->parts[i].memory, bytes);
-    }
-    struct digest digest = digest_end(state);
-    digest_destroy(state);
-    (void)digest_to_hex(&digest, hex);
-    return TSR_OK;
+    st = gathered_add(list, name, STATS_DIAGONAL, TSR_DTYPE_F32, 1, n, diagonal, c->err);
+    return st == TSR_OK ? gathered_add(list, name, STATS_TOKENS, TSR_DTYPE_I64, 1, 1, tokens, c->err) : st;
 }
 
 static char *pass_path(const struct calibrating *c, uint64_t number) {
@@ -238,34 +223,19 @@ static char *pass_path(const struct calibrating *c, uint64_t number) {
 
 /* Writes what this pass gathered and gives its memory back. */
 static tsr_status keep_pass(struct calibrating *c) {
-    struct part_list list = {0};
-    char digest[DIGEST_HEX], *path = pass_path(c, c->pass_count);
-    tsr_status st = TSR_OK;
-    list.parts = mem_alloc_zero(PARTS_EACH * c->count, sizeof *list.parts);
-    if (!list.parts || !path) st = tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
+    struct gathered list = {0};
+    char *path = pass_path(c, c->pass_count);
+    tsr_status st = path ? TSR_OK : tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
+    if (st == TSR_OK) st = gathered_init(&list, PARTS_EACH * c->count, c->err);
     for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
         if (c->moments[i].squares || c->moments[i].full) st = add_moment(c, &list, i);
     }
-    if (st == TSR_OK) st = digest_parts(&list, digest, c->err);
-    if (st == TSR_OK) {
-        const struct safetensors_pair metadata[] = {{KEY_JOB, c->job}, {KEY_DIGEST, digest}};
-        st = safetensors_write(path, list.parts, list.count, metadata, 2, c->err);
-    }
+    if (st == TSR_OK) st = gathered_seal(&list, path, c->job, c->err);
     for (uint64_t i = 0; i < c->count; i++) drop_moment(&c->moments[i]);
     c->held = 0;
-    mem_free(list.parts);
     mem_free(path);
-    arena_clear(&list.arena);
+    gathered_clear(&list);
     return st;
-}
-
-/* True when the file is a whole pass of this very job. */
-static bool is_good_pass(const struct calibrating *c, const struct safetensors *st) {
-    const char *job = safetensors_metadata(st, KEY_JOB), *hex = safetensors_metadata(st, KEY_DIGEST);
-    struct digest found, expected;
-    return job && !strcmp(job, c->job) && hex && digest_from_hex(hex, &expected) &&
-           facts_of_range(&st->file, st->header_bytes, st->file.size - st->header_bytes, &found, NULL) == TSR_OK &&
-           digest_equal(&found, &expected);
 }
 
 /* What the newest pass holds is done: counts from pass 0, matrices from all. */
@@ -298,13 +268,9 @@ static tsr_status load_pass(struct calibrating *c, bool *found) {
     char *path = pass_path(c, c->pass_count);
     struct safetensors *st = &c->passes[c->pass_count];
     if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
-    *found = fs_kind_of(path) == FS_FILE && safetensors_open(path, st, NULL) == TSR_OK && is_good_pass(c, st);
+    gathered_open(path, c->job, st, found);
     mem_free(path);
-    if (!*found) {
-        safetensors_close(st);
-        *st = (struct safetensors){0};
-        return TSR_OK;
-    }
+    if (!*found) return TSR_OK;
     c->pass_count++;
     return note_pass(c, st);
 }
@@ -348,56 +314,145 @@ static tsr_status run_passes(struct calibrating *c) {
     return st;
 }
 
-/* A part that lies in one of the passes; none is no failure. */
-static tsr_status find_part(const struct calibrating *c, struct part_list *list, const char *name, const char *suffix) {
-    char *full = arena_format(&list->arena, "%s%s", name, suffix);
-    if (!full) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a name");
-    for (uint64_t p = 0; p < c->pass_count; p++) {
-        const struct safetensors_entry *entry = safetensors_find(&c->passes[p], full);
-        if (!entry) continue;
-        struct safetensors_part *part = &list->parts[list->count++];
-        *part = (struct safetensors_part){.name = full,
-                                          .dtype = entry->dtype,
-                                          .rank = entry->rank,
-                                          .file = &c->passes[p].file,
-                                          .offset = entry->offset};
-        memcpy(part->shape, entry->shape, sizeof part->shape);
-        return TSR_OK;
+/* ---- the pass backwards ---- */
+
+static tsr_status add_fisher(struct calibrating *c, struct gathered *list, const struct fisher_sums *sums, const char *name) {
+    float *values = arena_alloc(&list->arena, sums->rows + 1, sizeof *values);
+    float *look_ups = arena_alloc(&list->arena, sums->table_rows + 1, sizeof *look_ups);
+    uint64_t *tokens = arena_alloc(&list->arena, 1, sizeof *tokens), all = fisher_tokens(&c->fisher, c->text->count);
+    tsr_status st = TSR_OK;
+    if (!values || !look_ups || !tokens) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for Fisher values");
+    *tokens = sums->tokens;
+    for (uint64_t r = 0; sums->squares && r < sums->rows; r++) values[r] = (float)(sums->squares[r] / (double)sums->tokens);
+    for (uint64_t r = 0; sums->look_ups && r < sums->table_rows; r++) look_ups[r] = (float)(sums->look_ups[r] / (double)all);
+    if (sums->squares) {
+        st = gathered_add(list, name, STATS_FISHER, TSR_DTYPE_F32, 1, sums->rows, values, c->err);
+        if (st == TSR_OK) st = gathered_add(list, name, STATS_FISHER_TOKENS, TSR_DTYPE_I64, 1, 1, tokens, c->err);
     }
-    return TSR_OK;
+    if (st != TSR_OK || !sums->look_ups) return st;
+    return gathered_add(list, name, STATS_LOOKUP, TSR_DTYPE_F32, 1, sums->table_rows, look_ups, c->err);
 }
 
-static tsr_status write_result(struct calibrating *c, const char *output) {
-    struct part_list list = {0};
-    char tokens[24], window[24];
-    tsr_status st = TSR_OK;
-    list.parts = mem_alloc_zero(PARTS_EACH * c->count, sizeof *list.parts);
-    if (!list.parts) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
-    for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
-        const char *name = c->table->tensor(c->table->ctx, i)->name;
-        if (!c->moments[i].columns) continue;
-        c->result->tensors++;
-        c->result->full += c->moments[i].kept;
-        st = find_part(c, &list, name, STATS_MOMENT);
-        if (st == TSR_OK) st = find_part(c, &list, name, STATS_DIAGONAL);
-        if (st == TSR_OK) st = find_part(c, &list, name, STATS_TOKENS);
+static tsr_status gather_backwards(struct calibrating *c, const char *path) {
+    struct fisher fisher = {0};
+    struct gathered list = {0};
+    tsr_status st = fisher_gather(c->model, c->text, &c->fisher, c->env, &fisher, c->err);
+    if (st == TSR_OK) st = gathered_init(&list, PARTS_EACH * c->count, c->err);
+    for (uint64_t i = 0; i < fisher.count && st == TSR_OK; i++) {
+        st = add_fisher(c, &list, &fisher.sums[i], c->table->tensor(c->table->ctx, i)->name);
     }
-    (void)snprintf(tokens, sizeof tokens, "%" PRIu64, c->text->count);
-    (void)snprintf(window, sizeof window, "%" PRIu64, c->window);
-    const struct safetensors_pair metadata[] = {
-        {STATS_KEY_VERSION, STATS_VERSION}, {STATS_KEY_MODEL, c->model_hex}, {STATS_KEY_TEXT, c->text_hex},
-        {STATS_KEY_TOKENS, tokens},         {STATS_KEY_WINDOW, window},      {STATS_KEY_NORMALISATION, STATS_NORMALISATION}};
-    if (st == TSR_OK) {
-        st = safetensors_write(output, list.parts, list.count, metadata, sizeof metadata / sizeof metadata[0], c->err);
-    }
-    mem_free(list.parts);
-    arena_clear(&list.arena);
+    if (st == TSR_OK) st = gathered_seal(&list, path, c->fisher_job, c->err);
+    gathered_clear(&list);
+    fisher_clear(&fisher);
     return st;
 }
 
-/* The job's name: model, tokens, window and which matrices are wanted. */
+/* A model without a reverse pass keeps its other statistics, and the result says why there are no more. */
+static tsr_status run_backwards(struct calibrating *c) {
+    tsr_error why = {0};
+    if (!c->fisher.tokens) return TSR_OK;
+    tsr_status st = fisher_check(c->model, &why);
+    if (st == TSR_E_UNSUPPORTED) {
+        (void)snprintf(c->result->fisher_missing, sizeof c->result->fisher_missing, "%s", why.message);
+        env_log(c->env, TSR_LOG_WARNING, "no Fisher values, inputs only: %s", why.message);
+        return TSR_OK;
+    }
+    char *path = fs_join(c->work.parts, "backwards.safetensors");
+    if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
+    gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher);
+    c->result->resumed += c->has_fisher;
+    if (!c->has_fisher) {
+        st = gather_backwards(c, path);
+        if (st == TSR_OK) gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher);
+        if (st == TSR_OK && !c->has_fisher) st = tsr_fail(c->err, TSR_E_CORRUPT, "%s: just written and damaged", path);
+    }
+    mem_free(path);
+    return st;
+}
+
+/* ---- the result ---- */
+
+/* Counts what an encoder should know: columns that never had an input, and weights that saw fewer tokens than they have
+ * columns, whose matrices have no inverse. */
+static tsr_status judge_moment(struct calibrating *c, uint64_t index) {
+    const struct moment *moment = &c->moments[index];
+    const char *name = c->table->tensor(c->table->ctx, index)->name;
+    struct calibration view = {.st = c->passes[0]};
+    struct calibration_input input;
+    bool found = false;
+    float *diagonal = mem_alloc_array(moment->columns, sizeof *diagonal);
+    if (!diagonal) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for moments");
+    tsr_status st = calibrate_find(&view, name, moment->columns, &input, &found, c->err);
+    if (st == TSR_OK && found) st = calibrate_read_diagonal(&view, &input, diagonal, c->err);
+    for (uint64_t i = 0; i < moment->columns && st == TSR_OK && found; i++) c->result->dead_columns += !(diagonal[i] > 0);
+    if (st == TSR_OK && moment->tokens < moment->columns && !c->result->narrow++) {
+        env_log(c->env, TSR_LOG_WARNING,
+                "tensor \"%s\": saw %" PRIu64 " tokens and has %" PRIu64 " columns: a longer text is needed for its matrix", name,
+                moment->tokens, moment->columns);
+    }
+    mem_free(diagonal);
+    return st;
+}
+
+static tsr_status link_tensor(struct calibrating *c, struct gathered *list, uint64_t index) {
+    static const char *const inputs[] = {STATS_MOMENT, STATS_DIAGONAL, STATS_TOKENS};
+    static const char *const outputs[] = {STATS_FISHER, STATS_FISHER_TOKENS, STATS_LOOKUP};
+    const char *name = c->table->tensor(c->table->ctx, index)->name;
+    uint64_t before = list->count;
+    tsr_status st = TSR_OK;
+    for (int i = 0; i < 3 && st == TSR_OK && c->moments[index].columns; i++) {
+        st = gathered_link(list, c->passes, c->pass_count, name, inputs[i], c->err);
+    }
+    c->result->tensors += list->count > before;
+    before = list->count;
+    for (int i = 0; i < 3 && st == TSR_OK && c->has_fisher; i++) {
+        st = gathered_link(list, &c->backwards, 1, name, outputs[i], c->err);
+    }
+    c->result->fisher_tensors += list->count > before;
+    return st;
+}
+
+static tsr_status write_linked(struct calibrating *c, const struct gathered *list, const char *output) {
+    char tokens[24], window[24], fisher[24], seed[24];
+    const bool missing = c->result->fisher_missing[0];
+    (void)snprintf(tokens, sizeof tokens, "%" PRIu64, c->text->count);
+    (void)snprintf(window, sizeof window, "%" PRIu64, c->window);
+    (void)snprintf(fisher, sizeof fisher, "%" PRIu64, c->result->fisher_tokens);
+    (void)snprintf(seed, sizeof seed, "%" PRIu64, c->fisher.seed);
+    const struct safetensors_pair metadata[] = {
+        {STATS_KEY_VERSION, STATS_VERSION}, {STATS_KEY_MODEL, c->model_hex}, {STATS_KEY_TEXT, c->text_hex},
+        {STATS_KEY_TOKENS, tokens},         {STATS_KEY_WINDOW, window},      {STATS_KEY_NORMALISATION, STATS_NORMALISATION},
+        {STATS_KEY_FISHER_TOKENS, fisher},
+        {missing ? STATS_KEY_FISHER_MISSING : STATS_KEY_FISHER_SEED, missing ? c->result->fisher_missing : seed}};
+    uint64_t count = sizeof metadata / sizeof metadata[0];
+    if (!c->has_fisher && !missing) count -= 2;
+    return safetensors_write(output, list->parts, list->count, metadata, count, c->err);
+}
+
+static tsr_status write_result(struct calibrating *c, const char *output) {
+    struct gathered list = {0};
+    tsr_status st = gathered_init(&list, PARTS_EACH * c->count, c->err);
+    if (c->has_fisher) c->result->fisher_tokens = fisher_tokens(&c->fisher, c->text->count);
+    for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
+        c->result->full += c->moments[i].kept;
+        st = link_tensor(c, &list, i);
+        if (st == TSR_OK && c->moments[i].columns) st = judge_moment(c, i);
+    }
+    if (st == TSR_OK) st = write_linked(c, &list, output);
+    gathered_clear(&list);
+    return st;
+}
+
+static tsr_status name_of(struct calibrating *c, struct str *facts, char hex[DIGEST_HEX]) {
+    if (facts->failed) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a digest");
+    struct digest digest = digest_of(facts->text, facts->length);
+    (void)digest_to_hex(&digest, hex);
+    return TSR_OK;
+}
+
+/* The jobs' names: model, tokens, window and which matrices are wanted; how many tokens backwards, and the seed. */
 static tsr_status name_job(struct calibrating *c) {
-    struct digest model, tokens, job;
+    struct digest model, tokens;
     struct str facts = {0};
     char hex[DIGEST_HEX];
     tsr_status st = model_digest(&c->model->reader, c->env, &model, c->err);
@@ -407,11 +462,11 @@ static tsr_status name_job(struct calibrating *c) {
     (void)digest_to_hex(&c->options->text, c->text_hex);
     str_add_format(&facts, "%s %s %s %" PRIu64 " %" PRIu64, STATS_VERSION, c->model_hex, digest_to_hex(&tokens, hex),
                    c->window, c->options->full_max);
-    if (facts.failed) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a digest");
-    job = digest_of(facts.text, facts.length);
-    (void)digest_to_hex(&job, c->job);
+    st = name_of(c, &facts, c->job);
+    str_add_format(&facts, " %" PRIu64 " %" PRIu64, c->fisher.tokens, c->fisher.seed);
+    if (st == TSR_OK) st = name_of(c, &facts, c->fisher_job);
     str_clear(&facts);
-    return TSR_OK;
+    return st;
 }
 
 static tsr_status prepare(struct calibrating *c, const char *output) {
@@ -422,6 +477,7 @@ static tsr_status prepare(struct calibrating *c, const char *output) {
         return tsr_fail(c->err, TSR_E_CONFIG, "--window: %" PRIu64 " tokens, the context has %" PRIu64, c->window, context);
     }
     if (context) c->window = min_u64(c->window, context);
+    c->fisher = (struct fisher_options){c->window, c->options->fisher_tokens, c->options->seed};
     c->budget = c->env->memory_bytes ? c->env->memory_bytes : CALIBRATE_MEMORY;
     c->moments = mem_alloc_zero(c->count, sizeof *c->moments);
     c->passes = mem_alloc_zero(PASSES_MAX, sizeof *c->passes);
@@ -441,10 +497,12 @@ tsr_status calibrate_run(struct open_model *model, const struct token_run *text,
     *result = (struct calibrate_result){.tokens = text->count};
     tsr_status st = prepare(&c, output);
     if (st == TSR_OK) st = run_passes(&c);
+    if (st == TSR_OK) st = run_backwards(&c);
     if (st == TSR_OK) st = write_result(&c, output);
     result->windows = c.window ? ceil_div(text->count, c.window) : 0;
     result->passes = c.pass_count;
     for (uint64_t i = 0; c.passes && i < c.pass_count; i++) safetensors_close(&c.passes[i]);
+    safetensors_close(&c.backwards);
     for (uint64_t i = 0; c.moments && i < c.count; i++) drop_moment(&c.moments[i]);
     if (st == TSR_OK) st = work_remove(&c.work, err);
     work_close(&c.work);

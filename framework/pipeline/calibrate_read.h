@@ -13,6 +13,8 @@
 #define STATS_KEY_TEXT "text"
 #define STATS_KEY_TOKENS "tokens"
 #define STATS_KEY_FISHER_TOKENS "fisher_tokens"
+#define STATS_KEY_FISHER_SEED "fisher_seed"
+#define STATS_KEY_FISHER_MISSING "fisher_missing"
 #define STATS_KEY_WINDOW "window"
 #define STATS_KEY_NORMALISATION "normalisation"
 #define STATS_NORMALISATION "mean over tokens"
@@ -20,6 +22,7 @@
 #define STATS_DIAGONAL ".input_moment_diag"
 #define STATS_TOKENS ".input_tokens"
 #define STATS_FISHER ".output_fisher"
+#define STATS_FISHER_TOKENS ".fisher_tokens"
 #define STATS_LOOKUP ".lookup_fisher"
 
 /* Zero-initialise; calibrate_close in any case. */

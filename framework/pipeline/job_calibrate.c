@@ -42,6 +42,11 @@ static tsr_status make_result(const struct job_calibrate_options *options, const
     members_count(&whole, "full", done->full);
     members_count(&whole, "passes", done->passes);
     members_count(&whole, "resumed", done->resumed);
+    members_count(&whole, "fisher_tokens", done->fisher_tokens);
+    members_count(&whole, "fisher_tensors", done->fisher_tensors);
+    members_text(&whole, "fisher_missing", done->fisher_missing[0] ? done->fisher_missing : NULL);
+    members_count(&whole, "dead_columns", done->dead_columns);
+    members_count(&whole, "narrow", done->narrow);
     return members_finish(&whole, result, err);
 }
 
@@ -49,7 +54,8 @@ tsr_status job_calibrate(const struct job_calibrate_options *options, const stru
                          const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
     const struct model_paths model_paths = {.family_folders = paths->family_folders,
                                             .family_folder_count = paths->family_folder_count};
-    struct calibrate_options wanted = {.window = options->window, .full_max = options->full_max};
+    struct calibrate_options wanted = {.window = options->window, .full_max = options->full_max,
+                                       .fisher_tokens = options->fisher_tokens, .seed = options->seed};
     struct calibrate_result done = {0};
     struct open_model model = {0};
     struct token_ids ids = {0};

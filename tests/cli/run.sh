@@ -44,6 +44,11 @@ head -c 3000 demo/text/stories.txt >"$work/text.txt"
 check calibrate_writes "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/one.safetensors" -j1 -q
 "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/many.safetensors" -j3 --memory 300K -q
 check same_moments_for_any_workers_and_passes cmp "$work/one.safetensors" "$work/many.safetensors"
+check calibrate_tells_what_it_did eval '"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/seeded.safetensors" --fisher-tokens 512 --seed 5 -q --json >"$work/json" && python3 tests/cli/members.py docs/cli.md calibrate "$work/json"'
+check another_seed_draws_other_labels eval '! cmp -s "$work/one.safetensors" "$work/seeded.safetensors"'
+check fisher_values_are_in_it eval '"$tool" inspect "$work/seeded.safetensors" | grep -q output_fisher'
+"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/inputs.safetensors" --fisher-tokens 0 -q
+check fisher_tokens_0_is_inputs_alone eval '! "$tool" inspect "$work/inputs.safetensors" | grep -q fisher'
 check statistics_are_a_checkpoint eval '"$tool" inspect "$work/one.safetensors" | grep -q input_moment_diag'
 fails_with calibrate_without_text 2 'absent.txt' "$tool" calibrate "$model" --text "$work/absent.txt" -o "$work/x.safetensors" -q
 check compress_takes_them eval '"$tool" compress "$model" -c balanced --stats "$work/one.safetensors" -o "$work/weighted" -q --json >"$work/json" && python3 tests/cli/members.py docs/cli.md compress "$work/json"'

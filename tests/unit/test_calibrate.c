@@ -5,11 +5,13 @@
 #include "unit.h"
 
 #include <base/alloc.h>
+#include <base/bytes.h>
 #include <base/pool.h>
 #include <base/str.h>
 #include <math.h>
 #include <pipeline/calibrate.h>
 #include <pipeline/calibrate_read.h>
+#include <pipeline/fisher.h>
 #include <pipeline/model_digest.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@
 #define FIXTURES "tests/data/causal-lm/"
 #define TOKENS 60
 #define WINDOW 24
+#define FISHER_TOKENS 30 /* two windows of the three */
 #define TENSORS_MAX 512
 
 static struct env env;
@@ -49,18 +52,25 @@ static struct token_run make_text(void) {
     return (struct token_run){tokens, TOKENS};
 }
 
+static tsr_status calibrate_with(const char *path, const struct token_run *text, const struct calibrate_options *options,
+                                 const struct env *with, const char *output, struct calibrate_result *result,
+                                 tsr_error *err) {
+    struct open_model model;
+    tsr_status st = model_open(path, registry, &PATHS, with, &model, err);
+    if (st == TSR_OK) st = calibrate_run(&model, text, options, output, with, result, err);
+    if (st != TSR_OK) printf("  %s: %d %s\n", path, st, err->message);
+    model_close(&model);
+    return st;
+}
+
 static tsr_status calibrate(const char *fixture, uint64_t full_max, const struct env *with, const char *output,
                             struct calibrate_result *result, tsr_error *err) {
     const struct token_run text = make_text();
-    const struct calibrate_options options = {.window = WINDOW, .full_max = full_max};
-    struct open_model model;
+    const struct calibrate_options options = {
+        .window = WINDOW, .full_max = full_max, .fisher_tokens = FISHER_TOKENS, .seed = 3};
     char path[256];
     (void)snprintf(path, sizeof path, FIXTURES "%s", fixture);
-    tsr_status st = model_open(path, registry, &PATHS, with, &model, err);
-    if (st == TSR_OK) st = calibrate_run(&model, &text, &options, output, with, result, err);
-    if (st != TSR_OK) printf("  %s: %d %s\n", fixture, st, err->message);
-    model_close(&model);
-    return st;
+    return calibrate_with(path, &text, &options, with, output, result, err);
 }
 
 /* ---- against plain sums ---- */
@@ -176,6 +186,164 @@ static void moments_are_the_means_of_products(void) {
     check_values("qwen2_moe", true);
 }
 
+/* ---- the way back ---- */
+
+/* Tokens of a golden text; the list is long enough for all fixtures. */
+static struct token_run golden_text(const char *fixture) {
+    static uint32_t tokens[TENSORS_MAX];
+    struct safetensors golden = {0};
+    uint8_t bytes[TENSORS_MAX * 8];
+    char path[256];
+    (void)snprintf(path, sizeof path, FIXTURES "%s/golden.safetensors", fixture);
+    CU_ASSERT_EQUAL_FATAL(safetensors_open(path, &golden, NULL), TSR_OK);
+    const struct safetensors_entry *ids = safetensors_find(&golden, "input_ids");
+    CU_ASSERT_FATAL(ids && ids->bytes <= sizeof bytes);
+    CU_ASSERT_EQUAL_FATAL(fs_read_at(&golden.file, ids->offset, bytes, ids->bytes, NULL), TSR_OK);
+    for (uint64_t i = 0; i < ids->bytes / 8; i++) tokens[i] = (uint32_t)load_le(bytes + 8 * i, 8);
+    struct token_run text = {tokens, ids->bytes / 8};
+    safetensors_close(&golden);
+    return text;
+}
+
+/* Tensors of `golden` that `stats` has too, within 1e-3 of their mean. */
+static uint64_t agreeing(const struct safetensors *stats, const struct safetensors *golden) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < golden->count; i++) {
+        const struct safetensors_entry *wanted = &golden->entries[i], *found = safetensors_find(stats, wanted->name);
+        if (!found || found->bytes != wanted->bytes || found->dtype != TSR_DTYPE_F32) continue;
+        uint64_t n = wanted->bytes / 4;
+        float *x = mem_alloc_array(n, sizeof *x), *y = mem_alloc_array(n, sizeof *y);
+        double mean = 0, worst = 0;
+        CU_ASSERT_EQUAL_FATAL(fs_read_at(&golden->file, wanted->offset, x, wanted->bytes, NULL), TSR_OK);
+        CU_ASSERT_EQUAL_FATAL(fs_read_at(&stats->file, found->offset, y, found->bytes, NULL), TSR_OK);
+        for (uint64_t j = 0; j < n; j++) mean += (double)x[j] / (double)n;
+        for (uint64_t j = 0; j < n; j++) worst = fmax(worst, fabs((double)x[j] - (double)y[j]) / mean);
+        if (worst > 1e-3) printf("  %s: %g\n", wanted->name, worst);
+        count += worst <= 1e-3;
+        mem_free(x);
+        mem_free(y);
+    }
+    return count;
+}
+
+/* Labels drawn here from our logits, and there from PyTorch's: the same, or nothing agrees. */
+static void fisher_values_are_those_of_the_script(void) {
+    static const char *const fixtures[] = {"llama-tied", "gpt2-bare", "mixtral", "opt-postnorm"};
+    for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++) {
+        struct safetensors stats = {0}, golden = {0};
+        struct calibrate_result result;
+        const struct token_run text = golden_text(fixtures[i]);
+        const struct calibrate_options options = {.window = text.count, .fisher_tokens = text.count, .seed = 7};
+        char path[256], golden_path[256];
+        tsr_error err = {0};
+        (void)snprintf(path, sizeof path, FIXTURES "%s", fixtures[i]);
+        (void)snprintf(golden_path, sizeof golden_path, "tests/data/causal-lm-fisher/%s.safetensors", fixtures[i]);
+        CU_ASSERT_EQUAL_FATAL(calibrate_with(path, &text, &options, &env, in_folder("fisher"), &result, &err), TSR_OK);
+        CU_ASSERT_EQUAL(result.fisher_tokens, text.count);
+        CU_ASSERT_EQUAL_FATAL(safetensors_open(in_folder("fisher"), &stats, &err), TSR_OK);
+        CU_ASSERT_EQUAL_FATAL(safetensors_open(golden_path, &golden, &err), TSR_OK);
+        uint64_t values = 0;
+        for (uint64_t j = 0; j < golden.count; j++) values += golden.entries[j].dtype == TSR_DTYPE_F32;
+        CU_ASSERT(values > 10);
+        CU_ASSERT_EQUAL(agreeing(&stats, &golden), values);
+        CU_ASSERT_STRING_EQUAL(safetensors_metadata(&stats, STATS_KEY_FISHER_SEED), "7");
+        safetensors_close(&stats);
+        safetensors_close(&golden);
+    }
+}
+
+static void labels_follow_the_distribution(void) {
+    static const float LOGITS[] = {-INFINITY, 1.0f, 2.0f, -1.0f, 2.0f};
+    double weights[5], sum, share[5] = {0};
+    for (uint64_t i = 0; i < 20000; i++) share[fisher_label(LOGITS, 5, 11, i, weights, &sum)] += 1 / 20000.0;
+    for (int i = 0; i < 5; i++) CU_ASSERT(fabs(share[i] - weights[i] / sum) < 0.01);
+    CU_ASSERT(share[0] == 0);
+}
+
+static void windows_backwards_are_spread_over_the_text(void) {
+    struct fisher_options options = {.window = 10, .tokens = 25};
+    CU_ASSERT_EQUAL(fisher_tokens(&options, 100), 30);
+    CU_ASSERT_EQUAL(fisher_tokens(&options, 25), 25);
+    CU_ASSERT_EQUAL(fisher_tokens(&options, 7), 7);
+    options.tokens = 0;
+    CU_ASSERT_EQUAL(fisher_tokens(&options, 100), 0);
+}
+
+/* A copy of a fixture with another size of the vocabulary. */
+static void copy_with_vocabulary(const char *fixture, const char *from, const char *to, const char *target) {
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    CU_ASSERT_EQUAL_FATAL(fs_make_folder(target, NULL), TSR_OK);
+    for (int i = 0; i < 2; i++) {
+        char source[256], copy[256], *bytes = NULL;
+        uint64_t size = 0;
+        (void)snprintf(source, sizeof source, FIXTURES "%s/%s", fixture, files[i]);
+        (void)snprintf(copy, sizeof copy, "%s/%s", target, files[i]);
+        CU_ASSERT_EQUAL_FATAL(fs_read_whole(source, 1 << 28, &bytes, &size, NULL), TSR_OK);
+        char *at = i ? NULL : strstr(bytes, from);
+        CU_ASSERT_FATAL(i || (at && strlen(from) == strlen(to)));
+        if (at) memcpy(at, to, strlen(to));
+        CU_ASSERT_EQUAL_FATAL(fs_replace(copy, bytes, size, NULL), TSR_OK);
+        mem_free(bytes);
+    }
+}
+
+static void without_a_reverse_pass_inputs_are_kept_and_it_says_so(void) {
+    const struct token_run text = make_text();
+    const struct calibrate_options options = {.window = WINDOW, .fisher_tokens = FISHER_TOKENS};
+    struct calibrate_result result;
+    struct safetensors stats = {0};
+    tsr_error err = {0};
+    copy_with_vocabulary("llama-tied", "\"vocab_size\": 384", "\"vocab_size\": 383", in_folder("larger"));
+    CU_ASSERT_EQUAL_FATAL(calibrate_with(in_folder("larger"), &text, &options, &env, in_folder("inputs"), &result, &err), TSR_OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(result.fisher_missing, "no reverse pass for an output matrix"));
+    CU_ASSERT(result.tensors > 10 && result.fisher_tensors == 0 && result.fisher_tokens == 0);
+    CU_ASSERT_EQUAL_FATAL(safetensors_open(in_folder("inputs"), &stats, &err), TSR_OK);
+    CU_ASSERT_STRING_EQUAL(safetensors_metadata(&stats, STATS_KEY_FISHER_MISSING), result.fisher_missing);
+    CU_ASSERT_STRING_EQUAL(safetensors_metadata(&stats, STATS_KEY_FISHER_TOKENS), "0");
+    safetensors_close(&stats);
+}
+
+/* The statistics of inputs name the operator behind the one that gave infinities, and so does the way back by itself. */
+static void values_that_are_not_finite_name_the_place(void) {
+    static const uint8_t HUGE_BF16[] = {0x7F, 0x7F};
+    const struct token_run text = make_text();
+    const struct calibrate_options options = {.window = WINDOW, .fisher_tokens = FISHER_TOKENS};
+    struct calibrate_result result;
+    struct safetensors weights = {0};
+    struct fs_output file = {0};
+    struct fisher fisher = {0};
+    struct open_model model;
+    char path[256];
+    tsr_error err = {0};
+    copy_with_vocabulary("llama-tied", "\"vocab_size\": 384", "\"vocab_size\": 384", in_folder("huge"));
+    (void)snprintf(path, sizeof path, "%s/model.safetensors", in_folder("huge"));
+    CU_ASSERT_EQUAL_FATAL(safetensors_open(path, &weights, &err), TSR_OK);
+    const struct safetensors_entry *entry = safetensors_find(&weights, "model.layers.1.mlp.down_proj.weight");
+    CU_ASSERT_FATAL(entry && entry->dtype == TSR_DTYPE_BF16);
+    CU_ASSERT_EQUAL_FATAL(fs_reopen(path, weights.file.size, &file, &err), TSR_OK);
+    for (uint64_t i = 0; i < 64; i += 2) {
+        CU_ASSERT_EQUAL_FATAL(fs_write_at(&file, entry->offset + i, HUGE_BF16, 2, &err), TSR_OK);
+    }
+    CU_ASSERT_EQUAL_FATAL(fs_finish(&file, &err), TSR_OK);
+    safetensors_close(&weights);
+    CU_ASSERT_EQUAL(calibrate_with(in_folder("huge"), &text, &options, &env, in_folder("none"), &result, &err), TSR_E_INPUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "model.layers.2.self_attn.q_proj.weight\": its input "));
+    CU_ASSERT_EQUAL_FATAL(model_open(in_folder("huge"), registry, &PATHS, &env, &model, &err), TSR_OK);
+    const struct fisher_options backwards = {WINDOW, WINDOW, 0};
+    CU_ASSERT_EQUAL(fisher_gather(&model, &text, &backwards, &env, &fisher, &err), TSR_E_INPUT);
+    CU_ASSERT_STRING_EQUAL(err.message, "token 0 of the text: its logits are not finite");
+    fisher_clear(&fisher);
+    model_close(&model);
+}
+
+static void weights_with_few_tokens_are_counted(void) {
+    struct calibrate_result result;
+    tsr_error err = {0};
+    CU_ASSERT_EQUAL_FATAL(calibrate("llama-tied", 0, &env, in_folder("few"), &result, &err), TSR_OK);
+    CU_ASSERT_EQUAL(result.narrow, result.tensors); /* 64 columns and more */
+    CU_ASSERT_EQUAL(result.dead_columns, 0);
+}
+
 /* ---- one result ---- */
 
 static bool same_bytes(const char *a, const char *b) {
@@ -265,6 +433,23 @@ static void an_end_in_the_middle_is_continued(void) {
     CU_ASSERT_EQUAL(fs_kind_of(in_folder("out.tessera-work")), FS_ABSENT);
 }
 
+/* The pass backwards is the last, and is not begun again for the passes before it. */
+static void an_end_on_the_way_back_keeps_the_passes(void) {
+    struct stopping stopping = {.stage = "calibrate, backwards"};
+    struct env stops = {
+        .pool = env.pool, .memory_bytes = 1, .progress = stop_in_stage, .ctx = &stopping, .cancel = &stopping.cancel};
+    struct env goes_on = {.pool = env.pool, .memory_bytes = 1};
+    struct calibrate_result result;
+    tsr_error err = {0};
+    CU_ASSERT_EQUAL_FATAL(calibrate("qwen3-tied", 4096, &env, in_folder("whole"), &result, &err), TSR_OK);
+    CU_ASSERT(result.fisher_tensors > 10);
+    CU_ASSERT_EQUAL(result.fisher_tokens, 2 * WINDOW);
+    CU_ASSERT_EQUAL(calibrate("qwen3-tied", 4096, &stops, in_folder("back"), &result, &err), TSR_E_CANCELLED);
+    CU_ASSERT_EQUAL(calibrate("qwen3-tied", 4096, &goes_on, in_folder("back"), &result, &err), TSR_OK);
+    CU_ASSERT_EQUAL(result.resumed, result.passes);
+    CU_ASSERT(same_bytes(in_folder("whole"), in_folder("back")));
+}
+
 static void passes_of_another_job_are_not_taken(void) {
     struct stopping stopping = {.stage = "calibrate, pass 3"};
     struct env stops = {
@@ -333,7 +518,14 @@ static const struct unit_test TESTS[] = {
     {"moments_are_the_means_of_products", moments_are_the_means_of_products},
     {"bytes_do_not_depend_on_passes_or_workers", bytes_do_not_depend_on_passes_or_workers},
     {"only_narrow_inputs_get_a_matrix", only_narrow_inputs_get_a_matrix},
+    {"fisher_values_are_those_of_the_script", fisher_values_are_those_of_the_script},
+    {"labels_follow_the_distribution", labels_follow_the_distribution},
+    {"windows_backwards_are_spread_over_the_text", windows_backwards_are_spread_over_the_text},
+    {"without_a_reverse_pass_inputs_are_kept_and_it_says_so", without_a_reverse_pass_inputs_are_kept_and_it_says_so},
+    {"values_that_are_not_finite_name_the_place", values_that_are_not_finite_name_the_place},
+    {"weights_with_few_tokens_are_counted", weights_with_few_tokens_are_counted},
     {"an_end_in_the_middle_is_continued", an_end_in_the_middle_is_continued},
+    {"an_end_on_the_way_back_keeps_the_passes", an_end_on_the_way_back_keeps_the_passes},
     {"passes_of_another_job_are_not_taken", passes_of_another_job_are_not_taken},
     {"the_work_of_a_compression_is_left_alone", the_work_of_a_compression_is_left_alone},
     {"statistics_of_another_model_are_refused", statistics_of_another_model_are_refused},
