@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <base/alloc.h>
+#include <base/checked.h>
 #include <base/error.h>
 #include <base/fs.h>
 #include <base/str.h>
@@ -139,8 +140,18 @@ static void check_clusters(struct checking *c, const struct plan_entry *entry) {
     }
 }
 
+/* Tiles that do not shrink are stored as they are, and a search through them reads every row. */
+static void check_index_bytes(struct checking *c, const struct plan_entry *entry) {
+    uint64_t rows = max_u64(entry->rows, 1), own = entry->source->entry->bytes;
+    if (entry->index_bytes < own || own == 0) return;
+    found(c, "C6", entry->source->name, "fewer anchors, lanes or leaves, or no index",
+          "%s takes %.1f bytes a row, the row itself %.1f: the rows are stored again, and all are read",
+          entry->index->codec->name, (double)entry->index_bytes / (double)rows, (double)own / (double)rows);
+}
+
 static void check_index(struct checking *c, const struct plan_entry *entry) {
     if (!entry->index) return;
+    check_index_bytes(c, entry);
     if (has_role(entry, "attn_q", "attn_k", "attn_qkv")) {
         found(c, "D4", entry->source->name, "exact attention; index the output matrix instead",
               "attention by lookup between rows of weights: 3.7 %% of the decisions were right");

@@ -24,6 +24,7 @@ q='match: "model.layers.0.self_attn.q_proj.weight"'
 
 comes C1 "$embed, codec: scalar, params: {bits: 4}, row_error_max: 0"
 comes C3 "$up, codec: scalar, params: {bits: 5}, index: {codec: hhtld}"
+comes C6 "$embed, codec: passthrough, index: {codec: spiral-index}"
 comes C5 "$up, codec: rvq, params: {ladder: [200]}"
 comes D3 "$up, codec: rvq, params: {dim: 4, ladder: [300], guard: false}"
 comes D5 "$up, codec: rvq, params: {dim: 4, ladder: [256], guard: false}"
@@ -60,6 +61,9 @@ gcc -std=c11 -O2 -fPIC -shared -Iframework/include "$work/absmax.c" -o "$work/pl
 comes AP7 "$up, codec: absmax" "$gates" --plugin-path "$work/plugins"
 comes AP5 "$up, codec: absmax" "$gates" --plugin-path "$work/plugins"
 
+plan "$embed, codec: passthrough, index: {codec: spiral-index, params: {anchors: 7}}" >"$work/plan"
+check a_smaller_index_has_no_C6 eval '! grep -q "^C6" "$work/plan"'
+
 # C4 is an error, named.
 config "$up, codec: hhtld" >"$work/c.yaml"
 fails_with C4_is_an_error 1 "checks C4, D1" "$tool" plan "$model" -c "$work/c.yaml"
@@ -71,6 +75,6 @@ import json, sys
 plan = json.load(sys.stdin)
 probe = next(t[\"probe\"] for t in plan[\"tensors\"] if t[\"name\"].endswith(\"0.mlp.up_proj.weight\"))
 sys.exit(not (probe[\"rows\"] == 128 and 0 < probe[\"mean_cosine\"] < 1 and 1 < probe[\"participation\"] <= 128 and probe[\"kurtosis\"] > 1))"'
-for id in C1 C2 C3 C4 C5 AP1 AP2 AP3 AP4 AP5 AP6 AP7 D1 D2 D3 D4 D5 D6 D7; do
+for id in C1 C2 C3 C4 C5 C6 AP1 AP2 AP3 AP4 AP5 AP6 AP7 D1 D2 D3 D4 D5 D6 D7; do
     check "${id}_is_documented" grep -q "^| $id |" docs/checks.md
 done
