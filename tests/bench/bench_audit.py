@@ -493,4 +493,5 @@ def main():
             print(f"\nNot measured, since they are not set: {', '.join(missing)}.")
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,7 @@
  * Searches through indexes against dense ones, on a real output matrix with the hidden states that a model really multiplies
  * it with. The states are taken from a run of the model over a text; compressing and searching is done by the program
  * itself, as users do it.
- * usage: bench_search [MODEL [TEXT [TOKENS [TENSOR]]]] */
+ * usage: bench_search [MODEL [TEXT [TOKENS [TENSOR [INDEX]]]]]: only indexes whose names begin with INDEX */
 #include <base/alloc.h>
 #include <base/fs.h>
 #include <base/pool.h>
@@ -137,6 +137,7 @@ static const struct variant VARIANTS[] = {
     {"hhtld, 32 lanes", "{codec: hhtld, params: {lanes: 32}}"},
     {"hhtld, 128 lanes", "{codec: hhtld, params: {lanes: 128}}"},
     {"hclam-index", "{codec: hclam-index}"},
+    {"spiral-index, 4 anchors", "{codec: spiral-index, params: {anchors: 4}}"},
     {"spiral-index", "{codec: spiral-index}"},
     {"spiral-index, 32 anchors", "{codec: spiral-index, params: {anchors: 32}}"},
 };
@@ -164,6 +165,7 @@ int main(int argc, char **argv) {
     const char *build = getenv("TESSERA_BUILD") ? getenv("TESSERA_BUILD") : "build";
     const char *model = argc > 1 ? argv[1] : getenv("TESSERA_RUN_MODEL"), *text = argc > 2 ? argv[2] : "demo/text/stories.txt";
     const char *tensor = argc > 4 ? argv[4] : "model.embed_tokens.weight";
+    const char *only = argc > 5 ? argv[5] : "";
     uint64_t tokens = argc > 3 ? strtoull(argv[3], NULL, 10) : 256;
     char queries[600], out[600], command[2048];
     if (!model) model = "demo/stories-1m";
@@ -176,6 +178,7 @@ int main(int argc, char **argv) {
     printf("| index | search | bytes %% | skip %% | compose %% | escalate %% | recall | skip accuracy | index ms | dense ms | x dense |\n");
     printf("|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (unsigned v = 0; v < sizeof VARIANTS / sizeof *VARIANTS; v++) {
+        if (strncmp(VARIANTS[v].name, only, strlen(only))) continue;
         compress(build, model, VARIANTS[v].index, out);
         for (unsigned s = 0; s < sizeof SEARCHES / sizeof *SEARCHES; s++) {
             (void)snprintf(command, sizeof command, "'%s/bin/tessera' search '%s' %s --query '%s' --json %s", build, out, tensor,
