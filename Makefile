@@ -24,7 +24,7 @@ PACKAGE_openblas := libopenblas-dev
 SNDFILE ?= $(shell pkg-config --exists sndfile 2>/dev/null && echo sndfile)
 
 # Targets that build nothing themselves, or install what is missing first.
-UNCHECKED := help clean bootstrap demo check check-slurm check-asan check-tsan check-fault fuzz soak bench bench-quality stats uninstall
+UNCHECKED := help clean bootstrap demo check check-slurm check-python check-asan check-tsan check-fault fuzz soak bench bench-quality stats uninstall
 ifneq ($(filter-out $(UNCHECKED),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v pkg-config),)
 $(error pkg-config is missing: apt-get install pkg-config, or run contrib/bootstrap)
@@ -252,6 +252,12 @@ check-slurm: ## batches on a Slurm of this machine's own (installs slurm-wlm and
 	@contrib/bootstrap slurm
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@TESSERA_BUILD=$(B) tests/run $(wildcard tests/slurm/*.sh)
+
+.PHONY: check-python
+check-python: ## the Python package in a fresh environment (needs PyPI)
+	@contrib/bootstrap
+	@contrib/bootstrap python
+	@contrib/python/check
 
 FUZZ_SECONDS ?= 60
 fuzz: ## fuzz every parser for FUZZ_SECONDS each (clang); FUZZ_SEED=N: always the same inputs
