@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# load_file of the Python package against the same reads from C, alternating, on SmolLM2 compressed losslessly (looked for as
+# smollm2_permuted in TESSERA_MODELS). PYTHON has numpy, and torch for the rows of torch; the package is installed for it.
+set -eu
+build=${TESSERA_BUILD:-build}
+IFS=: read -ra folders <<<"${TESSERA_MODELS:-}"
+model=
+for folder in "${folders[@]}"; do [ -d "$folder/smollm2_permuted" ] && model=$folder/smollm2_permuted; done
+[ -n "$model" ] || { echo "python: smollm2_permuted is in no folder of TESSERA_MODELS" >&2; exit 1; }
+make -s "$build/bench/read_all" >&2
+work=$(mktemp -d "$build/python.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+site=$work/site python=${PYTHON:-python3}
+"$python" -m pip install -q --no-deps --no-build-isolation --target "$site" contrib/python >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+"$build/bin/tessera" compress "$model" -o "$work/out" -q
+
+cat >"$work/load.py" <<'END'
+import sys, time
+import tessera
+options = {"numpy, bits of BF16": ("np", {"raw": True}), "numpy, float32": ("np", {}), "torch, bfloat16": ("pt", {})}
+framework, more = options[sys.argv[2]]
+if framework == "pt":
+    import torch
+tessera.safe_open(sys.argv[1]).close()  # the library starts its workers
+for number in range(int(sys.argv[3]) + 1):
+    begin = time.perf_counter()
+    tensors = tessera.load_file(sys.argv[1], framework, **more)
+    if number:
+        print(f"{time.perf_counter() - begin:.4f}")
+    tensors = None
+END
+cases=("numpy, bits of BF16" "numpy, float32")
+"$python" -c 'import torch' 2>/dev/null && cases+=("torch, bfloat16")
+for _ in 1 2 3 4 5; do
+    "$build/bench/read_all" "$work/out" 3 >>"$work/C"
+    for case in "${cases[@]}"; do PYTHONPATH=$site "$python" "$work/load.py" "$work/out" "$case" 3 >>"$work/$case"; done
+done
+
+# What the process holds, sampled: with the tensors, and with everything imported but none loaded.
+peak() { python3 tests/bench/watch.py "$@" | python3 -c 'import json, sys; print(json.load(sys.stdin)["peak_bytes"])'; }
+for case in "${cases[@]}"; do
+    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" 0 >"$work/peak $case"
+    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" -1 >"$work/base $case"
+done
+peak "$build/bench/read_all" "$work/out" 0 >"$work/peak C"
+python3 - "$work" "$(uptime | sed 's/.*load average: //')" "${cases[@]}" <<'END'
+import statistics, sys
+work, load, *cases = sys.argv[1:]
+tensors = 269.03e6
+seconds = {name: sorted(map(float, open(f"{work}/{name}"))) for name in ["C", *cases]}
+middle = {name: statistics.median(times) for name, times in seconds.items()}
+number = lambda name: int(open(f"{work}/{name}").read())
+print(f"""SmolLM2-135M, {tensors / 1e6:.0f} MB in BF16, compressed losslessly; {len(seconds["C"])} readings each, alternating between C and Python
+(load averages at the end: {load}). A reading opens the checkpoint and reads all tensors into fresh memory; C does it with one call
+of `tsr_checkpoint_read` (`tests/bench/read_all.c`). Speed counts bytes of the source. `above` is what the process holds at its peak
+above what it holds with nothing loaded, in units of the tensors it gives.
+
+| reader | seconds, median (smallest-largest) | MB/s | of C | smallest of C's smallest | peak MB | above |
+|---|---|---|---|---|---|---|""")
+for name in ["C", *cases]:
+    times, given = seconds[name], tensors * (2 if "float32" in name else 1)
+    above = number(f"peak {name}") - (number(f"base {name}") if name != "C" else 0)
+    print(f"| {name} | {middle[name]:.3f} ({times[0]:.3f}-{times[-1]:.3f}) | {tensors / middle[name] / 1e6:.0f} | {middle['C'] / middle[name]:.2f} "
+          f"| {seconds['C'][0] / times[0]:.2f} | {number(f'peak {name}') / 1e6:.0f} | {above / given:.2f} |")
+END

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * usage: read_all OUT ROUNDS. Seconds to open a checkpoint and to read all of its tensors into memory through tessera.h, one
+ * line a round after one that is not counted: what bench_python.sh compares Python with. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <stdlib.h>
+#include <tessera/tessera.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
+}
+
+static tsr_status read_all(tsr_checkpoint *checkpoint, tsr_read *reads, uint64_t count, tsr_error *err) {
+    tsr_status st = TSR_OK;
+    for (uint64_t i = 0; i < count && !st; i++) {
+        tsr_tensor_info info = {.struct_size = sizeof info};
+        st = tsr_checkpoint_tensor(checkpoint, i, &info, err);
+        reads[i] = (tsr_read){.struct_size = sizeof reads[i], .tensor = i, .row_count = TSR_ALL_ROWS, .dst = malloc(info.bytes),
+                              .dst_bytes = info.bytes};
+    }
+    return st ? st : tsr_checkpoint_read(checkpoint, reads, count, err);
+}
+
+static tsr_status round_of(tsr_library *library, const char *path, double *seconds, tsr_error *err) {
+    tsr_checkpoint *checkpoint = NULL;
+    double begin = now();
+    tsr_status st = tsr_checkpoint_open(library, path, &checkpoint, err);
+    uint64_t count = st ? 0 : tsr_checkpoint_count(checkpoint);
+    tsr_read *reads = calloc(count + 1, sizeof *reads);
+    if (!st) st = read_all(checkpoint, reads, count, err);
+    tsr_checkpoint_close(checkpoint);
+    *seconds = now() - begin;
+    for (uint64_t i = 0; i < count; i++) free(reads[i].dst);
+    free(reads);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    tsr_library *library = NULL;
+    tsr_error err = {0};
+    if (argc != 3) return 1;
+    tsr_status st = tsr_library_create(NULL, &library, &err);
+    for (long i = 0; i <= atol(argv[2]) && !st; i++) {
+        double seconds = 0;
+        st = round_of(library, argv[1], &seconds, &err);
+        if (i && !st) printf("%.4f\n", seconds);
+    }
+    if (st) fprintf(stderr, "read_all: %s\n", err.message);
+    tsr_library_destroy(library);
+    return st ? 1 : 0;
+}
