@@ -117,6 +117,23 @@ tsr_status calibrate_read_fisher(const struct calibration *calibration, const ch
                     (unsigned long long)rows);
 }
 
+tsr_status calibrate_fisher_share(const struct calibration *calibration, const char *name, double *share, tsr_error *err) {
+    const struct safetensors_entry *entry = NULL;
+    uint8_t bytes[8];
+    tsr_status st = find_entry(calibration, name, STATS_FISHER_TOKENS, &entry, err);
+    *share = 1;
+    if (st != TSR_OK || !entry) return st;
+    st = has_shape(entry, TSR_DTYPE_I64, 1, 1) ? fs_read_at(&calibration->st.file, entry->offset, bytes, sizeof bytes, err)
+                                               : TSR_E_INPUT;
+    const uint64_t tokens = st == TSR_OK ? load_le(bytes, sizeof bytes) : 0;
+    if (st == TSR_OK && tokens > 0 && tokens <= calibration->fisher_tokens) {
+        *share = (double)tokens / (double)calibration->fisher_tokens;
+        return TSR_OK;
+    }
+    return tsr_fail(err, TSR_E_INPUT, "%s: tensor \"%s\" is no count of 1 to %llu tokens", calibration->st.file.path, entry->name,
+                    (unsigned long long)calibration->fisher_tokens);
+}
+
 tsr_status calibrate_digest_moment(const struct calibration *calibration, const struct calibration_input *input,
                                    struct digest *digest, tsr_error *err) {
     const struct safetensors_entry *entry = input->moment;

@@ -52,6 +52,8 @@ tsr_status calibrate_find(const struct calibration *calibration, const char *nam
 /* Fisher values NAME SUFFIX (STATS_FISHER, STATS_LOOKUP) of `rows` outputs. *found is false when there are none. */
 tsr_status calibrate_read_fisher(const struct calibration *calibration, const char *name, const char *suffix,
                                  uint64_t rows, float *fisher, bool *found, tsr_error *err);
+/* Share of the tokens that passed the weight `name` on the way back: 1 but for experts. */
+tsr_status calibrate_fisher_share(const struct calibration *calibration, const char *name, double *share, tsr_error *err);
 /* Of the matrix as it is stored. [any] */
 tsr_status calibrate_digest_moment(const struct calibration *calibration, const struct calibration_input *input,
                                    struct digest *digest, tsr_error *err);

@@ -37,9 +37,14 @@ static tsr_status read_moments(void *ctx, const char *name, uint64_t columns, fl
     return st == TSR_OK && *found ? calibrate_read_diagonal(&statistics->calibration, &input, moments, err) : st;
 }
 
+/* Outputs of an expert count as often as tokens pass it. */
 static tsr_status read_fisher(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err) {
     const struct statistics *statistics = ctx;
-    return calibrate_read_fisher(&statistics->calibration, name, STATS_FISHER, rows, fisher, found, err);
+    double share = 1;
+    tsr_status st = calibrate_read_fisher(&statistics->calibration, name, STATS_FISHER, rows, fisher, found, err);
+    if (st == TSR_OK && *found) st = calibrate_fisher_share(&statistics->calibration, name, &share, err);
+    for (uint64_t r = 0; st == TSR_OK && *found && r < rows; r++) fisher[r] = (float)((double)fisher[r] * share);
+    return st;
 }
 
 /* A row that the text never looked up may be in another: each counts half a look-up more, worth as much as the mean one
@@ -107,6 +112,7 @@ void statistics_tell(const struct statistics *statistics, const struct plan *pla
     members_count(&told, "tensors", tensors);
     members_count(&told, "feedback", fed_back);
     members_count(&told, "row_weights", weighted);
+    members_text(&told, "fisher_missing", safetensors_metadata(&statistics->calibration.st, STATS_KEY_FISHER_MISSING));
     if (fed_back) {
         members_text(&told, "blas", factor_blas());
     } else {
