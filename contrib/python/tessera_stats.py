@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
-MASK = (1 << 64) - 1
+STEP = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64
 OWN_PRODUCTS = (Conv1D, FalconLinear)
 
 
@@ -89,21 +89,22 @@ def model_digest(tensors):
 
 # ---- labels ----
 
-def uniform(seed, position):
-    """The (position + 1)-th output of splitmix64 begun at `seed`, in [0, 1)."""
-    z = (seed + (position + 1) * 0x9E3779B97F4A7C15) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return ((z ^ (z >> 31)) >> 11) * 2.0 ** -53
+def uniforms(seed, first, count):
+    """The outputs first + 1, ..., first + count of splitmix64 begun at `seed`, in (0, 1)."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(first + 1, first + count + 1, dtype=np.uint64) * STEP
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0 ** -53 + 2.0 ** -54
 
 
 def sample_labels(logits, seed, first):
-    """A token for each row of logits, by the inverse of the cumulative distribution in F64."""
+    """A token for each row of logits: the one that arrives first, token v after a time that is exponential of rate p(v)."""
     labels = []
     for t, row in enumerate(logits.detach().float().cpu().numpy()):
-        sums = np.cumsum(np.exp(row.astype(np.float64) - np.float64(row.max())))
-        label = int(np.searchsorted(sums, uniform(seed, first + t) * sums[-1], side="right"))
-        labels.append(min(label, len(row) - 1))
+        weights = np.exp(row.astype(np.float64) - np.float64(row.max()))
+        with np.errstate(divide="ignore"):
+            labels.append(int(np.argmin(-np.log(uniforms(seed, (first + t) * len(row), len(row))) / weights)))
     return labels
 
 

@@ -25,18 +25,25 @@ struct gathering {
 
 /* ---- the loss ---- */
 
+/* A race (Gumbel-max): token v arrives after a time that is exponential of rate p(v), so the first is v with probability p(v).
+ * Unlike a point in the running sum of all probabilities, who comes first hardly depends on the last bits of logits.
+ * -log(u) >= 1 - u tells of nearly all that they come too late. */
 uint64_t fisher_label(const float *logits, uint64_t vocabulary, uint64_t seed, uint64_t position, double *weights, double *sum) {
-    struct rng rng = {seed + position * UINT64_C(0x9E3779B97F4A7C15)}; /* skips to the position's own number */
-    double largest = -INFINITY, reached = 0;
+    struct rng rng = {seed + position * vocabulary * UINT64_C(0x9E3779B97F4A7C15)}; /* skips to the position's own numbers */
+    double largest = -INFINITY, earliest = INFINITY;
+    uint64_t label = 0;
     for (uint64_t i = 0; i < vocabulary; i++) largest = fmax(largest, (double)logits[i]);
     *sum = 0;
-    for (uint64_t i = 0; i < vocabulary; i++) *sum += weights[i] = exp((double)logits[i] - largest);
-    double goal = rng_real(&rng) * *sum;
     for (uint64_t i = 0; i < vocabulary; i++) {
-        reached += weights[i];
-        if (reached > goal) return i;
+        const double u = rng_real(&rng) + 0x1p-54, weight = weights[i] = exp((double)logits[i] - largest);
+        *sum += weight;
+        if (!(weight > 0) || 1 - u >= earliest * weight) continue;
+        const double time = -log(u) / weight;
+        if (!(time < earliest)) continue;
+        earliest = time;
+        label = i;
     }
-    return vocabulary - 1; /* nothing is greater than a NaN: *sum tells of it */
+    return label;
 }
 
 struct loss {
