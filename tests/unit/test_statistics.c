@@ -28,6 +28,7 @@ static const char CONFIG[] = "tessera: 1\nroles: auto\nrules:\n"
 /* ---- scalar, with an eye on its hints ---- */
 
 static struct { unsigned encoders, weighted, rows, wrong; } seen;
+static float row_weights[2] = {.5f, 1.5f}; /* expected, of even and odd rows */
 static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Moments of column c are 1 for even columns and 3 for odd ones: weights .5 and 1.5. */
@@ -40,7 +41,7 @@ static tsr_status watch_create(const tsr_codec_setup *setup, void **self, tsr_er
         for (uint64_t c = 0; weight && c < setup->tensor->columns; c++) seen.wrong += weight[c] != (c % 2 ? 1.5f : .5f);
         const float *rows = setup->hints ? setup->hints->row_weight : NULL;
         seen.rows += rows != NULL;
-        for (uint64_t r = 0; rows && r < setup->tensor->rows; r++) seen.wrong += rows[r] != (r % 2 ? 1.5f : .5f);
+        for (uint64_t r = 0; rows && r < setup->tensor->rows; r++) seen.wrong += fabsf(rows[r] - row_weights[r % 2]) > 1e-6f;
     }
     pthread_mutex_unlock(&seen_lock);
     return tsr_plugin_scalar.codecs[0]->create(setup, self, err);
@@ -80,6 +81,7 @@ struct more {
     float alike; /* what neighbouring inputs have in common; 0: no whole matrix */
     float fisher[ROWS];
     uint64_t rows; /* of these; 0: none */
+    const float *lookup; /* [ROWS] or NULL */
 };
 
 static void fill_moment(float *moment, float odd, float alike) {
@@ -93,7 +95,7 @@ static void fill_moment(float *moment, float odd, float alike) {
 static void write_more(struct world *world, const char *model, uint64_t columns, float odd, const struct more *more) {
     static float moments[COLUMNS + 1], moment[COLUMNS * COLUMNS];
     static const int64_t tokens = 10;
-    struct safetensors_part parts[6];
+    struct safetensors_part parts[7];
     uint64_t count = 0;
     char hex[DIGEST_HEX];
     tsr_error err = {0};
@@ -121,6 +123,13 @@ static void write_more(struct world *world, const char *model, uint64_t columns,
                                                    .rank = 1,
                                                    .shape = {more->rows},
                                                    .memory = more->fisher};
+    }
+    if (more && more->lookup) {
+        parts[count++] = (struct safetensors_part){.name = "layers.0.up" STATS_LOOKUP,
+                                                   .dtype = TSR_DTYPE_F32,
+                                                   .rank = 1,
+                                                   .shape = {ROWS},
+                                                   .memory = more->lookup};
     }
     const struct safetensors_pair metadata[] = {{STATS_KEY_VERSION, STATS_VERSION},
                                                 {STATS_KEY_MODEL, model ? model : hex},
@@ -215,7 +224,7 @@ static int64_t count_of(const json_t *receipt, const char *member) {
 
 static struct more some_more(void) {
     struct more more = {.alike = 0.9f, .rows = ROWS};
-    for (int r = 0; r < ROWS; r++) more.fisher[r] = r % 2 ? 0.6f : 0.2f;
+    for (int r = 0; r < ROWS; r++) more.fisher[r] = r % 2 ? 0.75f : 0.25f;
     return more;
 }
 
@@ -232,6 +241,38 @@ static void weights_of_rows_reach_the_codec(void) {
     CU_ASSERT_EQUAL(count_of(receipt, "row_weights"), 1);
     CU_ASSERT_EQUAL(count_of(receipt, "feedback"), 0);
     json_decref(receipt);
+    world_end(&world);
+}
+
+/* One run where even and odd rows have these Fisher values of look-ups, and the weights they lead to. */
+static void try_lookups(struct world *world, struct more *more, const char *output, float even, float odd, double weight) {
+    float lookup[ROWS];
+    json_t *receipt = NULL;
+    tsr_error err = {0};
+    for (int r = 0; r < ROWS; r++) lookup[r] = r % 2 ? odd : even;
+    more->lookup = lookup;
+    memset(&seen, 0, sizeof seen);
+    row_weights[0] = (float)weight;
+    row_weights[1] = (float)(2 - weight);
+    write_more(world, NULL, COLUMNS, 3, more);
+    EXPECT_OK(compress(world, "stats", output, &receipt, &err));
+    CU_ASSERT(seen.rows >= 1 && seen.wrong == 0);
+    json_decref(receipt);
+    row_weights[0] = .5f;
+    row_weights[1] = 1.5f;
+}
+
+/* Without feedback an output costs its Fisher value times the mean of the inputs' moments, here 2; look-ups cost their own,
+ * and half a mean one more: of 96 rows and 10 tokens 4.8 times the mean of the values. */
+static void look_ups_are_added_to_outputs(void) {
+    struct world world;
+    struct more more = some_more();
+    begin(&world);
+    more.alike = 0;
+    try_lookups(&world, &more, "both", 0.125f, 0.375f, 2 * 1.825 / (1.825 + 3.075));
+    try_lookups(&world, &more, "even", 1, 0, 1);
+    more.rows = 0;
+    try_lookups(&world, &more, "table", 1, 3, 2 * 10.6 / (10.6 + 12.6));
     world_end(&world);
 }
 
@@ -334,6 +375,7 @@ static const struct unit_test TESTS[] = {
     {"a_part_is_known_by_its_weights", a_part_is_known_by_its_weights},
     {"other_statistics_are_refused_before_any_work", other_statistics_are_refused_before_any_work},
     {"weights_of_rows_reach_the_codec", weights_of_rows_reach_the_codec},
+    {"look_ups_are_added_to_outputs", look_ups_are_added_to_outputs},
     {"errors_are_fed_back_unless_the_rule_says_no", errors_are_fed_back_unless_the_rule_says_no},
     {"a_part_is_known_by_its_feedback", a_part_is_known_by_its_feedback},
     {"fisher_values_that_are_none_are_refused", fisher_values_that_are_none_are_refused},
