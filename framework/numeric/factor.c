@@ -15,6 +15,25 @@
 /* A pivot is at least the damping but for rounding, if the moments are any. */
 #define ROOM 0.25
 
+/* Rows go along the cycles of the order; a cycle is turned from its least position on. */
+void factor_reorder(float *matrix, uint64_t n, const uint64_t *column, float *row) {
+    for (uint64_t r = 0; r < n; r++) {
+        memcpy(row, matrix + r * n, n * sizeof *row);
+        for (uint64_t c = 0; c < n; c++) matrix[r * n + c] = row[column[c]];
+    }
+    for (uint64_t first = 0; first < n; first++) {
+        uint64_t least = column[first];
+        while (least > first) least = column[least];
+        if (least < first) continue;
+        uint64_t to = first;
+        memcpy(row, matrix + first * n, n * sizeof *row);
+        for (uint64_t from = column[to]; from != first; to = from, from = column[to]) {
+            memcpy(matrix + to * n, matrix + from * n, n * sizeof *row);
+        }
+        memcpy(matrix + to * n, row, n * sizeof *row);
+    }
+}
+
 /* Pivots and sums in F64: the block decides how exact the whole is. */
 static bool factor_diagonal(float *a, uint64_t stride, uint64_t size, double least) {
     for (uint64_t j = 0; j < size; j++) {

@@ -8,6 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Rows and columns of matrix [n][n] into another order, in place: to `position` comes what was at column[position].
+ * row[n] is room. */
+void factor_reorder(float *matrix, uint64_t n, const uint64_t *column, float *row);
+
 /* moment [n][n], symmetric, becomes L of moment / mean + damping * 1 = L L^T, where mean is that of its diagonal; what
  * stands above the diagonal is of no meaning. *damping is multiplied by ten until the sum is positive definite with room
  * to spare; false when that does not help, or the diagonal has no positive mean. diagonal[n] is room. [any] */

@@ -86,34 +86,13 @@ static tsr_status choose_order(struct feedback *feedback, const tsr_tile *tile, 
     return st;
 }
 
-/* Rows and columns of the matrix into the order of positions, in place: rows go along the cycles of the order. */
-static void reorder(float *matrix, uint64_t n, const uint64_t *column, float *row, uint8_t *done) {
-    for (uint64_t r = 0; r < n; r++) {
-        memcpy(row, matrix + r * n, n * sizeof *row);
-        for (uint64_t c = 0; c < n; c++) matrix[r * n + c] = row[column[c]];
-    }
-    memset(done, 0, n);
-    for (uint64_t first = 0; first < n; first++) {
-        if (done[first]) continue;
-        memcpy(row, matrix + first * n, n * sizeof *row);
-        uint64_t to = first;
-        for (uint64_t from = column[to]; from != first; to = from, from = column[to]) {
-            memcpy(matrix + to * n, matrix + from * n, n * sizeof *row);
-            done[to] = 1;
-        }
-        memcpy(matrix + to * n, row, n * sizeof *row);
-        done[to] = 1;
-    }
-}
-
 static tsr_status make_factor(struct feedback *feedback, const tsr_tile *tile, tsr_error *err) {
     struct coder_feedback *wanted = feedback->job->feedback;
     const uint64_t n = feedback->columns;
     float *row = mem_alloc_array(n, sizeof *row);
-    uint8_t *done = mem_alloc(n);
-    tsr_status st = row && done ? wanted->moment(wanted->ctx, feedback->lower, err) : no_memory(err);
+    tsr_status st = row ? wanted->moment(wanted->ctx, feedback->lower, err) : no_memory(err);
     if (st == TSR_OK) st = choose_order(feedback, tile, err);
-    if (st == TSR_OK) reorder(feedback->lower, n, feedback->column, row, done);
+    if (st == TSR_OK) factor_reorder(feedback->lower, n, feedback->column, row);
     if (st == TSR_OK && !factor_make(feedback->lower, n, &wanted->damping, row)) {
         st = tsr_fail(err, TSR_E_INPUT, "its second moments are not positive definite, whatever is added");
     }
@@ -121,7 +100,6 @@ static tsr_status make_factor(struct feedback *feedback, const tsr_tile *tile, t
         factor_normalise(feedback->lower, n, feedback->places[b].first, feedback->places[b].last);
     }
     mem_free(row);
-    mem_free(done);
     return st;
 }
 

@@ -3,7 +3,10 @@
  * What statistics are worth to an encoder. An error of a weight counts as much as its input is large, so moments are
  * weights of columns, and as much as the model's answer depends on its output, so Fisher values are weights of rows, once
  * they are brought to a mean of 1. Inputs that were never seen keep a little weight: another text may bring them. */
+#include <stdlib.h>
+
 #include <base/alloc.h>
+#include <numeric/dense.h>
 #include <numeric/factor.h>
 #include <tessera/ext/block.h>
 
@@ -79,53 +82,69 @@ static double mean_of(const float *values, uint64_t count) {
     return count ? sum / (double)count : 0;
 }
 
-/* Noise of variance 1 in each column costs this much a column: the mean of the diagonal of the moments, or with feedback
- * that of the squared diagonal of their factor. (Their geometric mean, det^(1/n), is what steps of each column's own would
- * reach; steps are those of rows.) */
-static tsr_status column_cost(struct planner *planner, const struct plan_entry *entry, double mean, double *cost,
-                              tsr_error *err) {
+struct input {
+    double moment;
+    uint64_t column;
+};
+
+static int smaller_first(const void *a, const void *b) {
+    const struct input *x = a, *y = b;
+    if (x->moment != y->moment) return x->moment < y->moment ? -1 : 1;
+    return x->column > y->column ? -1 : 1;
+}
+
+/* With feedback an error of a column costs the square of the factor's diagonal there, columns being quantised as the
+ * coder does it: the largest first, from the last position on. */
+static tsr_status shape(float *moment, uint64_t n, double damping, double mean, float *moments, tsr_error *err) {
+    struct input *inputs = mem_alloc_array(n, sizeof *inputs);
+    uint64_t *column = mem_alloc_array(n, sizeof *column);
+    float *row = mem_alloc_array(n, sizeof *row);
+    tsr_status st = inputs && column && row ? TSR_OK : plan_no_memory(err);
+    for (uint64_t i = 0; i < n && !st; i++) inputs[i] = (struct input){(double)moment[i * n + i], i};
+    if (!st) qsort(inputs, n, sizeof *inputs, smaller_first);
+    for (uint64_t i = 0; i < n && !st; i++) column[i] = inputs[i].column;
+    if (!st) factor_reorder(moment, n, column, row);
+    if (!st && factor_make(moment, n, &damping, row)) {
+        for (uint64_t i = 0; i < n; i++) {
+            moments[column[i]] = (float)(mean * (double)moment[i * n + i] * (double)moment[i * n + i]);
+        }
+    }
+    mem_free(inputs);
+    mem_free(column);
+    mem_free(row);
+    return st;
+}
+
+static tsr_status shape_moments(struct planner *planner, const struct plan_entry *entry, struct findings *found,
+                                tsr_error *err) {
     const struct plan_statistics *statistics = planner->options->statistics;
     const uint64_t n = entry->columns;
-    double damping = entry->damping, sum = 0;
-    *cost = mean;
-    if (!entry->moment) return TSR_OK;
-    float *moment = mem_alloc_array(n * n, sizeof *moment), *diagonal = mem_alloc_array(n, sizeof *diagonal);
-    tsr_status st = moment && diagonal ? statistics->moment(statistics->ctx, entry->moment, n, moment, err)
-                                       : plan_no_memory(err);
-    if (st == TSR_OK && factor_make(moment, n, &damping, diagonal)) {
-        for (uint64_t i = 0; i < n; i++) sum += (double)moment[i * n + i] * (double)moment[i * n + i];
-        *cost = mean * sum / (double)n;
-    }
+    float *moment = mem_alloc_array(n * n, sizeof *moment);
+    tsr_status st = moment ? statistics->moment(statistics->ctx, entry->moment, n, moment, err) : plan_no_memory(err);
+    if (!st) st = shape(moment, n, entry->damping, mean_of(found->moments, n), found->moments, err);
     mem_free(moment);
-    mem_free(diagonal);
     return st;
 }
 
 /* An output matrix whose rows are looked up too: errors of a row cost F H + l 1. Feedback knows one such matrix for all
- * rows, that of the mean F and l. */
-static tsr_status add_lookup(struct planner *planner, struct plan_entry *entry, struct findings *found, tsr_error *err) {
+ * rows, that of the mean F and l: this is what its look-ups add to the diagonal, in the mean of that of H. */
+static double lookup_damping(const struct plan_entry *entry, const struct findings *found) {
     const double mean = mean_of(found->moments, entry->columns), fisher = mean_of(found->fisher, entry->rows);
-    double cost = 0;
-    if (!found->fisher || !(mean > 0)) {
-        found->fisher = found->lookup;
-        return TSR_OK;
-    }
-    if (fisher > 0) entry->damping += mean_of(found->lookup, entry->rows) / (fisher * mean);
-    tsr_status st = column_cost(planner, entry, mean, &cost, err);
-    for (uint64_t r = 0; r < entry->rows; r++) {
-        found->fisher[r] = (float)((double)found->fisher[r] * cost + (double)found->lookup[r]);
-    }
-    return st;
+    return fisher > 0 && mean > 0 ? mean_of(found->lookup, entry->rows) / (fisher * mean) : 0;
 }
 
-/* What the values of a free tensor are in nats: with look-ups they are already, else each output's is times what its inputs
- * make of noise. */
-static tsr_status find_importance(struct planner *planner, struct plan_entry *entry, const struct findings *found,
-                                  tsr_error *err) {
-    double cost = 1, mean = mean_of(found->moments, entry->columns);
-    tsr_status st = found->lookup ? TSR_OK : column_cost(planner, entry, mean, &cost, err);
-    entry->importance = cost * mean_of(found->fisher, entry->rows);
-    return st;
+/* Fisher values become what errors of rows cost in nats: times what their columns make of noise of variance 1, and look-ups,
+ * which are in nats. False when that is not known. */
+static bool weigh_rows(const struct plan_entry *entry, struct findings *found) {
+    const double cost = mean_of(found->moments, entry->columns);
+    if (!found->fisher || (!(cost > 0) && found->lookup)) {
+        found->fisher = found->lookup;
+        return found->lookup != NULL;
+    }
+    for (uint64_t r = 0; r < entry->rows && cost > 0; r++) {
+        found->fisher[r] = (float)((double)found->fisher[r] * cost + (found->lookup ? (double)found->lookup[r] : 0));
+    }
+    return cost > 0;
 }
 
 static tsr_status settle(struct planner *planner, struct plan_entry *entry, struct findings *found, tsr_error *err) {
@@ -133,10 +152,10 @@ static tsr_status settle(struct planner *planner, struct plan_entry *entry, stru
     if (found->moment && mean_of(found->moments, entry->columns) > 0 && feeds_back(entry)) {
         entry->moment = found->moment;
         entry->moment_digest = found->digest;
-        entry->damping = entry->rule->damping;
+        entry->damping = entry->rule->damping + (found->lookup ? lookup_damping(entry, found) : 0);
+        st = shape_moments(planner, entry, found, err);
     }
-    if (found->lookup) st = add_lookup(planner, entry, found, err);
-    if (st == TSR_OK && plan_is_free(entry)) st = find_importance(planner, entry, found, err);
+    if (weigh_rows(entry, found) && plan_is_free(entry)) entry->importance = mean_of(found->fisher, entry->rows);
     if (found->moments && to_weights(found->moments, entry->columns, COLUMN_WEIGHT_MIN)) {
         entry->column_weight = found->moments;
     }
@@ -148,6 +167,7 @@ tsr_status plan_find_statistics(struct planner *planner, tsr_error *err) {
     const struct plan_statistics *statistics = planner->options->statistics;
     const struct plan *plan = planner->plan;
     if (!statistics) return TSR_OK;
+    dense_setup();
     struct findings *all = mem_alloc_zero(plan->count, sizeof *all);
     tsr_status st = all ? statistics->check(statistics->ctx, plan, err) : plan_no_memory(err);
     for (uint64_t i = 0; i < plan->count && st == TSR_OK; i++) st = find_one(planner, &plan->entries[i], all, err);

@@ -57,6 +57,14 @@ static void the_factor_is_that_of_the_damped_moments(void) {
     mem_free(moment);
 }
 
+static void matrices_are_put_into_another_order(void) {
+    static const uint64_t COLUMN[7] = {3, 0, 2, 6, 5, 4, 1}; /* cycles of four, one and two */
+    float matrix[49], room[7];
+    for (int i = 0; i < 49; i++) matrix[i] = (float)i;
+    factor_reorder(matrix, 7, COLUMN, room);
+    for (uint64_t i = 0; i < 49; i++) CU_ASSERT_EQUAL(matrix[i], (float)(7 * COLUMN[i / 7] + COLUMN[i % 7]));
+}
+
 static void normalised_rows_undo_the_triangle_of_their_block(void) {
     enum { N = 12, FIRST = 4, LAST = 8 };
     float moment[N * N], before[N * N], room[N];
@@ -349,6 +357,7 @@ static void moments_that_are_none_are_damped_or_refused(void) {
 
 static const struct unit_test TESTS[] = {
     {"the_factor_is_that_of_the_damped_moments", the_factor_is_that_of_the_damped_moments},
+    {"matrices_are_put_into_another_order", matrices_are_put_into_another_order},
     {"normalised_rows_undo_the_triangle_of_their_block", normalised_rows_undo_the_triangle_of_their_block},
     {"damping_is_raised_until_the_moments_are_positive_definite",
      damping_is_raised_until_the_moments_are_positive_definite},
