@@ -21,45 +21,47 @@ options = {"numpy, bits of BF16": ("np", {"raw": True}), "numpy, float32": ("np"
 framework, more = options[sys.argv[2]]
 if framework == "pt":
     import torch
-tessera.safe_open(sys.argv[1]).close()  # the library starts its workers
-for number in range(int(sys.argv[3]) + 1):
-    begin = time.perf_counter()
-    tensors = tessera.load_file(sys.argv[1], framework, **more)
-    if number:
-        print(f"{time.perf_counter() - begin:.4f}")
-    tensors = None
+library = tessera.Library()  # starts its workers
+if sys.argv[3] == "load":
+    begin, begin_work = time.perf_counter(), time.process_time()
+    tensors = tessera.load_file(sys.argv[1], framework, library=library, **more)
+    print(f"{time.perf_counter() - begin:.4f} {time.process_time() - begin_work:.4f}")
 END
 cases=("numpy, bits of BF16" "numpy, float32")
 "$python" -c 'import torch' 2>/dev/null && cases+=("torch, bfloat16")
-for _ in 1 2 3 4 5; do
-    "$build/bench/read_all" "$work/out" 3 >>"$work/C"
-    for case in "${cases[@]}"; do PYTHONPATH=$site "$python" "$work/load.py" "$work/out" "$case" 3 >>"$work/$case"; done
+"$build/bench/read_all" "$work/out" >/dev/null # its files are in memory from here on
+for _ in {1..15}; do
+    "$build/bench/read_all" "$work/out" >>"$work/C"
+    for case in "${cases[@]}"; do PYTHONPATH=$site "$python" "$work/load.py" "$work/out" "$case" load >>"$work/$case"; done
 done
 
 # What the process holds, sampled: with the tensors, and with everything imported but none loaded.
 peak() { python3 tests/bench/watch.py "$@" | python3 -c 'import json, sys; print(json.load(sys.stdin)["peak_bytes"])'; }
 for case in "${cases[@]}"; do
-    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" 0 >"$work/peak $case"
-    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" -1 >"$work/base $case"
+    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" load >"$work/peak $case"
+    PYTHONPATH=$site peak "$python" "$work/load.py" "$work/out" "$case" nothing >"$work/base $case"
 done
-peak "$build/bench/read_all" "$work/out" 0 >"$work/peak C"
+peak "$build/bench/read_all" "$work/out" >"$work/peak C"
 python3 - "$work" "$(uptime | sed 's/.*load average: //')" "${cases[@]}" <<'END'
 import statistics, sys
 work, load, *cases = sys.argv[1:]
 tensors = 269.03e6
-seconds = {name: sorted(map(float, open(f"{work}/{name}"))) for name in ["C", *cases]}
-middle = {name: statistics.median(times) for name, times in seconds.items()}
+readings = {name: [tuple(map(float, line.split())) for line in open(f"{work}/{name}")] for name in ["C", *cases]}
+wall = {name: sorted(reading[0] for reading in found) for name, found in readings.items()}
+busy = {name: statistics.median(reading[1] for reading in found) for name, found in readings.items()}
+middle = {name: statistics.median(times) for name, times in wall.items()}
 number = lambda name: int(open(f"{work}/{name}").read())
-print(f"""SmolLM2-135M, {tensors / 1e6:.0f} MB in BF16, compressed losslessly; {len(seconds["C"])} readings each, alternating between C and Python
-(load averages at the end: {load}). A reading opens the checkpoint and reads all tensors into fresh memory; C does it with one call
-of `tsr_checkpoint_read` (`tests/bench/read_all.c`). Speed counts bytes of the source. `above` is what the process holds at its peak
+print(f"""SmolLM2-135M, {tensors / 1e6:.0f} MB in BF16, compressed losslessly; {len(wall["C"])} readings each, alternating between C and Python, each in
+a process of its own (load averages at the end: {load}). A reading opens the checkpoint and reads all tensors into fresh memory; C
+does it with one call of `tsr_checkpoint_read` (`tests/bench/read_all.c`). Speed counts bytes of the source; `processors` is the median of
+the seconds that threads were running, which other work on the machine disturbs less. `above` is what the process holds at its peak
 above what it holds with nothing loaded, in units of the tensors it gives.
 
-| reader | seconds, median (smallest-largest) | MB/s | of C | smallest of C's smallest | peak MB | above |
-|---|---|---|---|---|---|---|""")
+| reader | seconds, median (smallest-largest) | MB/s | speed of C | processors | of C | peak MB | above |
+|---|---|---|---|---|---|---|---|""")
 for name in ["C", *cases]:
-    times, given = seconds[name], tensors * (2 if "float32" in name else 1)
+    times, given = wall[name], tensors * (2 if "float32" in name else 1)
     above = number(f"peak {name}") - (number(f"base {name}") if name != "C" else 0)
     print(f"| {name} | {middle[name]:.3f} ({times[0]:.3f}-{times[-1]:.3f}) | {tensors / middle[name] / 1e6:.0f} | {middle['C'] / middle[name]:.2f} "
-          f"| {seconds['C'][0] / times[0]:.2f} | {number(f'peak {name}') / 1e6:.0f} | {above / given:.2f} |")
+          f"| {busy[name]:.3f} | {busy['C'] / busy[name]:.2f} | {number(f'peak {name}') / 1e6:.0f} | {above / given:.2f} |")
 END

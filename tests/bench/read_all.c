@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * usage: read_all OUT ROUNDS. Seconds to open a checkpoint and to read all of its tensors into memory through tessera.h, one
- * line a round after one that is not counted: what bench_python.sh compares Python with. */
+ * usage: read_all OUT. Opens a checkpoint and reads all of its tensors into fresh memory through tessera.h; prints seconds, and
+ * seconds of processors: what bench_python.sh compares Python with. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,31 +25,24 @@ static tsr_status read_all(tsr_checkpoint *checkpoint, tsr_read *reads, uint64_t
     return st ? st : tsr_checkpoint_read(checkpoint, reads, count, err);
 }
 
-static tsr_status round_of(tsr_library *library, const char *path, double *seconds, tsr_error *err) {
-    tsr_checkpoint *checkpoint = NULL;
-    double begin = now();
-    tsr_status st = tsr_checkpoint_open(library, path, &checkpoint, err);
-    uint64_t count = st ? 0 : tsr_checkpoint_count(checkpoint);
-    tsr_read *reads = calloc(count + 1, sizeof *reads);
-    if (!st) st = read_all(checkpoint, reads, count, err);
-    tsr_checkpoint_close(checkpoint);
-    *seconds = now() - begin;
-    for (uint64_t i = 0; i < count; i++) free(reads[i].dst);
-    free(reads);
-    return st;
-}
-
 int main(int argc, char **argv) {
     tsr_library *library = NULL;
+    tsr_checkpoint *checkpoint = NULL;
+    tsr_read *reads = NULL;
     tsr_error err = {0};
-    if (argc != 3) return 1;
+    if (argc != 2) return 1;
     tsr_status st = tsr_library_create(NULL, &library, &err);
-    for (long i = 0; i <= atol(argv[2]) && !st; i++) {
-        double seconds = 0;
-        st = round_of(library, argv[1], &seconds, &err);
-        if (i && !st) printf("%.4f\n", seconds);
-    }
+    double begin = now();
+    clock_t begin_work = clock();
+    if (!st) st = tsr_checkpoint_open(library, argv[1], &checkpoint, &err);
+    uint64_t count = st ? 0 : tsr_checkpoint_count(checkpoint);
+    if (!st) reads = calloc(count + 1, sizeof *reads);
+    if (!st) st = read_all(checkpoint, reads, count, &err);
+    tsr_checkpoint_close(checkpoint);
+    if (!st) printf("%.4f %.4f\n", now() - begin, (double)(clock() - begin_work) / CLOCKS_PER_SEC);
     if (st) fprintf(stderr, "read_all: %s\n", err.message);
+    for (uint64_t i = 0; reads && i < count; i++) free(reads[i].dst);
+    free(reads);
     tsr_library_destroy(library);
     return st ? 1 : 0;
 }
