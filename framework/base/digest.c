@@ -76,3 +76,7 @@ struct digest digest_end(const struct digest_state *state) {
 void digest_destroy(struct digest_state *state) {
     mem_free(state);
 }
+
+unsigned digest_library_version(void) {
+    return XXH_versionNumber();
+}

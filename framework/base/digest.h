@@ -16,6 +16,8 @@ struct digest {
     uint8_t bytes[DIGEST_BYTES];
 };
 
+/* Version of the library that is loaded, 803 for 0.8.3. [any] */
+unsigned digest_library_version(void);
 struct digest digest_of(const void *bytes, uint64_t size);
 bool digest_equal(const struct digest *a, const struct digest *b);
 char *digest_to_hex(const struct digest *digest, char hex[DIGEST_HEX]); /* lower case; returns hex */

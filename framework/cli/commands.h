@@ -20,6 +20,8 @@ extern const struct command COMMAND_REPORT;
 extern const struct command COMMAND_PLUGIN;
 extern const struct command COMMAND_TOKENIZE;
 extern const struct command COMMAND_SEARCH;
+extern const struct command COMMAND_DOCTOR;
+extern const struct command COMMAND_INIT;
 extern const struct command COMMAND_HELP;
 
 #endif

@@ -13,7 +13,8 @@
 const struct command *const COMMANDS[] = {
     &COMMAND_INSPECT, &COMMAND_PLAN,   &COMMAND_COMPRESS, &COMMAND_VERIFY,    &COMMAND_DECOMPRESS,
     &COMMAND_DIFF,    &COMMAND_GATE,   &COMMAND_REPORT,   &COMMAND_RUN,       &COMMAND_CALIBRATE,
-    &COMMAND_BATCH,   &COMMAND_SEARCH, &COMMAND_PLUGIN,   &COMMAND_TOKENIZE, &COMMAND_HELP,      NULL,
+    &COMMAND_BATCH,   &COMMAND_SEARCH, &COMMAND_PLUGIN,   &COMMAND_TOKENIZE, &COMMAND_INIT,
+    &COMMAND_DOCTOR,  &COMMAND_HELP,   NULL,
 };
 
 static tsr_status run_command(struct session *session, const struct command *command, char *const *words,

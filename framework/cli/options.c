@@ -96,6 +96,7 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_ROWS_ONLY] = {"rows-only", 0, NULL, "no scores: rows that bounds alone decide are not read"},
     [OPT_DUPLICATES] = {"duplicates", 0, "COS", "list pairs of rows with at least this cosine"},
     [OPT_PUBLISH_ANYWAY] = {"publish-anyway", 0, NULL, "publish although a gate failed; the receipt says so"},
+    [OPT_CONFIG_FILE] = {"output", 'o', "FILE", "file to write (default: standard output)"},
     [OPT_HTML] = {"html", 0, "FILE", "write a page that needs no network: figures, charts, every tensor"},
     [OPT_GATES_FILE] = {"gates", 0, "FILE", "show what `tessera gate --json` printed there, not the receipt's gates"},
     [OPT_PLAN_FILE] = {"plan", 0, "FILE", "show what `tessera plan --json` printed there beside what came of it"},

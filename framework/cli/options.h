@@ -89,6 +89,7 @@ enum option_id {
     OPT_THRESHOLD,
     OPT_ROWS_ONLY,
     OPT_DUPLICATES,
+    OPT_CONFIG_FILE, /* --output FILE of init */
     OPT_HTML,
     OPT_GATES_FILE, /* --gates FILE of report */
     OPT_PLAN_FILE,  /* --plan FILE of report */

@@ -13,14 +13,19 @@ void divergence_scalar(const float *p, const float *q, uint64_t count, struct di
 
 static pthread_once_t best_once = PTHREAD_ONCE_INIT;
 static divergence_loop best = divergence_scalar;
+static int level;
 
 /* Asked once: under a hypervisor the question is not cheap. */
 static void find_best(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) best = divergence_avx2;
+    if (__builtin_cpu_supports("avx2")) {
+        best = divergence_avx2;
+        level = 1;
+    }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq")) {
         best = divergence_avx512;
+        level = 2;
     }
 #endif
 }
@@ -28,4 +33,9 @@ static void find_best(void) {
 void divergence_of(const float *p, const float *q, uint64_t count, struct divergence *result) {
     pthread_once(&best_once, find_best);
     best(p, q, count, result);
+}
+
+int divergence_level(void) {
+    pthread_once(&best_once, find_best);
+    return level;
 }

@@ -20,6 +20,8 @@ struct divergence {
 void divergence_of(const float *p, const float *q, uint64_t count, struct divergence *result);
 
 /* The loops by themselves, for tests: compiled for any processor, for AVX2, for AVX-512. */
+/* Kernels that divergence_of uses: 0 portable, 1 AVX2, 2 AVX-512. [any] */
+int divergence_level(void);
 typedef void (*divergence_loop)(const float *p, const float *q, uint64_t count, struct divergence *result);
 void divergence_scalar(const float *p, const float *q, uint64_t count, struct divergence *result);
 void divergence_avx2(const float *p, const float *q, uint64_t count, struct divergence *result);   /* only on x86-64 */

@@ -36,7 +36,7 @@ static void transform(float *x, uint64_t block) {
 
 const struct hadamard_kernels hadamard_portable = {scale, flip, transform};
 
-static const struct hadamard_kernels *kernels(void) {
+const struct hadamard_kernels *hadamard_kernels_best(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) return &hadamard_avx2;
 #endif
@@ -60,7 +60,7 @@ static float norm_of(uint64_t block) {
 }
 
 static void forward(float *x, uint64_t rows, uint64_t columns, uint64_t seed) {
-    const struct hadamard_kernels *use = kernels();
+    const struct hadamard_kernels *use = hadamard_kernels_best();
     const uint64_t block = block_of(columns);
     for (uint64_t r = 0; r < rows; r++, x += columns) {
         use->scale(x, columns, norm_of(block), seed);
@@ -69,7 +69,7 @@ static void forward(float *x, uint64_t rows, uint64_t columns, uint64_t seed) {
 }
 
 static void inverse(float *x, uint64_t rows, uint64_t columns, uint64_t seed) {
-    const struct hadamard_kernels *use = kernels();
+    const struct hadamard_kernels *use = hadamard_kernels_best();
     const uint64_t block = block_of(columns);
     const float norm = norm_of(block);
     for (uint64_t r = 0; r < rows; r++, x += columns) {

@@ -23,6 +23,7 @@ extern const struct hadamard_kernels hadamard_avx2;
 #endif
 
 /* What get_extension returns for TSR_HADAMARD_ID. Static. [any] */
+const struct hadamard_kernels *hadamard_kernels_best(void);
 const tsr_hadamard *hadamard_services(void);
 
 #endif

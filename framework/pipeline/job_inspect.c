@@ -12,6 +12,7 @@
 
 #include <base/alloc.h>
 #include <format/json.h>
+#include <policy/model_type.h>
 #include <policy/role.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,27 +46,6 @@ static tsr_status no_memory(const struct inspecting *in) {
 }
 
 /* ---- raw ---- */
-
-static tsr_status read_model_type(struct inspecting *in) {
-    char *text = NULL, *path = fs_join(in->checkpoint.root, CONFIG_NAME);
-    uint64_t size = 0;
-    json_t *config = NULL;
-    if (!path) return no_memory(in);
-    tsr_status st = TSR_OK;
-    if (fs_kind_of(path) == FS_FILE && !in->checkpoint.single_file) {
-        st = fs_read_whole(path, EXTRA_BYTES_MAX, &text, &size, in->err);
-        if (st == TSR_OK) st = json_parse(text, (size_t)size, path, &config, in->err);
-        const char *type = json_string_value(json_object_get(config, "model_type"));
-        if (st == TSR_OK && type) {
-            in->model_type = arena_dup(&in->arena, type, strlen(type));
-            if (!in->model_type) st = no_memory(in);
-        }
-    }
-    json_decref(config);
-    mem_free(text);
-    mem_free(path);
-    return st;
-}
 
 static tsr_status take_raw(struct inspecting *in, struct role_set *roles, uint64_t index) {
     const struct checkpoint_tensor *tensor = &in->checkpoint.tensors[index];
@@ -144,7 +124,7 @@ static tsr_status inspect_raw(struct inspecting *in) {
     in->count = in->checkpoint.tensor_count;
     in->tensors = arena_alloc(&in->arena, in->count + 1, sizeof *in->tensors);
     if (!in->tensors) return no_memory(in);
-    tsr_status st = read_model_type(in);
+    tsr_status st = model_type_read(&in->checkpoint, &in->arena, &in->model_type, in->err);
     if (st == TSR_OK) {
         st = role_find("auto", in->model_type, in->paths->role_folders, in->paths->role_folder_count, in->env,
                        &in->arena, &roles, in->err);

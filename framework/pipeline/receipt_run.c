@@ -2,30 +2,13 @@
  *
  * tessera.run.json: when, where and how fast. Never compared, so everything that differs between runs belongs here. */
 #define _POSIX_C_SOURCE 200809L
+#include "machine.h"
 #include "receipt.h"
 
 #include <base/str.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
-/* Brand string of the processor (CPUID leaves 0x80000002 to 4), "unknown" elsewhere. */
-static void cpu_name(char name[64]) {
-    memcpy(name, "unknown", 8);
-#if defined(__x86_64__)
-    unsigned words[12];
-    for (unsigned i = 0; i < 3; i++) {
-        if (!__get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]))
-            return;
-    }
-    memcpy(name, words, sizeof words);
-    name[sizeof words] = '\0';
-    for (size_t length = strlen(name); length && name[length - 1] == ' '; length--) name[length - 1] = '\0';
-#endif
-}
 
 static void set_time(struct members *run, int64_t started) {
     char text[32];
@@ -37,9 +20,9 @@ static void set_time(struct members *run, int64_t started) {
 
 tsr_status receipt_run(const struct run_facts *facts, json_t **run, tsr_error *err) {
     struct members whole = members_object(), seconds = members_object();
-    char host[256] = "", cpu[64];
+    char host[256] = "", cpu[MACHINE_CPU];
     if (gethostname(host, sizeof host - 1)) host[0] = '\0';
-    cpu_name(cpu);
+    machine_cpu(cpu);
     set_time(&whole, facts->started);
     members_text(&whole, "host", text_is_utf8(host, strlen(host)) ? host : NULL);
     members_text(&whole, "cpu", cpu);

@@ -12,35 +12,11 @@
 #include <format/container.h>
 #include <format/json.h>
 
+#include "model_type.h"
 #include "plan_solve.h"
-
-#define MODEL_CONFIG "config.json"
-#define MODEL_CONFIG_MAX (UINT64_C(16) << 20)
 
 tsr_status plan_no_memory(tsr_error *err) {
     return tsr_fail(err, TSR_E_NOMEM, "out of memory for the plan");
-}
-
-/* config.json's model_type in arena memory; NULL when there is no such file or member. */
-static tsr_status read_model_type(const struct checkpoint *checkpoint, struct arena *arena, const char **type,
-                                  tsr_error *err) {
-    char *path = fs_join(checkpoint->root, MODEL_CONFIG), *text = NULL;
-    json_t *root = NULL;
-    uint64_t size = 0;
-    tsr_status st = path ? TSR_OK : plan_no_memory(err);
-    *type = NULL;
-    if (st || fs_kind_of(path) != FS_FILE) goto done;
-    st = fs_read_whole(path, MODEL_CONFIG_MAX, &text, &size, err);
-    if (!st) st = json_parse(text, size, path, &root, err);
-    if (st) goto done;
-    const char *found = json_string_value(json_object_get(root, "model_type"));
-    if (found) *type = arena_dup(arena, found, strlen(found));
-    if (found && !*type) st = plan_no_memory(err);
-done:
-    json_decref(root);
-    mem_free(text);
-    mem_free(path);
-    return st;
 }
 
 static tsr_status find_roles(struct planner *planner, struct role_set **set, tsr_error *err) {
@@ -48,7 +24,7 @@ static tsr_status find_roles(struct planner *planner, struct role_set **set, tsr
     const struct plan_options *options = planner->options;
     const struct config *config = planner->config;
     const char *type = NULL;
-    tsr_status st = read_model_type(planner->checkpoint, arena, &type, err);
+    tsr_status st = model_type_read(planner->checkpoint, arena, &type, err);
     if (st) return st;
     st = role_find(config->roles, type, options->role_folders, options->role_folder_count, planner->env, arena, set, err);
     if (st == TSR_E_CONFIG && config->roles_line) {
