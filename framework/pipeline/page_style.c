@@ -49,7 +49,7 @@ const char PAGE_STYLE[] =
     ".t1 :is(th,td):nth-child(-n+1),.t2 :is(th,td):nth-child(-n+2),.t3 :is(th,td):nth-child(-n+3),.t4 :is(th,td):nth-child(-n+4)"
     ",.t9 :is(th,td){text-align:left}\n"
     "td.wide,.wide{white-space:normal;min-width:14rem;max-width:34rem;overflow-wrap:anywhere;text-align:left}\n"
-    ".sorts td:first-child{font-family:ui-monospace,monospace;font-size:.8rem;white-space:normal;min-width:12rem;overflow-wrap:anywhere}\n"
+    ".sorts td:first-child{font-family:ui-monospace,monospace;font-size:.8rem;white-space:normal;min-width:min(22rem,50vw);overflow-wrap:anywhere}\n"
     "th button{all:unset;cursor:pointer;color:inherit}th button:focus-visible{outline:3px solid var(--accent)}\n"
     "th[aria-sort=ascending] button::after{content:\" \\2191\"}th[aria-sort=descending] button::after{content:\" \\2193\"}\n"
     ".filter{display:block;margin:.6rem 0}.filter input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--soft);"
