@@ -3,6 +3,8 @@
  * Compares one teacher-forced forward and one greedy continuation with golden values. */
 #include "gate_reference.h"
 
+#include "sample.h"
+
 #include <base/alloc.h>
 #include <base/bytes.h>
 #include <base/checked.h>
@@ -172,20 +174,12 @@ static tsr_status compare_forced(struct comparison *c, tsr_error *err) {
     return st;
 }
 
-static uint32_t argmax(const float *logits, uint64_t count) {
-    uint64_t best = 0;
-    for (uint64_t i = 1; i < count; i++) {
-        if (logits[i] > logits[best]) best = i;
-    }
-    return (uint32_t)best;
-}
-
 static tsr_status continue_greedily(struct comparison *c, void *sequence, float *logits, tsr_error *err) {
     const tsr_model *plugin = c->model->plugin;
     struct reference_result *result = c->result;
     tsr_status st = plugin->forward(c->model->self, sequence, c->tokens, GREEDY_PROMPT, NULL, logits, err);
     for (uint64_t i = 0; i < c->greedy_count && st == TSR_OK; i++) {
-        uint32_t token = argmax(logits, c->model->info.vocabulary);
+        uint32_t token = (uint32_t)sample_best(logits, c->model->info.vocabulary);
         if (token != c->greedy[i]) {
             result->first_wrong_token = i;
             result->wrong_token = token;

@@ -3,15 +3,9 @@
  * Greedy continuation of prompts by two models. */
 #include "rollout.h"
 
-#include <base/alloc.h>
+#include "sample.h"
 
-static uint32_t argmax(const float *logits, uint64_t count) {
-    uint64_t best = 0;
-    for (uint64_t i = 1; i < count; i++) {
-        if (logits[i] > logits[best]) best = i;
-    }
-    return (uint32_t)best;
-}
+#include <base/alloc.h>
 
 static tsr_status check_length(const struct open_model *model, const struct token_run *prompt, uint64_t tokens,
                                tsr_error *err) {
@@ -36,8 +30,10 @@ tsr_status rollout_continue(struct open_model *model, const struct token_run *pr
     st = plugin->sequence_create(model->self, prompt->count + tokens, &sequence, err);
     if (st == TSR_OK) st = plugin->forward(model->self, sequence, prompt->tokens, prompt->count, NULL, logits, err);
     for (uint64_t i = 0; i < tokens && st == TSR_OK; i++) {
-        out[i] = argmax(logits, model->info.vocabulary);
-        if (i + 1 < tokens) st = plugin->forward(model->self, sequence, &out[i], 1, NULL, logits, err);
+        uint64_t best = sample_best(logits, model->info.vocabulary);
+        if (best == model->info.vocabulary) st = tsr_fail(err, TSR_E_INPUT, "the model's logits are not numbers");
+        out[i] = (uint32_t)best;
+        if (st == TSR_OK && i + 1 < tokens) st = plugin->forward(model->self, sequence, &out[i], 1, NULL, logits, err);
     }
     if (sequence) plugin->sequence_destroy(model->self, sequence);
     mem_free(logits);

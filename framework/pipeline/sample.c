@@ -66,8 +66,7 @@ static void penalise(const struct sampler *sampler, float *logits) {
     }
 }
 
-/* Index of the largest logit, the first among equals; `count` when none is a number. */
-static uint64_t best_of(const float *logits, uint64_t count) {
+uint64_t sample_best(const float *logits, uint64_t count) {
     uint64_t best = count;
     for (uint64_t i = 0; i < count; i++) {
         if (!isnan(logits[i]) && (best == count || logits[i] > logits[best])) best = i;
@@ -149,7 +148,7 @@ tsr_status sampler_next(struct sampler *sampler, float *logits, uint32_t *token,
     const struct sampling *rules = &sampler->rules;
     uint64_t count = 0;
     penalise(sampler, logits);
-    uint64_t best = best_of(logits, sampler->vocabulary);
+    uint64_t best = sample_best(logits, sampler->vocabulary);
     if (best == sampler->vocabulary || !isfinite(logits[best])) {
         return tsr_fail(err, TSR_E_INPUT, "the model's logits are not finite");
     }

@@ -35,6 +35,8 @@ struct sampler {
     double *weights;              /* [vocabulary] */
 };
 
+/* Index of the largest logit, the first among equals; `count` when none is a number. */
+uint64_t sample_best(const float *logits, uint64_t count);
 /* TSR_E_CONFIG for a rule out of its range. */
 tsr_status sampler_init(struct sampler *sampler, const struct sampling *rules, uint64_t vocabulary, tsr_error *err);
 void sampler_clear(struct sampler *sampler);

@@ -5,6 +5,7 @@
  * with fails the gate too. */
 #include "speech_reference.h"
 
+#include "sample.h"
 #include "speech_golden.h"
 
 #include <base/alloc.h>
@@ -217,14 +218,6 @@ static tsr_status run_predictor(struct comparison *c) {
     return st;
 }
 
-static uint32_t argmax(const float *logits, uint64_t count) {
-    uint64_t best = 0;
-    for (uint64_t i = 1; i < count; i++) {
-        if (logits[i] > logits[best]) best = i;
-    }
-    return (uint32_t)best;
-}
-
 static tsr_status run_selection(struct comparison *c) {
     struct golden_tensor *logits = golden_find(&c->golden, "selection", "logits");
     struct golden_tensor *scores = golden_find(&c->golden, "selection", "scores");
@@ -240,7 +233,7 @@ static tsr_status run_selection(struct comparison *c) {
         memcpy(row, logits->values + i * vocabulary, vocabulary * sizeof *row);
         st = c->table->process(c->model->self, &rules, history, i, row, c->err);
         golden_compare(scores, i, row, 1, vocabulary, false);
-        history[i] = argmax(row, vocabulary);
+        history[i] = (uint32_t)sample_best(row, vocabulary);
     }
     if (st == TSR_OK) compare_ids(c, "selection", "tokens", history, rows);
     mem_free(row);

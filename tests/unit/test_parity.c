@@ -248,6 +248,25 @@ static void results_do_not_depend_on_workers(void) {
     pool_destroy(single.pool);
 }
 
+static void make_nan(const char *name, uint16_t *values, uint64_t rows, uint64_t columns, double amount) {
+    (void)amount;
+    if (!strstr(name, "norm")) return;
+    for (uint64_t i = 0; i < rows * columns; i++) values[i] = 0x7FC0;
+}
+
+/* Two models without a number in their logits do not agree. */
+static void rollout_of_no_numbers_is_an_error(void) {
+    struct open_model model;
+    struct rollout_result result;
+    tsr_error err = {0};
+    const struct token_run prompt = {tokens, 20};
+    CU_ASSERT_TRUE_FATAL(copy_damaged(make_nan, 0));
+    CU_ASSERT_EQUAL_FATAL(model_open(SCRATCH, registry, &PATHS, &env, &model, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(rollout_run(&model, &model, &prompt, 1, 24, &result, &err), TSR_E_INPUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "not numbers"));
+    model_close(&model);
+}
+
 static void rollout_names_the_first_difference(void) {
     struct open_model a, b;
     struct rollout_result result;
@@ -285,6 +304,7 @@ static const struct unit_test TESTS[] = {
     {"every_negative_control_fails", every_negative_control_fails},
     {"divergence_rises_with_noise", divergence_rises_with_noise},
     {"results_do_not_depend_on_workers", results_do_not_depend_on_workers},
+    {"rollout_of_no_numbers_is_an_error", rollout_of_no_numbers_is_an_error},
     {"rollout_names_the_first_difference", rollout_names_the_first_difference},
     {"chain_shows_where_it_breaks", chain_shows_where_it_breaks},
 };
