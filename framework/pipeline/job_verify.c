@@ -16,6 +16,7 @@
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/str.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define BLOB_BYTES_MAX (UINT64_C(1) << 28)
@@ -39,7 +40,7 @@ struct verified_item {
     uint64_t tiles;
     tsr_status status;
     tsr_error error;
-    uint64_t metered; /* stored bytes that progress has counted */
+    atomic_uint_least64_t metered; /* stored bytes that progress has counted, on any worker */
 };
 
 struct verifying {
@@ -223,7 +224,7 @@ static tsr_status count_tile(void *ctx, const struct decoder *decoder, const tsr
     (void)bytes;
     (void)scratch;
     (void)err;
-    checking->item->metered += stored;
+    atomic_fetch_add(&checking->item->metered, stored);
     meter_add(&checking->all->meter, NULL, stored);
     return TSR_OK;
 }
@@ -277,7 +278,7 @@ static tsr_status check_item(void *ctx, uint64_t index, uint64_t worker, tsr_err
     } else {
         item->status = check_payload(v, file, item);
     }
-    meter_add(&v->meter, item->entry->name, item->entry->bytes - min_u64(item->metered, item->entry->bytes));
+    meter_add(&v->meter, item->entry->name, item->entry->bytes - min_u64(atomic_load(&item->metered), item->entry->bytes));
     if (!is_trouble(file, item->status)) return TSR_OK;
     if (err) *err = item->error;
     return item->status;

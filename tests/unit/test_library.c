@@ -28,16 +28,17 @@ static const char CONFIG[] = "tessera: 1\nroles: auto\nrules:\n"
 
 static struct world world;
 static tsr_error err;
+static const char *model, *roles, *lossy; /* paths; threads may not make their own in the world's arena */
 
 static tsr_library *create(uint64_t workers) {
-    tsr_library_options options = {.struct_size = sizeof options, .workers = workers, .roles_path = in_world(&world, "roles")};
+    tsr_library_options options = {.struct_size = sizeof options, .workers = workers, .roles_path = roles};
     tsr_library *library = NULL;
     EXPECT_OK(tsr_library_create(&options, &library, &err));
     return library;
 }
 
 static tsr_status compress(tsr_library *library, const char *config, const char *output, tsr_error *why) {
-    tsr_compress_options options = {.struct_size = sizeof options, .model = in_world(&world, "model"), .output = output,
+    tsr_compress_options options = {.struct_size = sizeof options, .model = model, .output = output,
                                     .config = config};
     return tsr_compress(library, &options, NULL, why);
 }
@@ -108,7 +109,10 @@ static void make_world(void) {
     world_begin(&world, 1);
     gen_config(&world, "model");
     gen_file(in_world(&world, "model/model.safetensors"), TENSORS, COUNT(TENSORS));
-    write_text(in_world(&world, "lossy.yaml"), CONFIG, sizeof CONFIG - 1);
+    model = in_world(&world, "model");
+    roles = in_world(&world, "roles");
+    lossy = in_world(&world, "lossy.yaml");
+    write_text(lossy, CONFIG, sizeof CONFIG - 1);
 }
 
 static void rows_of_a_compressed_checkpoint_are_those_of_the_raw_one(void) {
@@ -130,7 +134,7 @@ static void rows_of_a_compressed_checkpoint_are_those_of_the_raw_one(void) {
 
 static void rows_of_lossy_tensors_are_those_of_their_decompression(void) {
     tsr_library *library = create(2);
-    EXPECT_OK(compress(library, in_world(&world, "lossy.yaml"), in_world(&world, "lossy"), &err));
+    EXPECT_OK(compress(library, lossy, in_world(&world, "lossy"), &err));
     tsr_decompress_options back = {.struct_size = sizeof back, .path = in_world(&world, "lossy"), .destination = in_world(&world, "back")};
     EXPECT_OK(tsr_decompress(library, &back, NULL, &err));
     tsr_checkpoint *raw = open_in_world(library, "back"), *stored = open_in_world(library, "lossy");
@@ -291,9 +295,9 @@ struct guest {
 static void *work_as_guest(void *ctx) {
     struct guest *guest = ctx;
     tsr_library *library = guest->library;
-    tsr_library_options options = {.struct_size = sizeof options, .workers = 2, .roles_path = in_world(&world, "roles")};
+    tsr_library_options options = {.struct_size = sizeof options, .workers = 2, .roles_path = roles};
     if (!library) guest->status = tsr_library_create(&options, &library, &guest->error);
-    if (!guest->status) guest->status = compress(library, in_world(&world, "lossy.yaml"), guest->output, &guest->error);
+    if (!guest->status) guest->status = compress(library, lossy, guest->output, &guest->error);
     for (int i = 0; i < 4 && !guest->status; i++) guest->status = tsr_verify(library, guest->output, NULL, &guest->error);
     if (!guest->library) tsr_library_destroy(library);
     return NULL;
