@@ -24,7 +24,7 @@ PACKAGE_openblas := libopenblas-dev
 SNDFILE ?= $(shell pkg-config --exists sndfile 2>/dev/null && echo sndfile)
 
 # Targets that build nothing themselves, or install what is missing first.
-UNCHECKED := help clean bootstrap demo check check-slurm check-python check-asan check-tsan check-fault fuzz soak bench bench-quality stats uninstall
+UNCHECKED := help clean bootstrap demo check check-slurm check-python check-asan check-tsan check-fault fuzz soak bench bench-quality stats uninstall dist
 ifneq ($(filter-out $(UNCHECKED),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v pkg-config),)
 $(error pkg-config is missing: apt-get install pkg-config, or run contrib/bootstrap)
@@ -294,6 +294,10 @@ install: all $(MAN_PAGES) ## install below DESTDIR/PREFIX
 
 uninstall: ## remove exactly what install put there
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" contrib/install uninstall
+
+.PHONY: dist
+dist: ## pack the last commit into build/dist, always into the same bytes
+	@contrib/dist "$(VERSION)" build/dist
 
 .PHONY: clean
 clean: ## remove build/
