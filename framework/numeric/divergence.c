@@ -3,6 +3,7 @@
  * The form for any processor, and the choice. */
 #include "divergence.h"
 
+#include <math.h>
 #include <pthread.h>
 
 #include "divergence_lanes.h"
@@ -38,4 +39,8 @@ void divergence_of(const float *p, const float *q, uint64_t count, struct diverg
 int divergence_level(void) {
     pthread_once(&best_once, find_best);
     return level;
+}
+
+bool divergence_agrees(const struct divergence *divergence) {
+    return isfinite(divergence->p_norm) && isfinite(divergence->q_norm) && divergence->p_best == divergence->q_best;
 }

@@ -7,6 +7,7 @@
 #ifndef NUMERIC_DIVERGENCE_H
 #define NUMERIC_DIVERGENCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct divergence {
@@ -18,6 +19,9 @@ struct divergence {
 
 /* `count` > 0 logits of the reference and of the other. [any] */
 void divergence_of(const float *p, const float *q, uint64_t count, struct divergence *result);
+
+/* Both name the same token, and all logits that say so are numbers. [any] */
+bool divergence_agrees(const struct divergence *divergence);
 
 /* The loops by themselves, for tests: compiled for any processor, for AVX2, for AVX-512. */
 /* Kernels that divergence_of uses: 0 portable, 1 AVX2, 2 AVX-512. [any] */

@@ -31,6 +31,7 @@ static tsr_status judge_part(const struct gate_speech *g, const struct speech_pa
 
 static enum verdict verdict_of(const struct gate_speech *g, const struct part *part) {
     enum verdict verdict = VERDICT_PASS; /* a text without thresholds is measured, not judged */
+    if (part->kld.effective > 0 && !isfinite(part->kld.estimate)) verdict = VERDICT_FAIL; /* logits that are no numbers */
     if (g->gates->parity.min_top1 > 0) verdict = verdict_worse(verdict, part->top1.verdict);
     if (g->gates->parity.max_kld >= 0) verdict = verdict_worse(verdict, part->kld.verdict);
     return verdict;

@@ -232,6 +232,7 @@ static void judge_parity(const struct gating *g, const struct parity_result *res
     double limit = g->gates.parity.max_kld >= 0 ? g->gates.parity.max_kld : INFINITY;
     struct judgement kld = judge_mean(result->kld, result->windows, limit, confidence);
     enum verdict verdict = VERDICT_PASS; /* a text without thresholds is measured, not judged */
+    if (!isfinite(kld.estimate)) verdict = VERDICT_FAIL; /* logits that are no numbers */
     if (g->gates.parity.min_top1 > 0) verdict = verdict_worse(verdict, top1.verdict);
     if (g->gates.parity.max_kld >= 0) verdict = verdict_worse(verdict, kld.verdict);
     gate_json_judgement(&entry->members, "top1", &top1, confidence);

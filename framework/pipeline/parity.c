@@ -25,6 +25,7 @@ const double parity_bucket_edges[PARITY_BUCKETS] = {0.05, 0.2, 0.5, 1, 2, INFINI
 /* One position, reduced. */
 struct position {
     float kld, margin;
+    bool same; /* the tokens, by logits that are numbers */
     double reference_nll, other_nll;
     uint32_t reference_token, other_token;
 };
@@ -65,6 +66,7 @@ static struct position reduce(const float *p, const float *q, uint64_t count, ui
     divergence_of(p, q, count, &divergence);
     struct position position = {.kld = (float)divergence.kld,
                                 .margin = divergence.margin,
+                                .same = divergence_agrees(&divergence),
                                 .reference_token = divergence.p_best,
                                 .other_token = divergence.q_best};
     if (next != UINT32_MAX) {
@@ -167,19 +169,18 @@ static void note_flip(struct parity *parity, const struct position *position, ui
 static void note_position(struct parity *parity, const struct position *position, uint64_t at) {
     struct parity_result *result = parity->result;
     struct group *agree = &result->agree[result->windows - 1], *kld = &result->kld[result->windows - 1];
-    bool same = position->reference_token == position->other_token;
     unsigned bucket = 0;
     while ((double)position->margin > parity_bucket_edges[bucket]) bucket++;
     result->margins[(uint64_t)fmin((double)position->margin * 2, PARITY_MARGINS - 1)]++;
-    agree->sum += same;
+    agree->sum += position->same;
     agree->count++;
     kld->sum += (double)position->kld;
     kld->count++;
-    result->buckets[bucket].sum += same;
+    result->buckets[bucket].sum += position->same;
     result->buckets[bucket].count++;
     result->all_kld[result->positions++] = position->kld;
     result->kld_zero += position->kld == 0;
-    if (!same) note_flip(parity, position, at);
+    if (!position->same) note_flip(parity, position, at);
     if (next_token(parity, at) != UINT32_MAX) {
         result->reference_nll += position->reference_nll;
         result->other_nll += position->other_nll;

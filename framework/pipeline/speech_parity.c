@@ -49,7 +49,7 @@ static void note(struct forcing *f, uint64_t group, const float *p, const float 
     uint64_t at = (result->windows - 1) * result->groups + group;
     struct divergence divergence;
     divergence_of(p, q, count, &divergence);
-    bool same = divergence.p_best == divergence.q_best;
+    bool same = divergence_agrees(&divergence);
     result->agree[at].sum += same;
     result->agree[at].count++;
     result->kld[at].sum += divergence.kld;

@@ -255,6 +255,19 @@ static void make_nan(const char *name, uint16_t *values, uint64_t rows, uint64_t
 }
 
 /* Two models without a number in their logits do not agree. */
+static void no_numbers_do_not_agree(void) {
+    struct open_model model;
+    struct parity_result result;
+    CU_ASSERT_TRUE_FATAL(copy_damaged(make_nan, 0));
+    CU_ASSERT_EQUAL_FATAL(model_open(SCRATCH, registry, &PATHS, &env, &model, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(parity_run(&model, &model, DOCUMENTS, 3, &OPTIONS, &env, &result, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(result.flip_count, TOKENS);
+    CU_ASSERT_EQUAL(judge_proportion(result.agree, result.windows, 0.5, 0.95).verdict, VERDICT_FAIL);
+    CU_ASSERT_TRUE(!isfinite(judge_mean(result.kld, result.windows, INFINITY, 0.95).estimate));
+    parity_clear(&result);
+    model_close(&model);
+}
+
 static void rollout_of_no_numbers_is_an_error(void) {
     struct open_model model;
     struct rollout_result result;
@@ -304,6 +317,7 @@ static const struct unit_test TESTS[] = {
     {"every_negative_control_fails", every_negative_control_fails},
     {"divergence_rises_with_noise", divergence_rises_with_noise},
     {"results_do_not_depend_on_workers", results_do_not_depend_on_workers},
+    {"no_numbers_do_not_agree", no_numbers_do_not_agree},
     {"rollout_of_no_numbers_is_an_error", rollout_of_no_numbers_is_an_error},
     {"rollout_names_the_first_difference", rollout_names_the_first_difference},
     {"chain_shows_where_it_breaks", chain_shows_where_it_breaks},
