@@ -47,15 +47,18 @@ static tsr_status read_fisher(void *ctx, const char *name, uint64_t rows, float 
     return st;
 }
 
-/* A row that the text never looked up may be in another: each counts half a look-up more, worth as much as the mean one
- * (the estimate of Krichevsky and Trofimov). */
+/* A row that the text never looked up may be in another: each counts half a look-up more, worth as much as the mean one,
+ * and the sum stays (the estimate of Krichevsky and Trofimov). */
 static tsr_status read_lookup(void *ctx, const char *name, uint64_t rows, float *fisher, bool *found, tsr_error *err) {
     const struct statistics *statistics = ctx;
     const double tokens = (double)statistics->calibration.fisher_tokens;
     double sum = 0;
     tsr_status st = calibrate_read_fisher(&statistics->calibration, name, STATS_LOOKUP, rows, fisher, found, err);
     for (uint64_t r = 0; st == TSR_OK && *found && r < rows; r++) sum += (double)fisher[r];
-    for (uint64_t r = 0; st == TSR_OK && *found && r < rows; r++) fisher[r] += (float)(0.5 * sum / tokens);
+    const double share = tokens / (tokens + 0.5 * (double)rows);
+    for (uint64_t r = 0; st == TSR_OK && *found && r < rows; r++) {
+        fisher[r] = (float)(((double)fisher[r] + 0.5 * sum / tokens) * share);
+    }
     return st;
 }
 

@@ -320,9 +320,10 @@ def draw(series, path):
 def peers_of(work, llama, model, label, calibration, text, real=None):
     """Rows of one model's peers, in their own runtime and in ours."""
     own, ours = [], []
-    base = to_gguf(work, llama, model, label)
+    file_name = label.replace(" ", "-")
+    base = to_gguf(work, llama, model, file_name)
     for kind in TYPES:
-        made = work.once(f"{label} {kind} made", lambda: quantise(work, llama, base, calibration, kind, label))
+        made = work.once(f"{label} {kind} made", lambda: quantise(work, llama, base, calibration, kind, file_name))
         size, weights = work.once(f"{label} {kind} size", lambda: gguf_size(llama, made["path"], real))
         figures = work.once(f"{label} {kind} own {POSITIONS}",
                             lambda: own_runtime(work, llama, base, made["path"], text, POSITIONS))
