@@ -331,6 +331,9 @@ tsr_status plan_solve_begin(struct planner *planner, tsr_error *err) {
     st = pool_for(planner->env->pool, solver->count, measure, solver, err);
     if (st) return st;
     fill_unknown(solver);
+    if (!any_known(solver) && !planner->options->allocation.uniform) {
+        env_log(planner->env, TSR_LOG_INFO, "budget: the same bits for all tensors: there is no importance of outputs (--stats)");
+    }
     if (planner->options->allocation.bits > 0 || planner->config->budget.kind == BUDGET_FREE) return solve(solver, err);
     planner->trials = TRIALS_OF_REST;
     st = plan_run_trials(planner, err);

@@ -12,7 +12,7 @@ rules:
   - {codec: passthrough}
 budget: {bits_per_weight: 4.5, positions: 400, window: 128}
 END
-"$tool" calibrate "$model" --text "$work/a.txt" -o "$work/stats" --full-max 1 -q
+"$tool" calibrate "$model" --text "$work/a.txt" -o "$work/stats" --full-max 1 --fisher-tokens 0 -q
 
 # Importance that misleads: the first query matrix is said to be all that counts. A reader may take it for true.
 python3 - "$work/stats" "$work/planted" <<'END'
@@ -67,3 +67,12 @@ fails_with shares_cannot_measure 1 'cannot be shared out' "$tool" compress "$mod
 fails_with target_without_means 1 'only a text to measure on' "$tool" compress "$model" -c "$work/c.yaml" --target-kld 0.05 -o "$work/x" -q
 fails_with target_out_of_reach 3 'is not reached within' "$tool" compress "$model" -c "$work/c.yaml" --target-kld 0.000001 --probe-text "$work/b.txt" -o "$work/x" -q
 check failures_leave_nothing eval "[ ! -e \"\$work/x\" ] && [ ! -e \"\$work/x.tessera-work\" ]"
+
+# Profiles fit any model, with statistics and without.
+profile() { # name [option...]: predicted bytes
+    "$tool" plan "$model" -c "$1" "${@:2}" --json -q | python3 -c 'import json, sys; print(json.load(sys.stdin)["totals"]["predicted_bytes"])'
+}
+sizes=($(for name in lossless near-lossless quality balanced small tiny; do profile "$name"; done))
+check profiles_are_in_order eval '[ ${#sizes[@]} = 6 ] && [ "${sizes[*]}" = "$(printf "%s\n" "${sizes[@]}" | sort -rn | xargs)" ]'
+check profiles_take_statistics [ "$(profile balanced --stats "$work/planted")" -lt $((sizes[3] * 101 / 100)) ]
+check profiles_fit_what_is_tiny eval '"$tool" plan tests/data/causal-lm/gpt2-bare -c tiny -q >/dev/null'

@@ -22,7 +22,9 @@ assert 10 < gate[\"perplexity\"] < 25 and gate[\"perplexity_ratio\"] == 1, gate"
 check json_has_the_documented_members eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json >"$work/json" && python3 tests/cli/members.py docs/cli.md gate "$work/json"'
 check same_figures_with_3_workers eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json -j3 | cmp - "$work/json"'
 
-gate_by() { "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json --path "$@"; }
+printf 'tessera: 1\nrules:\n  - {regime: argmax, codec: scalar}\n  - {codec: passthrough}\n' >"$work/scalar.yaml"
+"$tool" compress "$model" -c "$work/scalar.yaml" -o "$work/scalar" -q
+gate_by() { "$tool" gate "$work/scalar" --reference "$model" --text "$work/short.txt" --json --path "$@"; }
 gate_by dense >"$work/dense"
 gate_by codec >"$work/codec"
 check products_from_the_payload_give_the_same_figures python3 -c '

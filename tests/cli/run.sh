@@ -9,7 +9,9 @@ tell() { "$tool" run "$@" --prompt "Once upon a time" --max-tokens 40; }
 check raw_model_tells_its_story eval '[[ "$(tell "$model")" == "$story"* ]]'
 check lossless_tells_the_same cmp <(tell "$model") <(tell "$work/lossless")
 check tiny_budget_tells_the_same cmp <(tell "$work/balanced") <(tell "$work/balanced" --memory 64K)
-check payloads_tell_the_same_as_decoded_weights cmp <(tell "$work/balanced" --path dense) <(tell "$work/balanced" --path codec)
+printf 'tessera: 1\nrules:\n  - {regime: argmax, codec: scalar}\n  - {codec: passthrough}\n' >"$work/scalar.yaml"
+"$tool" compress "$model" -c "$work/scalar.yaml" -o "$work/scalar" -q
+check payloads_tell_the_same_as_decoded_weights cmp <(tell "$work/scalar" --path dense) <(tell "$work/scalar" --path codec)
 fails_with path_is_one_of_three 1 'expected auto, dense or codec' "$tool" run "$model" --prompt a --path fast
 check workers_tell_the_same cmp <(tell "$model" -j1) <(tell "$model" -j3)
 check seeds_repeat cmp <(tell "$model" --temperature 1 --seed 7) <(tell "$model" --temperature 1 --seed 7 -j3)
