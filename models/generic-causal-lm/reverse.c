@@ -86,7 +86,7 @@ static tsr_status remake_sequential(struct reverse *reverse, const struct layer_
     if (layer->attn_post_norm.present) st = apply_norm(&reverse->pass, &layer->attn_post_norm, work->branch, work->branch, err);
     if (reverse->pass.model->spec.residual_after_norm) memcpy(work->x, reverse->attn_in, stream_bytes(reverse));
     if (st == TSR_OK) st = add_and_norm(&reverse->pass, work->branch, &layer->mlp_norm, work->normed, err);
-    memcpy(reverse->middle, work->x, stream_bytes(reverse));
+    if (st == TSR_OK) memcpy(reverse->middle, work->x, stream_bytes(reverse));
     return st;
 }
 
@@ -306,8 +306,9 @@ static tsr_status run_there(struct reverse *reverse, const uint32_t *tokens, tsr
         state += reverse->work.tokens * model->spec.hidden;
         st = run_layer(pass, err);
     }
+    if (st != TSR_OK) return st;
     memcpy(state, reverse->work.x, stream_bytes(reverse));
-    return st == TSR_OK ? run_final(pass, err) : st;
+    return run_final(pass, err);
 }
 
 static tsr_status run_back(struct reverse *reverse, const uint32_t *tokens, tsr_error *err) {

@@ -445,7 +445,26 @@ static void an_error_of_a_hook_ends_the_run(void) {
     mem_free(gathered);
 }
 
+/* The last window of a text may be as short as that. */
+static void a_single_token_has_gradients(void) {
+    static const char *const fixtures[] = {"llama-tied", "gpt2-bare", "mixtral", "deepseek_v3", "bloom"};
+    const struct text text = {.tokens = {5}, .labels = {9}, .count = 1};
+    struct gathered *gathered = mem_alloc_zero(1, sizeof *gathered);
+    for (size_t f = 0; f < sizeof fixtures / sizeof fixtures[0]; f++) {
+        double looked_up = 0;
+        gather_with(fixtures[f], &env, &text, gathered);
+        for (int i = 0; i < TENSORS_MAX; i++) {
+            for (uint64_t j = 0; j < gathered->tokens[i] * gathered->rows[i]; j++) CU_ASSERT(isfinite(gathered->gradient[i][j]));
+            if (gathered->looked_up[i]) looked_up += gathered->looked_up[i][5];
+        }
+        CU_ASSERT(looked_up > 0);
+        gathered_clear(gathered);
+    }
+    mem_free(gathered);
+}
+
 static const struct unit_test TESTS[] = {
+    {"a_single_token_has_gradients", a_single_token_has_gradients},
     {"gradients_do_not_depend_on_workers", gradients_do_not_depend_on_workers},
     {"an_error_of_a_hook_ends_the_run", an_error_of_a_hook_ends_the_run},
     {"gradients_are_differences_of_the_loss", gradients_are_differences_of_the_loss},
