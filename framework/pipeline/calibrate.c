@@ -268,9 +268,9 @@ static tsr_status load_pass(struct calibrating *c, bool *found) {
     char *path = pass_path(c, c->pass_count);
     struct safetensors *st = &c->passes[c->pass_count];
     if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
-    gathered_open(path, c->job, st, found);
+    tsr_status status = gathered_open(path, c->job, st, found, c->err);
     mem_free(path);
-    if (!*found) return TSR_OK;
+    if (!*found) return status;
     c->pass_count++;
     return note_pass(c, st);
 }
@@ -357,13 +357,14 @@ static tsr_status run_backwards(struct calibrating *c) {
         env_log(c->env, TSR_LOG_WARNING, "no Fisher values, inputs only: %s", why.message);
         return TSR_OK;
     }
+    if (st != TSR_OK) return tsr_fail(c->err, st, "%s", why.message);
     char *path = fs_join(c->work.parts, "backwards.safetensors");
     if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
-    gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher);
+    st = gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher, c->err);
     c->result->resumed += c->has_fisher;
-    if (!c->has_fisher) {
+    if (st == TSR_OK && !c->has_fisher) {
         st = gather_backwards(c, path);
-        if (st == TSR_OK) gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher);
+        if (st == TSR_OK) st = gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher, c->err);
         if (st == TSR_OK && !c->has_fisher) st = tsr_fail(c->err, TSR_E_CORRUPT, "%s: just written and damaged", path);
     }
     mem_free(path);

@@ -34,8 +34,8 @@ uint64_t fisher_tokens(const struct fisher_options *options, uint64_t text_token
 /* The label of the token at `position` of the text: drawn from softmax(logits) by a number that depends on seed and
  * position alone. weights [vocabulary] is scratch and gets exp(logit - largest), *sum their sum. [any] */
 uint64_t fisher_label(const float *logits, uint64_t vocabulary, uint64_t seed, uint64_t position, double *weights, double *sum);
-/* Zero-initialise `fisher`; fisher_clear in any case. TSR_E_INPUT names the tensor behind which a gradient is not finite. The sums
- * do not depend on the number of workers. */
+/* Zero-initialise `fisher`; fisher_clear in any case. TSR_E_INPUT names the tensor behind which a gradient is not finite.
+ * The sums do not depend on the number of workers. */
 tsr_status fisher_gather(struct open_model *model, const struct token_run *text, const struct fisher_options *options,
                          const struct env *env, struct fisher *fisher, tsr_error *err);
 void fisher_clear(struct fisher *fisher);

@@ -254,7 +254,8 @@ static uint64_t most(uint64_t a, uint64_t b) {
 
 /* Where each buffer begins in the one allocation, in floats. */
 static uint64_t lay_out(struct reverse *reverse, const struct spec *spec, uint64_t n) {
-    uint64_t hidden = spec->hidden, width = most(hidden, spec->embed_width), mlp = most(spec->intermediate, spec->shared_intermediate);
+    uint64_t hidden = spec->hidden, width = most(hidden, spec->embed_width);
+    uint64_t mlp = most(spec->intermediate, spec->shared_intermediate);
     uint64_t q = spec->heads * spec->head_dim, k = spec->kv_heads * spec->head_dim, v = spec->kv_heads * spec->v_head_dim;
     uint64_t head_values = spec->heads * spec->v_head_dim, expanded = spec->heads * (spec->nope_dim + spec->v_head_dim);
     uint64_t latent = most(spec->q_rank, spec->kv_rank + spec->rope_dim), experts = spec->experts ? n * hidden : 0;
@@ -288,7 +289,9 @@ static tsr_status make_buffers(struct reverse *reverse, uint64_t count, tsr_erro
     if (st != TSR_OK) return st;
     reverse->work.tokens = count;
     reverse->memory = model->host->alloc(model->host, lay_out(reverse, &model->spec, count) * sizeof(float));
-    if (!reverse->memory) return tsr_fail(err, TSR_E_NOMEM, "out of memory for gradients of %llu tokens", (unsigned long long)count);
+    if (!reverse->memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "out of memory for gradients of %llu tokens", (unsigned long long)count);
+    }
     (void)lay_out(reverse, &model->spec, count);
     return fill_rope(model, &reverse->work, count, err);
 }
@@ -326,7 +329,8 @@ tsr_status reverse_check(const struct model *model, tsr_error *err) {
     const tsr_weights *table = model->weights.table;
     const tsr_tensor *embed = table->tensor(table->ctx, model->weights.embed);
     if (!model->spec.tied || embed->shape[0] == model->spec.vocabulary) return TSR_OK;
-    return tsr_fail(err, TSR_E_UNSUPPORTED, "no reverse pass for an output matrix that is a part of the embedding (%llu of %llu rows)",
+    return tsr_fail(err, TSR_E_UNSUPPORTED,
+                    "no reverse pass for an output matrix that is a part of the embedding (%llu of %llu rows)",
                     (unsigned long long)model->spec.vocabulary, (unsigned long long)embed->shape[0]);
 }
 

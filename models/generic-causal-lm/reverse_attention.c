@@ -227,8 +227,8 @@ static void reverse_prepare(const struct pass *pass, const void *ctx, uint64_t f
     uint64_t q_width = spec->heads * spec->head_dim, k_width = spec->kv_heads * spec->head_dim;
     for (uint64_t t = first; t < end; t++) {
         float *g_q = reverse->g_q + t * q_width, *g_k = reverse->g_k + t * k_width;
-        for (uint64_t h = 0; h < spec->heads && rules->rope; h++) reverse_rotate(table, spec->rope, t, g_q + h * spec->head_dim);
-        for (uint64_t h = 0; h < spec->kv_heads && rules->rope; h++) reverse_rotate(table, spec->rope, t, g_k + h * spec->head_dim);
+        for (uint64_t at = 0; at < q_width && rules->rope; at += spec->head_dim) reverse_rotate(table, spec->rope, t, g_q + at);
+        for (uint64_t at = 0; at < k_width && rules->rope; at += spec->head_dim) reverse_rotate(table, spec->rope, t, g_k + at);
         reverse_norm_heads(pass, &layer->q_norm, pass->work->raw_q + t * q_width, spec->heads, g_q);
         reverse_norm_heads(pass, &layer->k_norm, pass->work->raw_k + t * k_width, spec->kv_heads, g_k);
     }

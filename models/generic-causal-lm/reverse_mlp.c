@@ -14,11 +14,11 @@ static void reverse_combine(const struct pass *pass, const void *ctx, uint64_t f
     const struct spec *spec = &pass->model->spec;
     const struct workspace *work = pass->work;
     uint64_t width = reverse->width;
+    bool fused = spec->mlp == MLP_FUSED;
     for (uint64_t t = first; t < end; t++) {
         float *g = reverse->g_up + t * width, value, slope;
-        const float *up = work->up + t * width, *gate = spec->mlp == MLP_FUSED ? work->gate + 2 * t * width : work->gate + t * width;
-        float *g_gate = spec->mlp == MLP_FUSED ? reverse->g_gate + 2 * t * width : reverse->g_gate + t * width;
-        if (spec->mlp == MLP_FUSED) up = gate + width;
+        const float *gate = work->gate + (fused ? 2 : 1) * t * width, *up = fused ? gate + width : work->up + t * width;
+        float *g_gate = reverse->g_gate + (fused ? 2 : 1) * t * width;
         for (uint64_t i = 0; i < width; i++) {
             activation_slope(spec->activation, spec->mlp == MLP_PLAIN ? up[i] : gate[i], &value, &slope);
             if (spec->mlp == MLP_PLAIN) {
@@ -26,7 +26,7 @@ static void reverse_combine(const struct pass *pass, const void *ctx, uint64_t f
                 continue;
             }
             g_gate[i] = g[i] * up[i] * slope;
-            if (spec->mlp == MLP_FUSED) g_gate[width + i] = g[i] * value;
+            if (fused) g_gate[width + i] = g[i] * value;
             g[i] *= value;
         }
     }
@@ -124,8 +124,8 @@ static tsr_status reverse_router(struct reverse *reverse, struct layer_weights *
     const struct workspace *work = &reverse->work;
     uint64_t choices = spec->experts_per_token;
     for (uint64_t t = 0; t < work->tokens; t++) {
-        reverse_route(spec, reverse->probabilities + t * spec->experts, work->chosen + t * choices, reverse->g_chosen + t * choices,
-                      reverse->g_router + t * spec->experts);
+        uint64_t at = t * spec->experts, choice = t * choices;
+        reverse_route(spec, reverse->probabilities + at, work->chosen + choice, reverse->g_chosen + choice, reverse->g_router + at);
     }
     return reverse_linear(reverse, &layer->router, reverse->g_router, work->tokens, reverse->g_inner, true, err);
 }

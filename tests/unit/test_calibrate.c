@@ -253,9 +253,10 @@ static void fisher_values_are_those_of_the_script(void) {
     }
 }
 
+#define EXPERT "model.layers.1.mlp.experts.3.up_proj.weight"
+
 /* An expert's output counts as often as tokens pass it: the share is in what encoders get. */
 static void experts_count_by_their_share_of_tokens(void) {
-    static const char NAME[] = "model.layers.1.mlp.experts.3.up_proj.weight";
     struct statistics statistics = {0};
     struct calibrate_result result;
     float plain[256] = {0}, weighed[256] = {0};
@@ -264,13 +265,16 @@ static void experts_count_by_their_share_of_tokens(void) {
     tsr_error err = {0};
     CU_ASSERT_EQUAL_FATAL(calibrate("qwen2_moe", 0, &env, in_folder("experts"), &result, &err), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(statistics_open(in_folder("experts"), &statistics, &err), TSR_OK);
-    const struct safetensors_entry *entry = safetensors_find(&statistics.calibration.st, "model.layers.1.mlp.experts.3.up_proj.weight" STATS_FISHER);
+    const struct calibration *stats = &statistics.calibration;
+    const struct safetensors_entry *entry = safetensors_find(&stats->st, EXPERT STATS_FISHER);
     CU_ASSERT_FATAL(entry && entry->shape[0] <= 256);
-    CU_ASSERT_EQUAL(calibrate_read_fisher(&statistics.calibration, NAME, STATS_FISHER, entry->shape[0], plain, &found, &err), TSR_OK);
-    CU_ASSERT_EQUAL(calibrate_fisher_share(&statistics.calibration, NAME, &share, &err), TSR_OK);
+    CU_ASSERT_EQUAL(calibrate_read_fisher(stats, EXPERT, STATS_FISHER, entry->shape[0], plain, &found, &err), TSR_OK);
+    CU_ASSERT_EQUAL(calibrate_fisher_share(stats, EXPERT, &share, &err), TSR_OK);
     CU_ASSERT(found && share > 0 && share < 1);
-    CU_ASSERT_EQUAL(statistics.operations.fisher(&statistics, NAME, entry->shape[0], weighed, &found, &err), TSR_OK);
-    for (uint64_t r = 0; r < entry->shape[0]; r++) CU_ASSERT(fabs((double)weighed[r] - share * (double)plain[r]) <= 1e-6 * (double)plain[r]);
+    CU_ASSERT_EQUAL(statistics.operations.fisher(&statistics, EXPERT, entry->shape[0], weighed, &found, &err), TSR_OK);
+    for (uint64_t r = 0; r < entry->shape[0]; r++) {
+        CU_ASSERT(fabs((double)weighed[r] - share * (double)plain[r]) <= 1e-6 * (double)plain[r]);
+    }
     CU_ASSERT_EQUAL(calibrate_fisher_share(&statistics.calibration, "model.embed_tokens.weight", &share, &err), TSR_OK);
     CU_ASSERT(share == 1);
     statistics_close(&statistics);

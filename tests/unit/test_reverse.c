@@ -157,7 +157,8 @@ static double worst_of(const float *expected, const double *found, uint64_t coun
 }
 
 /* Fisher values of one tensor against the golden ones; -1 when one side has none and the other has. */
-static double compare_outputs(const struct gathered *gathered, uint64_t index, const struct safetensors *golden, const char *name) {
+static double compare_outputs(const struct gathered *gathered, uint64_t index, const struct safetensors *golden,
+                              const char *name) {
     uint64_t count = 0, rows = gathered->rows[index], tokens = gathered->tokens[index];
     float *expected = read_floats(golden, name, ".output_fisher", &count);
     double worst = -1, *found = mem_alloc_zero(rows + 1, sizeof *found);
@@ -174,7 +175,8 @@ static double compare_outputs(const struct gathered *gathered, uint64_t index, c
     return worst;
 }
 
-static double compare_look_ups(const struct gathered *gathered, uint64_t index, const struct safetensors *golden, const char *name) {
+static double compare_look_ups(const struct gathered *gathered, uint64_t index, const struct safetensors *golden,
+                               const char *name) {
     uint64_t count = 0;
     float *expected = read_floats(golden, name, ".lookup_fisher", &count);
     double worst = -1;
@@ -198,8 +200,8 @@ static bool compare_fixture(const char *folder, const char *name, double *worst,
     (void)snprintf(golden_path, sizeof golden_path, "%s/golden.safetensors", path);
     (void)snprintf(fisher_path, sizeof fisher_path, FISHER "/%s.safetensors", name);
     bool good = safetensors_open(golden_path, &golden, err) == TSR_OK && safetensors_open(fisher_path, &fisher, err) == TSR_OK &&
-                read_longs(&golden, "input_ids", text.tokens, &text.count) && read_longs(&fisher, "labels", text.labels, &labels) &&
-                labels == text.count && model_open(path, registry, &PATHS, &env, &model, err) == TSR_OK &&
+                read_longs(&golden, "input_ids", text.tokens, &text.count) &&
+                read_longs(&fisher, "labels", text.labels, &labels) && labels == text.count && model_open(path, registry, &PATHS, &env, &model, err) == TSR_OK &&
                 run_back(&model, &text, gathered, err) == TSR_OK;
     for (uint64_t i = 0; good && i < gathered->table->count(gathered->table->ctx); i++) {
         const char *tensor = gathered->table->tensor(gathered->table->ctx, i)->name;
@@ -343,7 +345,8 @@ static double worst_difference(const struct open_model *model, void *self, struc
         for (uint64_t r = 0; r < gathered->rows[i]; r++) {
             if (fabsf(g[r]) > fabsf(g[moving->row])) moving->row = r;
         }
-        double above = moved_loss(model->plugin, self, moving, text, step), below = moved_loss(model->plugin, self, moving, text, -step);
+        double above = moved_loss(model->plugin, self, moving, text, step);
+        double below = moved_loss(model->plugin, self, moving, text, -step);
         double slope = (above - below) / (2 * (double)step), expected = (double)g[moving->row];
         double difference = fabs(slope - expected) / (fabs(expected) + 1e-2);
         if (difference > 2e-2) printf("  %s: %g, by differences %g\n", tensor_of(moving, i)->name, expected, slope);
@@ -371,7 +374,8 @@ static void compare_with_differences(const char *fixture) {
     moving->table = (tsr_weights){.struct_size = offsetof(tsr_weights, linear_view), .ctx = moving, .count = count_of,
                                   .tensor = tensor_of, .find = find_of, .read_rows = read_of, .linear = linear_of,
                                   .apply = apply_of};
-    const tsr_model_setup setup = {sizeof setup, &model.services.host, &model.config, &model.families, &moving->table, &model.parts};
+    const tsr_model_setup setup = {sizeof setup,    &model.services.host, &model.config,
+                                   &model.families, &moving->table,       &model.parts};
     CU_ASSERT_EQUAL_FATAL(model.plugin->create(&setup, &self, &err), TSR_OK);
     double worst = worst_difference(&model, self, moving, &text, gathered);
     printf("%s - gradients of %s are differences (worst %.1e)\n", worst < 2e-2 ? "ok" : "not ok", fixture, worst);
@@ -384,7 +388,8 @@ static void compare_with_differences(const char *fixture) {
 }
 
 static void gradients_are_differences_of_the_loss(void) {
-    static const char *const families[] = {"llama-tied", "qwen2-tied", "qwen3-tied", "gemma3_text", "phi3", "gpt2-bare", "mixtral"};
+    static const char *const families[] = {"llama-tied", "qwen2-tied", "qwen3-tied", "gemma3_text",
+                                           "phi3",       "gpt2-bare",  "mixtral"};
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) compare_with_differences(families[i]);
 }
 

@@ -34,7 +34,8 @@ typedef struct tsr_weights {
     tsr_status (*read_rows)(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, float *dst,
                             tsr_error *err);
     /* Operator over rows [first_row, first_row + rows) of a tensor of rank 2, or of rank 3 seen as [E * out][in];
-     * `transposed` 1 when the source stores [in][out] (Conv1D). Owned by the weights table, valid as long as it is. */
+     * `transposed` 1 when the source stores [in][out] (Conv1D), all rows only. With the other value than the source's it is the
+     * operator of the transpose, x = y W, for whoever goes back. Owned by the weights table, valid as long as it is. */
     tsr_status (*linear)(void *ctx, uint64_t index, uint64_t first_row, uint64_t rows, int32_t transposed,
                          tsr_linear **linear, tsr_error *err);
     /* x [tokens][columns] -> y [tokens][rows], on all workers. Bit for bit, what a token gets does not depend on the
