@@ -117,9 +117,10 @@ class Payload:
          self.rows, self.columns, self.tile_rows, self.tile_columns, tiles) = struct.unpack("<" + self.FIXED, data[:52])
         require(magic == b"TSRP" and stored_version == version, "payload: does not begin with TSRP")
         prefix = 52 + 8 * rank + name_size + id_size + params_size + header_size + 8 * (flags & 2) + 20 * tiles + 16
+        prefix += self.columns if flags & 4 else 0
         require(prefix <= len(data), "payload: directory does not fit")
         require(digest(data[:prefix - 16]) == data[prefix - 16:prefix], "payload: checksum of head or directory")
-        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= 2 * version - 1 and zero == 0, "payload: unknown dtype, rank or flag")
+        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= (1, 7)[version - 1] and zero == 0, "payload: unknown dtype, rank or flag")
         require((self.dtype == OPAQUE) == (name_size != 0) and header_size <= 1 << 24, "payload: dtype name or header size")
         self.transposed = bool(flags & 1)
         reader = Reader(data[52:prefix - 16])
@@ -129,10 +130,12 @@ class Payload:
         self.codec_header = reader.take(header_size)
         self.dictionary_digest = reader.take(16) if flags & 2 else None
         self.dictionary = None
+        self.column_scale = reader.numbers("%db" % self.columns) if flags & 4 else None
         self.directory = [reader.numbers("I16s") for _ in range(tiles)]
         self.tiles_at = prefix
         self.check_shape()
         self.check_grid(tiles)
+        self.check_scales()
         self.check_lengths()
 
     @staticmethod
@@ -166,6 +169,11 @@ class Payload:
                 (grid[1] == self.columns or grid[0] == 1), "payload: tile shape")
         require(tiles == -(-self.rows // grid[0]) * -(-self.columns // grid[1]), "payload: number of tiles")
 
+    def check_scales(self):
+        if self.column_scale is not None:
+            require(self.dtype_name in ("F32", "F16", "BF16") and 1 <= self.columns == self.tile_columns <= 1 << 22 and
+                    all(-64 <= code <= 64 for code in self.column_scale), "payload: scales of columns")
+
     def check_lengths(self):
         end = self.tiles_at
         for i, (length, _) in enumerate(self.directory):
@@ -190,9 +198,18 @@ class Payload:
         for i, (tile, stored, raw) in enumerate(self.stored_tiles()):
             if not raw:
                 decoder = decoder or self.make_decoder()
-                stored = self.to_source(decoder.decode(tile, stored))
+                stored = self.to_source(self.scaled(decoder.decode(tile, stored)))
             require(len(stored) == tile.elements * tile.element_bytes, "tile %d: size" % i)
             yield tile, stored
+
+    def scaled(self, values):
+        """F32 values of a tile times the scales of their columns (section 3.1)."""
+        if self.column_scale is None:
+            return values
+        import numpy as np
+        quarters = [float.fromhex(text) for text in ("0x1p0", "0x1.306fep0", "0x1.6a09e6p0", "0x1.ae89fap0")]
+        factors = np.array([quarters[code % 4] * 2.0 ** (code // 4) for code in self.column_scale], "<f4")
+        return (np.asarray(values, "<f4").reshape(-1, self.columns) * factors).reshape(-1)
 
     def corrected(self, base, tiles):
         """The tiles of a payload before this one in a stack, corrected by this one (docs/format.md section 3.3)."""

@@ -37,6 +37,8 @@
 #define PAYLOAD_RAW_BIT UINT32_C(0x80000000)
 #define PAYLOAD_FLAG_TRANSPOSED 1 /* the matrix view is the transposed source */
 #define PAYLOAD_FLAG_DICTIONARY 2 /* the digest of a dictionary stands behind the codec header */
+#define PAYLOAD_FLAG_COLUMNS 4    /* a scale for each column stands behind these */
+#define PAYLOAD_SCALE_MOST 64     /* magnitude of the scale of a column */
 #define PAYLOAD_CODEC_HEADER_MAX (UINT64_C(1) << 24)
 #define PAYLOAD_TILE_WEIGHTS_MAX (UINT64_C(1) << 22)
 
@@ -63,6 +65,7 @@ struct payload_head {
     uint64_t codec_header_bytes;
     bool has_dictionary;
     struct digest dictionary; /* of the dictionary's bytes */
+    const int8_t *column_scale; /* [columns] codes of scales, docs/format.md 3.1, or NULL */
 };
 
 #endif

@@ -78,7 +78,7 @@ static uint64_t version_within(const struct safetensors *st) {
 
 /* Lengths from the fixed part, before anything of them is believed. */
 struct lengths {
-    uint64_t dtype_name, codec_id, params, codec_header, directory_at, prefix;
+    uint64_t dtype_name, codec_id, params, codec_header, columns, directory_at, prefix;
 };
 
 /* A payload being opened. */
@@ -128,10 +128,16 @@ static tsr_status read_fixed(struct reading *reading) {
     head->tile_count = cursor_u(&cursor, 4);
     head->transposed = flags & PAYLOAD_FLAG_TRANSPOSED;
     head->has_dictionary = flags & PAYLOAD_FLAG_DICTIONARY;
-    uint64_t known = PAYLOAD_FLAG_TRANSPOSED | (reading->version > PAYLOAD_VERSION_OLDER ? PAYLOAD_FLAG_DICTIONARY : 0);
+    lengths->columns = flags & PAYLOAD_FLAG_COLUMNS ? head->columns : 0;
+    uint64_t known = PAYLOAD_FLAG_TRANSPOSED |
+                     (reading->version > PAYLOAD_VERSION_OLDER ? PAYLOAD_FLAG_DICTIONARY | PAYLOAD_FLAG_COLUMNS : 0);
     if ((flags & ~known) || reserved) return damage(reading, "has an unknown flag");
+    if ((flags & PAYLOAD_FLAG_COLUMNS) && (!head->columns || head->columns > PAYLOAD_TILE_WEIGHTS_MAX)) {
+        return damage(reading, "has scales of too many columns");
+    }
     lengths->directory_at = PAYLOAD_FIXED_BYTES + 8 * head->rank + lengths->dtype_name + lengths->codec_id +
-                            lengths->params + lengths->codec_header + (head->has_dictionary ? DIGEST_BYTES : 0);
+                            lengths->params + lengths->codec_header + (head->has_dictionary ? DIGEST_BYTES : 0) +
+                            lengths->columns;
     lengths->prefix = lengths->directory_at + head->tile_count * PAYLOAD_ENTRY_BYTES + DIGEST_BYTES;
     if (lengths->prefix > reading->entry->bytes) return damage(reading, "its directory does not fit in it");
     return TSR_OK;
@@ -182,6 +188,7 @@ static tsr_status read_head(struct reading *reading) {
     head->codec_header = cursor_take(&cursor, lengths->codec_header);
     head->codec_header_bytes = lengths->codec_header;
     if (head->has_dictionary) memcpy(head->dictionary.bytes, cursor_take(&cursor, DIGEST_BYTES), DIGEST_BYTES);
+    if (lengths->columns) head->column_scale = (const int8_t *)cursor_take(&cursor, lengths->columns);
     if (!head->dtype_name || !head->codec_id || !head->params) return damage(reading, "a name in it is not UTF-8 text");
     if (head->dtype != TSR_DTYPE_OPAQUE) head->dtype_name = dtype_name(head->dtype);
     return TSR_OK;
@@ -216,6 +223,19 @@ static tsr_status check_shape(struct reading *reading) {
     bool agrees = head->dtype == TSR_DTYPE_OPAQUE ||
                   (bytewise ? elements % 2 == 0 && elements / (8 / bits) == viewed : elements == viewed);
     return agrees ? TSR_OK : damage(reading, "matrix view and shape differ in size");
+}
+
+/* Scales of columns are for whole rows of numbers. */
+static tsr_status check_scales(const struct reading *reading) {
+    const struct payload_head *head = &reading->payload->head;
+    if (!head->column_scale) return TSR_OK;
+    bool numbers = head->dtype == TSR_DTYPE_F32 || head->dtype == TSR_DTYPE_F16 || head->dtype == TSR_DTYPE_BF16;
+    if (!numbers || head->tile_columns != head->columns) return damage(reading, "has scales of columns that it cannot have");
+    for (uint64_t c = 0; c < head->columns; c++) {
+        const int8_t code = head->column_scale[c];
+        if (code < -PAYLOAD_SCALE_MOST || code > PAYLOAD_SCALE_MOST) return damage(reading, "has a scale out of range");
+    }
+    return TSR_OK;
 }
 
 static tsr_status check_grid(const struct reading *reading) {
@@ -279,6 +299,7 @@ tsr_status payload_open(const struct safetensors *st, const struct safetensors_e
     if (status == TSR_OK) status = read_head(&reading);
     if (status == TSR_OK) status = check_shape(&reading);
     if (status == TSR_OK) status = check_grid(&reading);
+    if (status == TSR_OK) status = check_scales(&reading);
     if (status == TSR_OK) status = read_directory(&reading);
     return status;
 }

@@ -36,7 +36,8 @@ static uint64_t dtype_name_bytes(const struct payload_head *head) {
 /* Bytes in front of the directory. */
 static uint64_t head_bytes(const struct payload_head *head) {
     return PAYLOAD_FIXED_BYTES + 8 * head->rank + dtype_name_bytes(head) + text_bytes_of(head->codec_id) +
-           text_bytes_of(head->params) + head->codec_header_bytes + (head->has_dictionary ? DIGEST_BYTES : 0);
+           text_bytes_of(head->params) + head->codec_header_bytes + (head->has_dictionary ? DIGEST_BYTES : 0) +
+           (head->column_scale ? head->columns : 0);
 }
 
 uint64_t payload_prefix_bytes(const struct payload_head *head) {
@@ -63,7 +64,8 @@ static uint8_t *put_number(uint8_t *to, uint64_t value, unsigned size) {
 }
 
 static uint64_t flags_of(const struct payload_head *head) {
-    return (head->transposed ? PAYLOAD_FLAG_TRANSPOSED : 0) | (head->has_dictionary ? PAYLOAD_FLAG_DICTIONARY : 0);
+    return (head->transposed ? PAYLOAD_FLAG_TRANSPOSED : 0) | (head->has_dictionary ? PAYLOAD_FLAG_DICTIONARY : 0) |
+           (head->column_scale ? PAYLOAD_FLAG_COLUMNS : 0);
 }
 
 /* Everything in front of the directory, in the order of docs/format.md. */
@@ -89,7 +91,8 @@ static void put_head(uint8_t *to, const struct payload_head *head) {
     to = put(to, head->codec_id, text_bytes_of(head->codec_id));
     to = put(to, head->params, text_bytes_of(head->params));
     to = put(to, head->codec_header, head->codec_header_bytes);
-    if (head->has_dictionary) (void)put(to, head->dictionary.bytes, DIGEST_BYTES);
+    if (head->has_dictionary) to = put(to, head->dictionary.bytes, DIGEST_BYTES);
+    if (head->column_scale) (void)put(to, head->column_scale, head->columns);
 }
 
 tsr_status payload_begin(struct payload_writer *writer, struct fs_output *output, const struct payload_head *head,

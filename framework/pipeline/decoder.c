@@ -9,6 +9,7 @@
 #include <base/error.h>
 #include <base/pool.h>
 #include <format/dtype.h>
+#include <numeric/column_scale.h>
 #include <string.h>
 
 /* Bytes of the source tensor that shape and dtype promise. */
@@ -57,6 +58,8 @@ struct place_in_stack {
     uint64_t level;
 };
 
+_Static_assert(PAYLOAD_SCALE_MOST == COLUMN_SCALE_MOST, "payloads have the scales that the coder knows");
+
 static tsr_status open_coder(struct decoder *decoder, const struct registry *registry,
                              const struct place_in_stack *place, tsr_error *err) {
     const struct payload_head *head = &decoder->payload.head;
@@ -80,6 +83,7 @@ static tsr_status open_coder(struct decoder *decoder, const struct registry *reg
                             .dictionary = place->dictionary ? place->dictionary->bytes : NULL,
                             .dictionary_bytes = place->dictionary ? place->dictionary->size : 0,
                             .level = place->level,
+                            .column_scale = head->column_scale,
                             .stacked = place->base != NULL,
                             .base_dtype = place->base ? place->base->tensor.dtype : head->dtype,
                             .tensor = &decoder->tensor,

@@ -43,6 +43,10 @@ static void add_hints(const struct plan_entry *entry, struct str *text) {
     str_add_text(text, entry->column_weight || entry->row_weight ? "hints" : "hints none");
     add_weights("column", entry->column_weight, entry->columns, text);
     add_weights("row", entry->row_weight, entry->rows, text);
+    if (entry->column_scale) {
+        struct digest scale = digest_of(entry->column_scale, entry->columns);
+        str_add_format(text, " scale %s", digest_to_hex(&scale, hex));
+    }
     if (entry->moment) {
         str_add_format(text, " feedback %s damping %s blas %s", digest_to_hex(&entry->moment_digest, hex),
                        number_text(entry->damping, real), factor_blas());
@@ -195,6 +199,7 @@ struct encoding_one {
     struct tile_grid grid;
     struct fs_output output;
     struct payload_writer writer;
+    const bool *feedback_used; /* known when the payload begins; NULL without feedback */
     uint64_t tile;
 };
 
@@ -212,6 +217,7 @@ static tsr_status begin_payload(void *ctx, const struct tile_grid *grid, const v
     one->head.tile_count = grid->count;
     one->head.codec_header = header;
     one->head.codec_header_bytes = bytes;
+    if (!one->feedback_used || !*one->feedback_used) one->head.column_scale = NULL;
     return payload_begin(&one->writer, &one->output, &one->head, err);
 }
 
@@ -244,6 +250,7 @@ static void fill_head(struct encoding_one *one, const struct coder_job *job) {
                                       .codec_id = one->planned.codec->id,
                                       .bitstream_version = one->planned.codec->bitstream_version,
                                       .params = one->planned.params.canonical,
+                                      .column_scale = job->column_scale,
                                       .has_dictionary = group != NULL};
     if (group) one->head.dictionary = group->digest;
     memcpy(one->head.shape, tensor->shape, tensor->rank * sizeof tensor->shape[0]);
@@ -371,10 +378,14 @@ static tsr_status encode_payloads(struct encoding_one *one, tsr_error *err) {
     if (entry->row_weight || entry->column_weight) job.hints = &hints;
     struct coder_feedback feedback = {.ctx = one, .moment = read_moment, .damping = entry->damping};
     if (entry->moment) job.feedback = &feedback;
+    one->feedback_used = entry->moment ? &feedback.used : NULL;
+    job.column_scale = entry->column_scale;
     struct coder_source from = {one, read_source};
     struct digest digest;
     one->planned = plan_stage_at(entry, 0);
     tsr_status st = encode_stage(one, &job, &from, &digest, err);
+    one->feedback_used = NULL;
+    job.column_scale = NULL;
     job.feedback = NULL; /* corrections and indexes are of what decoding leaves */
     if (st == TSR_OK) tell_damping(one, &feedback);
     if (st == TSR_OK && !digest_equal(&digest, &entry->digest)) {

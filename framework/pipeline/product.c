@@ -8,8 +8,10 @@
 #include <base/checked.h>
 #include <base/error.h>
 #include <base/pool.h>
+#include <numeric/column_scale.h>
 #include <numeric/dense_kernels.h>
 #include <plugin/instance.h>
+#include <string.h>
 #include <tessera/ext/matvec.h>
 
 #define PIECES_A_WORKER 6
@@ -45,8 +47,9 @@ struct product {
     struct piece *pieces;
     uint64_t piece_count, bytes;
     void *query;
+    float *scaled; /* [columns]: x times the scales of columns, where there are any */
     /* of the call at hand */
-    const float *x;
+    const float *x, *packed_x; /* as decoded tiles take it, and as packed ones do */
     float *y;
 };
 
@@ -181,6 +184,10 @@ static tsr_status cut_pieces(struct product *product, tsr_error *err) {
 }
 
 static tsr_status make_query(struct product *product, tsr_error *err) {
+    if (coder_column_factors(product->decoder.coder)) {
+        product->scaled = mem_alloc_array(product->decoder.grid.columns, sizeof *product->scaled);
+        if (!product->scaled) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a product");
+    }
     uint64_t bytes = product->matvec->query ? product->matvec->query_bytes(product->self) : 0;
     if (!bytes) return TSR_OK;
     product->query = mem_alloc_aligned(bytes);
@@ -233,6 +240,7 @@ void product_destroy(struct product *product) {
     mem_free(product->tiles);
     mem_free(product->pieces);
     mem_free(product->query);
+    mem_free(product->scaled);
     decoder_close(&product->decoder);
     mem_free(product);
 }
@@ -256,9 +264,9 @@ tsr_status product_piece(struct product *product, uint64_t index, uint64_t worke
         return TSR_OK;
     }
     tsr_status st = piece->rows == tile.rows
-                        ? product->matvec->apply(product->self, &tile, packed->bytes, product->x, product->query, y, err)
-                        : product->matvec->apply_rows(product->self, &tile, packed->bytes, piece->first_row, piece->rows, product->x,
-                                                      product->query, y, err);
+                        ? product->matvec->apply(product->self, &tile, packed->bytes, product->packed_x, product->query, y, err)
+                        : product->matvec->apply_rows(product->self, &tile, packed->bytes, piece->first_row, piece->rows,
+                                                      product->packed_x, product->query, y, err);
     return instance_verdict(product->codec, "apply", st, err);
 }
 
@@ -273,8 +281,15 @@ uint64_t product_pieces(const struct product *product) {
 tsr_status product_begin(struct product *product, const float *x, float *y, tsr_error *err) {
     product->x = x;
     product->y = y;
+    product->packed_x = x;
+    if (product->scaled) {
+        const uint64_t columns = product->decoder.grid.columns;
+        memcpy(product->scaled, x, columns * sizeof *x);
+        column_scale_apply(coder_column_factors(product->decoder.coder), 1, columns, product->scaled);
+        product->packed_x = product->scaled;
+    }
     if (!product->query) return TSR_OK;
-    tsr_status st = product->matvec->query(product->self, x, product->query, err);
+    tsr_status st = product->matvec->query(product->self, product->packed_x, product->query, err);
     return instance_verdict(product->codec, "query", st, err);
 }
 

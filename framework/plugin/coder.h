@@ -34,6 +34,7 @@ struct coder_job {
     struct coder_feedback *feedback; /* encoding, or NULL */
     const void *dictionary;        /* of the tensor's group, or NULL */
     uint64_t dictionary_bytes;
+    const int8_t *column_scale;    /* [columns] of numeric/column_scale.h, or NULL; encoding: where feedback is used */
     uint64_t level;                /* decoding a progressive codec: parts of a tile to use, 0 for all */
     uint64_t stride;               /* encoding: the role's, 0 for none */
     const char *role;              /* encoding: its name, or NULL */
@@ -73,6 +74,8 @@ tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid,
 void coder_close(struct coder *coder);
 /* The codec's decoding instance, for groups of operations on stored tiles (ext/). Lent as long as the coder lives. */
 void *coder_self(const struct coder *coder);
+/* What each column of the codec's values is multiplied with, [columns], or NULL. Lent as long as the coder lives. */
+const float *coder_column_factors(const struct coder *coder);
 /* Decodes one stored tile into source-dtype bytes in matrix order (dst holds tile_at(...).rows * columns elements).
  * `raw` tiles are copied. A codec that returns a status outside the list misbehaves: TSR_E_PLUGIN. `worker` is the
  * caller's in env->pool. [worker] */

@@ -9,6 +9,7 @@
 #include <base/pool.h>
 #include <format/dtype.h>
 #include <math.h>
+#include <numeric/column_scale.h>
 #include <string.h>
 #include <tessera/ext/residual.h>
 
@@ -22,6 +23,7 @@ struct coder {
     struct instance instance;
     struct tile_grid grid;
     uint64_t workers;
+    float *factors; /* of columns, or NULL */
     float **values; /* [workers], made when first needed; NULL unless the codec speaks F32 */
 };
 
@@ -39,6 +41,17 @@ static tsr_status check_stored(const struct coder_job *job, const struct tile_gr
                     (unsigned long long)version);
 }
 
+static tsr_status make_factors(struct coder *coder, tsr_error *err) {
+    const uint64_t columns = coder->grid.columns;
+    if (coder->job.codec->input != TSR_INPUT_F32 || coder->grid.tile_columns != columns) {
+        return tsr_fail(err, TSR_E_CORRUPT, "scales of columns for codec %s", coder->job.codec->name);
+    }
+    coder->factors = mem_alloc_array(columns, sizeof *coder->factors);
+    if (!coder->factors) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a decoder");
+    column_scale_factors(coder->job.column_scale, columns, false, coder->factors);
+    return TSR_OK;
+}
+
 tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid, const void *header, uint64_t bytes,
                       uint64_t bitstream_version, struct coder **coder, tsr_error *err) {
     struct instance_stored stored = {header, bytes, bitstream_version};
@@ -54,6 +67,7 @@ tsr_status coder_open(const struct coder_job *job, const struct tile_grid *grid,
             made->values = mem_alloc_zero(made->workers, sizeof *made->values);
             if (!made->values) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for a decoder");
         }
+        if (st == TSR_OK && job->column_scale) st = make_factors(made, err);
         if (st == TSR_OK) st = instance_create(&made->instance, &made->job, &stored, err);
     }
     if (st != TSR_OK) {
@@ -69,7 +83,12 @@ void coder_close(struct coder *coder) {
     instance_destroy(&coder->instance);
     for (uint64_t i = 0; coder->values && i < coder->workers; i++) mem_free(coder->values[i]);
     mem_free(coder->values);
+    mem_free(coder->factors);
     mem_free(coder);
+}
+
+const float *coder_column_factors(const struct coder *coder) {
+    return coder->factors;
 }
 
 void *coder_self(const struct coder *coder) {
@@ -100,7 +119,10 @@ static tsr_status decode_values(struct coder *coder, const tsr_tile *tile, const
     memset(*values + weights, CANARY & 0xFF, CANARY_FLOATS * sizeof **values);
     tsr_status st = codec->decode(coder->instance.self, tile, bytes, size, *values, err);
     st = instance_verdict(codec, "decode", st, err);
-    if (canary_lives(*values + weights)) return st;
+    if (canary_lives(*values + weights)) {
+        if (st == TSR_OK && coder->factors) column_scale_apply(coder->factors, tile->rows, tile->columns, *values);
+        return st;
+    }
     return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: decode wrote behind a tile of %llu bytes", codec->name,
                     (unsigned long long)tile->bytes);
 }

@@ -10,6 +10,7 @@
 #include <base/pool.h>
 #include <base/str.h>
 #include <format/dtype.h>
+#include <numeric/column_scale.h>
 #include <string.h>
 #include <tessera/ext/residual.h>
 
@@ -45,6 +46,7 @@ struct encoding {
     uint8_t *source;
     float *input;
     struct feedback *feedback;    /* or NULL */
+    float *factors;               /* by which columns are multiplied for the codec, or NULL */
     const tsr_residual *residual; /* of a stacked codec that takes the prediction, or NULL */
     struct matrix predicted;
     uint8_t *prediction;
@@ -82,14 +84,18 @@ static tsr_status read_source_rows(void *ctx, uint64_t first_row, uint64_t rows,
 
 static tsr_status read_f32_rows(void *ctx, uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
                                 void *dst, tsr_error *err) {
-    return matrix_read_finite(ctx, first_row, rows, first_column, columns, dst, err);
+    struct encoding *run = ctx;
+    tsr_status st = matrix_read_finite(&run->matrix, first_row, rows, first_column, columns, dst, err);
+    if (st == TSR_OK && run->factors) column_scale_apply(run->factors + first_column, rows, columns, dst);
+    return st;
 }
 
 static tsr_status prepare(struct encoding *run, struct str *header, tsr_error *err) {
     const tsr_codec *codec = run->job->codec;
     tsr_error own = {0};
     if (!(run->residual ? run->residual->prepare != NULL : codec->prepare != NULL)) return TSR_OK;
-    tsr_row_source rows = {sizeof rows, &run->matrix, run->as_f32 ? read_f32_rows : read_source_rows};
+    tsr_row_source rows = {sizeof rows, run->as_f32 ? (void *)run : &run->matrix,
+                           run->as_f32 ? read_f32_rows : read_source_rows};
     tsr_writer writer = {sizeof writer, header, write_header};
     tsr_row_source predicted = {sizeof predicted, &run->predicted, read_source_rows};
     tsr_status st = run->residual ? run->residual->prepare(run->instance.self, &rows, &predicted, &writer, &own)
@@ -197,8 +203,10 @@ static tsr_status encode_slot(void *ctx, uint64_t index, uint64_t worker, tsr_er
     }
     const void *src = source;
     if (run->as_f32) {
-        dtype_to_f32(run->job->tensor->dtype, source, weights, run->input + slot->input_at);
-        src = run->input + slot->input_at;
+        float *input = run->input + slot->input_at;
+        dtype_to_f32(run->job->tensor->dtype, source, weights, input);
+        if (run->factors) column_scale_apply(run->factors, slot->tile.rows, slot->tile.columns, input);
+        src = input;
     }
     tsr_status st = call_encode(run, slot, src, err);
     slot->raw = slot->written >= slot->source_bytes;
@@ -238,14 +246,26 @@ static tsr_status allocate(struct encoding *run, tsr_error *err) {
     return run->slots && run->source && enough ? TSR_OK : out_of_memory(err);
 }
 
+/* Scales of columns go with feedback: its errors are what they are chosen by. */
+static tsr_status make_factors(struct encoding *run, tsr_error *err) {
+    struct coder_feedback *feedback = run->job->feedback;
+    if (!feedback) return TSR_OK;
+    feedback->used = feedback_possible(run->job, run->instance.self, &run->grid);
+    if (!feedback->used || !run->job->column_scale) return TSR_OK;
+    run->factors = mem_alloc_array(run->grid.columns, sizeof *run->factors);
+    if (!run->factors) return out_of_memory(err);
+    column_scale_factors(run->job->column_scale, run->grid.columns, true, run->factors);
+    return TSR_OK;
+}
+
 static tsr_status encode_tiles(struct encoding *run, const struct coder_sink *sink, tsr_error *err) {
     struct str header = {0};
     tsr_status st = instance_create(&run->instance, run->job, NULL, err);
+    if (st == TSR_OK) st = make_factors(run, err);
     if (st == TSR_OK) st = prepare(run, &header, err);
     if (st == TSR_OK) st = allocate(run, err);
-    if (st == TSR_OK && run->job->feedback) {
+    if (st == TSR_OK && run->job->feedback && run->job->feedback->used) {
         st = feedback_open(run->job, run->instance.self, &run->grid, &run->feedback, err);
-        run->job->feedback->used = run->feedback != NULL;
     }
     if (st == TSR_OK) st = sink->begin(sink->ctx, &run->grid, header.text, header.length, err);
     for (uint64_t i = 0; st == TSR_OK && i < run->grid.count; i += run->group_tiles) {
@@ -279,6 +299,7 @@ static void release(struct encoding *run) {
     mem_free(run->source);
     mem_free(run->prediction);
     mem_free(run->input);
+    mem_free(run->factors);
     mem_free(run->output);
 }
 

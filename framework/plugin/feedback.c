@@ -12,6 +12,7 @@
 #include <cblas.h>
 #include <format/dtype.h>
 #include <math.h>
+#include <numeric/column_scale.h>
 #include <numeric/dense.h>
 #include <numeric/factor.h>
 #include <stdlib.h>
@@ -36,6 +37,7 @@ struct feedback {
     struct place *places; /* [place_count], in the order in which they are quantised */
     uint64_t place_count;
     float *lower; /* [columns][columns], normalised */
+    float *up, *down; /* [columns] at positions: factors to the codec's values and back; NULL where there are none */
 };
 
 static tsr_status no_memory(tsr_error *err) {
@@ -103,13 +105,35 @@ static tsr_status make_factor(struct feedback *feedback, const tsr_tile *tile, t
     return st;
 }
 
+static tsr_status make_scales(struct feedback *feedback, tsr_error *err) {
+    const uint64_t n = feedback->columns;
+    int8_t *codes = mem_alloc(n);
+    feedback->up = mem_alloc_array(n, sizeof *feedback->up);
+    feedback->down = mem_alloc_array(n, sizeof *feedback->down);
+    tsr_status st = codes && feedback->up && feedback->down ? TSR_OK : no_memory(err);
+    for (uint64_t p = 0; p < n && st == TSR_OK; p++) codes[p] = feedback->job->column_scale[feedback->column[p]];
+    if (st == TSR_OK) column_scale_factors(codes, n, true, feedback->up);
+    if (st == TSR_OK) column_scale_factors(codes, n, false, feedback->down);
+    mem_free(codes);
+    return st;
+}
+
+static const tsr_block *block_of(const tsr_codec *codec) {
+    return codec->input == TSR_INPUT_F32 && codec->get_extension ? codec->get_extension(TSR_BLOCK_ID) : NULL;
+}
+
+bool feedback_possible(const struct coder_job *job, void *self, const struct tile_grid *grid) {
+    const tsr_block *block = block_of(job->codec);
+    return block && grid->columns && grid->tile_columns == grid->columns && block->width(self) > 0;
+}
+
 tsr_status feedback_open(const struct coder_job *job, void *self, const struct tile_grid *grid,
                          struct feedback **feedback, tsr_error *err) {
     const tsr_codec *codec = job->codec;
-    const tsr_block *block = codec->get_extension ? codec->get_extension(TSR_BLOCK_ID) : NULL;
-    const uint64_t width = block && codec->input == TSR_INPUT_F32 ? block->width(self) : 0, n = grid->columns;
+    const tsr_block *block = block_of(codec);
+    const uint64_t n = grid->columns, width = feedback_possible(job, self, grid) ? block->width(self) : 0;
     *feedback = NULL;
-    if (width == 0 || n == 0 || grid->tile_columns != n) return TSR_OK;
+    if (width == 0) return TSR_OK;
     if (width > TSR_BLOCK_WIDTH_MAX) return tsr_fail(err, TSR_E_PLUGIN, "codec %s misbehaves: blocks of %llu columns", codec->name,
                                        (unsigned long long)width);
     struct feedback *made = mem_alloc_zero(1, sizeof *made);
@@ -122,6 +146,7 @@ tsr_status feedback_open(const struct coder_job *job, void *self, const struct t
     const tsr_tile tile = tile_at(grid, 0, 32);
     dense_setup();
     tsr_status st = made->column && made->places && made->lower ? make_factor(made, &tile, err) : no_memory(err);
+    if (st == TSR_OK && job->column_scale) st = make_scales(made, err);
     if (st == TSR_OK)
         *feedback = made;
     else
@@ -134,6 +159,8 @@ void feedback_close(struct feedback *feedback) {
     mem_free(feedback->column);
     mem_free(feedback->places);
     mem_free(feedback->lower);
+    mem_free(feedback->up);
+    mem_free(feedback->down);
     mem_free(feedback);
 }
 
@@ -160,12 +187,13 @@ static bool panel_init(struct panel *panel, uint64_t rows, uint64_t width) {
     return true;
 }
 
-/* The tile's columns into the order of positions. */
+/* The tile's columns into the order of positions, and into their own scale. */
 static void arrange(const struct feedback *feedback, float *x, uint64_t rows, float *room) {
     const uint64_t n = feedback->columns;
     for (uint64_t r = 0; r < rows; r++) {
         memcpy(room, x + r * n, n * sizeof *x);
         for (uint64_t p = 0; p < n; p++) x[r * n + p] = room[feedback->column[p]];
+        for (uint64_t p = 0; feedback->down && p < n; p++) x[r * n + p] *= feedback->down[p];
     }
 }
 
@@ -201,6 +229,10 @@ static void add_errors(const struct feedback *feedback, struct panel *panel, uin
 static void note_errors(const struct feedback *feedback, struct panel *panel, uint64_t first, uint64_t width) {
     const int32_t dtype = feedback->job->tensor->dtype;
     const uint64_t rows = panel->rows;
+    for (uint64_t i = 0; feedback->down && i < width; i++) {
+        const float factor = feedback->down[first + width - 1 - i];
+        for (uint64_t r = 0; r < rows; r++) panel->got[r * width + i] *= factor;
+    }
     if (dtype != TSR_DTYPE_F32) {
         dtype_from_f32(dtype, panel->got, rows * width, panel->rounded);
         dtype_to_f32(dtype, panel->rounded, rows * width, panel->got);
@@ -221,7 +253,8 @@ static tsr_status quantise_block(const struct feedback *feedback, void *state, c
         const uint64_t position = place->last - 1 - i;
         add_errors(feedback, panel, position, place->last);
         const float *column = panel->values + (position - panel->low) * rows;
-        for (uint64_t r = 0; r < rows; r++) panel->given[r * width + i] = column[r];
+        const float factor = feedback->up ? feedback->up[position] : 1;
+        for (uint64_t r = 0; r < rows; r++) panel->given[r * width + i] = column[r] * factor;
     }
     tsr_status st = feedback->block->quantise(feedback->self, state, place->index, panel->given, panel->got, err);
     if (st == TSR_OK) note_errors(feedback, panel, place->first, width);

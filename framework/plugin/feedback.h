@@ -10,6 +10,9 @@
 
 struct feedback;
 
+/* False where the codec `self` has no blocks with its parameters, or tiles are pieces of rows. */
+bool feedback_possible(const struct coder_job *job, void *self, const struct tile_grid *grid);
+
 /* For the prepared encoder `self`. *feedback is NULL where the codec has no blocks, or tiles are pieces of rows.
  * job->feedback->damping gets what was needed. */
 tsr_status feedback_open(const struct coder_job *job, void *self, const struct tile_grid *grid,

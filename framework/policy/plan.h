@@ -65,6 +65,7 @@ struct plan_entry {
     /* From the statistics, of lossy codecs only. */
     const float *column_weight;   /* [columns], mean 1; or NULL */
     const float *row_weight;      /* [rows], mean 1; or NULL */
+    const int8_t *column_scale;   /* [columns], of numeric/column_scale.h; with feedback; or NULL */
     double importance;            /* of a free tensor: what row_weight times this is, docs/budget.md; 0: not known */
     const char *moment;           /* the name whose second moments error feedback uses; NULL: none */
     struct digest moment_digest;  /* of these */

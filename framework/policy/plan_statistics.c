@@ -3,17 +3,21 @@
  * What statistics are worth to an encoder. An error of a weight counts as much as its input is large, so moments are
  * weights of columns, and as much as the model's answer depends on its output, so Fisher values are weights of rows, once
  * they are brought to a mean of 1. Inputs that were never seen keep a little weight: another text may bring them. */
+#include <math.h>
 #include <stdlib.h>
 
 #include <base/alloc.h>
+#include <numeric/column_scale.h>
 #include <numeric/dense.h>
 #include <numeric/factor.h>
+#include <plugin/tile.h>
 #include <tessera/ext/block.h>
 
 #include "plan_solve.h"
 
 #define COLUMN_WEIGHT_MIN 1e-6
 #define ROW_WEIGHT_MIN 1e-4
+#define SCALE_POWER 0.375
 
 /* What there is for one storage, under any of its names. */
 struct findings {
@@ -22,6 +26,7 @@ struct findings {
     float *lookup;        /* [rows] */
     const char *moment;   /* the name under which the whole matrix is */
     struct digest digest; /* of it */
+    int8_t *scale;        /* [columns] */
 };
 
 /* Brings values to a mean of 1, none below `least`. False when they are all 0. */
@@ -93,6 +98,20 @@ static int smaller_first(const void *a, const void *b) {
     return x->column > y->column ? -1 : 1;
 }
 
+/* Scales of columns, proportional to cost^-SCALE_POWER, and what errors cost in them. With a table of symbols for each column
+ * the power would be 1/2; one table for all wants columns more alike (docs/attempts/column-scales.md). Of its logarithm
+ * only whole codes are kept, and the last bits of BLAS decide at most between two. */
+static void choose_scales(float *moments, uint64_t n, int8_t *scale) {
+    double sum = 0;
+    for (uint64_t c = 0; c < n; c++) sum += log2((double)moments[c]);
+    for (uint64_t c = 0; c < n; c++) {
+        double code = -SCALE_POWER * COLUMN_SCALE_OCTAVE * (log2((double)moments[c]) - sum / (double)n);
+        code = fmin(fmax(code, -COLUMN_SCALE_MOST), COLUMN_SCALE_MOST);
+        scale[c] = (int8_t)lrint(code);
+        moments[c] = (float)((double)moments[c] * exp2(2.0 * scale[c] / COLUMN_SCALE_OCTAVE));
+    }
+}
+
 /* With feedback an error of a column costs the square of the factor's diagonal there, columns being quantised as the
  * coder does it: the largest first, from the last position on. */
 static tsr_status shape(float *moment, uint64_t n, double damping, double mean, float *moments, tsr_error *err) {
@@ -115,6 +134,12 @@ static tsr_status shape(float *moment, uint64_t n, double damping, double mean, 
     return st;
 }
 
+/* Scales are stored for whole rows, and dictionaries are trained without them. */
+static bool can_scale(const struct plan_entry *entry) {
+    struct tile_grid grid = tile_grid_make(entry->rows, entry->columns, entry->codec->tile_weights);
+    return grid.tile_columns == entry->columns && !entry->rule->group;
+}
+
 static tsr_status shape_moments(struct planner *planner, const struct plan_entry *entry, struct findings *found,
                                 tsr_error *err) {
     const struct plan_statistics *statistics = planner->options->statistics;
@@ -123,7 +148,11 @@ static tsr_status shape_moments(struct planner *planner, const struct plan_entry
     tsr_status st = moment ? statistics->moment(statistics->ctx, entry->moment, n, moment, err) : plan_no_memory(err);
     if (!st) st = shape(moment, n, entry->damping, mean_of(found->moments, n), found->moments, err);
     mem_free(moment);
-    return st;
+    if (st || !can_scale(entry)) return st;
+    found->scale = arena_alloc(&planner->plan->arena, n, sizeof *found->scale);
+    if (!found->scale) return plan_no_memory(err);
+    choose_scales(found->moments, n, found->scale);
+    return TSR_OK;
 }
 
 /* An output matrix whose rows are looked up too: errors of a row cost F H + l 1. Feedback knows one such matrix for all
@@ -154,6 +183,7 @@ static tsr_status settle(struct planner *planner, struct plan_entry *entry, stru
         entry->moment_digest = found->digest;
         entry->damping = entry->rule->damping + (found->lookup ? lookup_damping(entry, found) : 0);
         st = shape_moments(planner, entry, found, err);
+        entry->column_scale = found->scale;
     }
     if (weigh_rows(entry, found) && plan_is_free(entry)) entry->importance = mean_of(found->fisher, entry->rows);
     if (found->moments && to_weights(found->moments, entry->columns, COLUMN_WEIGHT_MIN)) {

@@ -112,6 +112,8 @@ static uint64_t predict_bytes(const struct attempt *attempt, uint64_t stages, ui
                                     .codec_id = attempt->stages[s].codec->id,
                                     .params = attempt->stages[s].params.canonical,
                                     .has_dictionary = s == 0 && attempt->group,
+                                    .columns = entry->columns,
+                                    .column_scale = s ? NULL : entry->column_scale,
                                     .codec_header_bytes = attempt->header_bytes[s]};
         bytes += payload_prefix_bytes(&head);
     }

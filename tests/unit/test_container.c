@@ -184,7 +184,8 @@ static const struct lie LIES[] = {
     {"opaque without a name", 6, 1, TSR_DTYPE_OPAQUE, "bad dtype name"},
     {"F4 that is no row", 6, 1, TSR_DTYPE_F4, "not one row"},
     {"rank", 7, 1, 9, "directory"},
-    {"unknown flag", 8, 1, 4, "unknown flag"},
+    {"unknown flag", 8, 1, 8, "unknown flag"},
+    {"scales of columns that are none", 8, 1, 4, "scale out of range"},
     {"reserved byte", 11, 1, 1, "unknown flag"},
     {"dtype name of a known dtype", 9, 1, 3, "bad dtype name"},
     {"params longer than the payload", 12, 4, 0xFFFFFFFF, "directory does not fit"},
@@ -227,6 +228,7 @@ static tsr_status open_payload(const uint8_t *bytes, uint64_t size, tsr_error *e
 static void seal(uint8_t *bytes, uint64_t size) {
     uint64_t prefix = PAYLOAD_FIXED_BYTES + 8 * load_le(bytes + 7, 1) + load_le(bytes + 9, 1) + load_le(bytes + 10, 1) +
                       load_le(bytes + 12, 4) + load_le(bytes + 16, 4) + PAYLOAD_ENTRY_BYTES * load_le(bytes + 48, 4);
+    if (bytes[8] & PAYLOAD_FLAG_COLUMNS) prefix += load_le(bytes + 32, 8);
     if (prefix + DIGEST_BYTES > size) return;
     struct digest digest = digest_of(bytes, prefix);
     memcpy(bytes + prefix, digest.bytes, DIGEST_BYTES);
@@ -253,6 +255,71 @@ static void every_lie_under_a_valid_checksum_is_refused(void) {
     CU_ASSERT_EQUAL(open_payload((uint8_t *)bytes, size, NULL), TSR_OK);
     for (uint64_t cut = 0; cut < size; cut++) CU_ASSERT_EQUAL(open_payload((uint8_t *)bytes, cut, NULL), TSR_E_CORRUPT);
     mem_free(bytes);
+}
+
+static const int8_t SCALES[3] = {-64, 0, 64};
+static const struct payload_head SCALED = {.dtype = TSR_DTYPE_F32,
+                                           .rank = 2,
+                                           .shape = {2, 3},
+                                           .rows = 2,
+                                           .columns = 3,
+                                           .bytes = 24,
+                                           .tile_rows = 1,
+                                           .tile_columns = 3,
+                                           .tile_count = 2,
+                                           .codec_id = "c",
+                                           .params = "",
+                                           .column_scale = SCALES};
+
+/* A payload with scales of columns as bytes, and where they stand. */
+static uint64_t scaled_payload(uint8_t *bytes, uint64_t *at) {
+    struct fs_output output = {0};
+    struct payload_writer writer = {0};
+    char *read = NULL;
+    uint64_t size = 0;
+    CU_ASSERT_EQUAL_FATAL(fs_create(in_folder("scaled"), &output, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(payload_begin(&writer, &output, &SCALED, NULL), TSR_OK);
+    for (int i = 0; i < 2; i++) CU_ASSERT_EQUAL(payload_add_tile(&writer, "tile", 4, false, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(payload_end(&writer, NULL), TSR_OK);
+    payload_abandon(&writer);
+    CU_ASSERT_EQUAL(fs_finish(&output, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(fs_read_whole(in_folder("scaled"), 512, &read, &size, NULL), TSR_OK);
+    memcpy(bytes, read, size);
+    mem_free(read);
+    *at = payload_prefix_bytes(&SCALED) - DIGEST_BYTES - 2 * PAYLOAD_ENTRY_BYTES - sizeof SCALES;
+    return size;
+}
+
+static void scales_of_columns_are_read_and_checked(void) {
+    const struct container_part part = {.name = "x", .part_path = in_folder("scaled")};
+    struct container_part parts[1] = {part};
+    uint8_t bytes[512];
+    uint64_t at, size = scaled_payload(bytes, &at);
+    struct safetensors st = {0};
+    struct payload payload = {0};
+    struct digest digest;
+    tsr_error err = {0};
+    parts[0].bytes = size;
+    CU_ASSERT_EQUAL_FATAL(container_write(in_folder("one"), parts, 1, &digest, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(safetensors_open(in_folder("one"), &st, NULL), TSR_OK);
+    CU_ASSERT_EQUAL_FATAL(payload_open(&st, &st.entries[0], &payload, NULL), TSR_OK);
+    CU_ASSERT_EQUAL(memcmp(payload.head.column_scale, SCALES, sizeof SCALES), 0);
+    payload_close(&payload);
+    safetensors_close(&st);
+    CU_ASSERT_EQUAL(memcmp(bytes + at, SCALES, sizeof SCALES), 0);
+    bytes[at + 1] = 65;
+    seal(bytes, size);
+    CU_ASSERT_EQUAL(open_payload(bytes, size, &err), TSR_E_CORRUPT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "scale out of range"));
+    bytes[at + 1] = 1;
+    bytes[6] = TSR_DTYPE_U32;
+    seal(bytes, size);
+    CU_ASSERT_EQUAL(open_payload(bytes, size, &err), TSR_E_CORRUPT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "scales of columns that it cannot have"));
+    bytes[6] = TSR_DTYPE_F32;
+    store_le(bytes + 32, UINT64_MAX, 8); /* columns */
+    CU_ASSERT_EQUAL(open_payload(bytes, size, &err), TSR_E_CORRUPT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "too many columns"));
 }
 
 struct shape_case {
@@ -386,6 +453,7 @@ static const struct unit_test TESTS[] = {
     {"what_was_written_is_read", what_was_written_is_read},
     {"every_flipped_bit_is_found_and_its_place_named", every_flipped_bit_is_found_and_its_place_named},
     {"every_lie_under_a_valid_checksum_is_refused", every_lie_under_a_valid_checksum_is_refused},
+    {"scales_of_columns_are_read_and_checked", scales_of_columns_are_read_and_checked},
     {"shapes_at_the_edge_are_read", shapes_at_the_edge_are_read},
     {"a_writer_that_is_short_of_tiles_is_refused", a_writer_that_is_short_of_tiles_is_refused},
     {"parts_that_lie_about_themselves_are_refused", parts_that_lie_about_themselves_are_refused},

@@ -8,6 +8,7 @@
 #include <base/pool.h>
 #include <base/rng.h>
 #include <base/str.h>
+#include <numeric/column_scale.h>
 #include <math.h>
 #include <numeric/dense.h>
 #include <numeric/factor.h>
@@ -321,6 +322,43 @@ static void bytes_do_not_depend_on_workers(void) {
     }
 }
 
+static void scales_are_powers_of_two(void) {
+    enum { COUNT = 2 * COLUMN_SCALE_MOST + 1 };
+    int8_t codes[COUNT];
+    float up[COUNT], down[COUNT];
+    for (int i = 0; i < COUNT; i++) codes[i] = (int8_t)(i - COLUMN_SCALE_MOST);
+    column_scale_factors(codes, COUNT, false, up);
+    column_scale_factors(codes, COUNT, true, down);
+    for (int i = 0; i < COUNT; i++) {
+        CU_ASSERT_DOUBLE_EQUAL((double)up[i] / exp2(codes[i] / 4.0), 1, 1e-7);
+        CU_ASSERT_EQUAL(down[i], up[COUNT - 1 - i]);
+    }
+}
+
+/* Inputs of every fifth column are 16 times as large: steps of a quarter there, and of the other columns a little coarser
+ * ones, cost as many bits and err less. */
+static void scales_of_columns_put_precision_where_inputs_are_large(void) {
+    const tsr_plugin *const PLUGINS[] = {&tsr_plugin_scalar, &tsr_plugin_trellis, &tsr_plugin_spiral};
+    int8_t scale[COLUMNS];
+    for (int c = 0; c < COLUMNS; c++) scale[c] = c % 5 ? 1 : -5;
+    for (size_t i = 0; i < sizeof PLUGINS / sizeof *PLUGINS; i++) {
+        struct bench bench;
+        begin(&bench, PLUGINS[i], "4", 2);
+        for (uint64_t k = 0; k < (uint64_t)COLUMNS * COLUMNS; k++) {
+            bench.moment[k] = moment_at(k / COLUMNS, k % COLUMNS) * (k / COLUMNS % 5 ? 1 : 16) * (k % COLUMNS % 5 ? 1 : 16);
+        }
+        CU_ASSERT_EQUAL_FATAL(encode(&bench, true), TSR_OK);
+        decode(&bench);
+        const double plain = product_error(&bench), bytes = (double)bench.stored.bytes.length;
+        bench.job.column_scale = scale;
+        CU_ASSERT_EQUAL_FATAL(encode(&bench, true), TSR_OK);
+        decode(&bench);
+        CU_ASSERT((double)bench.stored.bytes.length < 1.01 * bytes);
+        CU_ASSERT(product_error(&bench) < 0.55 * plain);
+        end(&bench);
+    }
+}
+
 /* Columns without input are quantised as they are and give nothing to the others. */
 static void dead_columns_stay_by_themselves(void) {
     struct bench bench;
@@ -365,6 +403,8 @@ static const struct unit_test TESTS[] = {
     {"feedback_of_the_wrong_sign_is_worse_than_none", feedback_of_the_wrong_sign_is_worse_than_none},
     {"inputs_that_have_nothing_in_common_change_nothing", inputs_that_have_nothing_in_common_change_nothing},
     {"bytes_do_not_depend_on_workers", bytes_do_not_depend_on_workers},
+    {"scales_are_powers_of_two", scales_are_powers_of_two},
+    {"scales_of_columns_put_precision_where_inputs_are_large", scales_of_columns_put_precision_where_inputs_are_large},
     {"dead_columns_stay_by_themselves", dead_columns_stay_by_themselves},
     {"moments_that_are_none_are_damped_or_refused", moments_that_are_none_are_damped_or_refused},
 };
