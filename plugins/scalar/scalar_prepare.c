@@ -142,22 +142,31 @@ static tsr_status build(struct preparation *work, const struct scalar_measure *m
     return status;
 }
 
+static double clamped(double value, double least, double most) {
+    return value < least ? least : value > most ? most : value;
+}
+
+/* Classes come and go with the scale, so the rate has steps, and a slope over one of them is no slope: from pass to pass
+ * it is kept to what a quantiser can have. */
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
-    const struct search *search = &work->search;
+    struct search *search = &work->search;
     const bool all = scalar_measure_sample_is_all(encoder);
     const struct scalar_measure measure = {
         .encoder = encoder, .source = work->source, .overshoot = all && encoder->settings.centroids};
     tsr_status status = TSR_OK;
+    double at = scalar_log2(encoder->scale), before_at = at;
     for (uint32_t i = 0; i < FULL_PASSES; i++) {
         const double before = i ? search->rate : 0;
         status = build(work, &measure, err);
         if (status != TSR_OK || encoder->settings.step > 0) break;
         if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
         if (stalled(search->rate, before, search->asked)) break;
-        double next = scalar_log2(encoder->scale) - (search->rate - search->asked) / search->slope;
-        next = next < LOG_SCALE_LEAST ? LOG_SCALE_LEAST : next > search->most ? search->most : next;
-        encoder->scale = scalar_exp2(next);
+        if (i > 0 && at != before_at) search->slope = (search->rate - before) / (at - before_at);
+        search->slope = clamped(search->slope, -1.2, search->asked < 1 ? -0.3 * search->asked : -0.3);
+        before_at = at;
+        at = clamped(at - (search->rate - search->asked) / search->slope, LOG_SCALE_LEAST, search->most);
+        encoder->scale = scalar_exp2(at);
     }
     return status;
 }

@@ -226,6 +226,26 @@ static void row_weights_set_the_steps(void) {
     trial_end(&trial);
 }
 
+/* Buckets of rows share a class or have one each from some scale on: the rate jumps there, and is met all the same. */
+static void weights_of_rows_keep_the_rate(void) {
+    enum { R = 576, C = 576 };
+    struct trial trial;
+    static float weight[R];
+    const tsr_encode_hints hints = {sizeof hints, weight, NULL};
+    trial_begin(&trial, R, C, 4);
+    fill_normal(trial.x, trial.count, 9);
+    for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= (float)(1 + (double)(i / C * 7919 % R) * 0.0025);
+    for (int r = 0; r < R; r++) weight[r] = r % 9 ? 0.6f : 0.6f + 0.02f * (float)r;
+    trial.job.hints = &hints;
+    for (double bits = 2.4; bits < 4.6; bits += 0.05) {
+        trial.params[BITS].real = bits;
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        CU_ASSERT_DOUBLE_EQUAL(got_bits(&trial), bits, 0.03 * bits);
+    }
+    trial_end(&trial);
+}
+
+
 static void odd_shapes_come_back(void) {
     static const uint64_t SHAPES[][2] = {{0, 0}, {0, 7},  {7, 0},    {1, 1},     {1, 31},    {31, 1},
                                          {5, 3}, {3, 33}, {1, 1000}, {1000, 17}, {70000, 1}, {1, 300000}};
@@ -428,6 +448,7 @@ static const struct unit_test TESTS[] = {
     {"groups_share_steps_of_their_own", groups_share_steps_of_their_own},
     {"every_row_keeps_the_error_bound", every_row_keeps_the_error_bound},
     {"row_weights_set_the_steps", row_weights_set_the_steps},
+    {"weights_of_rows_keep_the_rate", weights_of_rows_keep_the_rate},
     {"odd_shapes_come_back", odd_shapes_come_back},
     {"extreme_rows_are_exact_or_close", extreme_rows_are_exact_or_close},
     {"outliers_are_not_clamped", outliers_are_not_clamped},
