@@ -16,7 +16,7 @@ static tsr_status help_run(struct session *session, tsr_error *err) {
     if (man) {
         help_man(out, command);
     } else if (shell && !help_completion(out, shell)) {
-        return tsr_fail(err, TSR_E_CONFIG, "--completion: \"%.40s\" is neither bash nor zsh", shell);
+        return tsr_fail(err, TSR_E_CONFIG, "--completion: \"%.40s\" is none of bash, zsh, fish", shell);
     } else if (command) {
         help_command(out, command, session->output.bold);
     } else if (!shell) {

@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define REDRAW_SECONDS 0.1
-#define LINE_SECONDS 3.0
+#define LINE_SECONDS 3.0      /* the first line of a stage in a log; each further one comes after twice the time */
+#define LINE_SECONDS_MAX 60.0
 #define RATE_AFTER_SECONDS 0.5 /* before that an ETA is a guess */
 
 static double now_seconds(void) {
@@ -163,6 +164,7 @@ static void time_stage(struct console *console, const tsr_progress *progress, do
     console->stage_start = now;
     console->first_bytes = progress->done_bytes;
     console->last_shown = console->terminal ? 0 : now;
+    console->pause = console->terminal ? REDRAW_SECONDS : LINE_SECONDS;
 }
 
 int32_t console_progress(void *ctx, const tsr_progress *progress) {
@@ -172,8 +174,9 @@ int32_t console_progress(void *ctx, const tsr_progress *progress) {
     pthread_mutex_lock(&console->lock);
     double now = now_seconds();
     time_stage(console, progress, now);
-    if (now - console->last_shown >= (console->terminal ? REDRAW_SECONDS : LINE_SECONDS)) {
+    if (now - console->last_shown >= console->pause) {
         console->last_shown = now;
+        if (!console->terminal && console->pause < LINE_SECONDS_MAX) console->pause *= 2;
         add_progress(console, progress, now, &line);
         if (console->terminal) fit_terminal(progress, &line);
         close_line(console, &out);

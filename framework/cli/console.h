@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Standard error: error and warning lines, and progress. On a terminal progress is one line that is redrawn at most ten
- * times a second; elsewhere a plain line every few seconds. */
+ * times a second; elsewhere a plain line after some
+ * seconds, and further ones at most a minute apart. */
 #ifndef CLI_CONSOLE_H
 #define CLI_CONSOLE_H
 
@@ -20,6 +21,7 @@ struct console {
     char stage[32];     /* the one being timed */
     double stage_start; /* seconds */
     double last_shown;
+    double pause; /* until the next showing */
     uint64_t first_bytes; /* done when the stage was first heard of: resumed work is not counted as speed */
 };
 

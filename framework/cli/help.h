@@ -12,7 +12,7 @@ void help_program(struct str *out, bool bold);
 void help_command(struct str *out, const struct command *command, bool bold);
 /* Page "tessera" (command NULL) or "tessera-COMMAND" in man(7) macros. */
 void help_man(struct str *out, const struct command *command);
-/* "bash" or "zsh". False for any other shell. */
+/* "bash", "zsh" or "fish". False for any other shell. */
 bool help_completion(struct str *out, const char *shell);
 
 #endif

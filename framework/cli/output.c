@@ -15,6 +15,7 @@
 
 #define COLUMN_GAP 2
 #define FIRST_COLUMN_MIN 16
+#define TEXT_COLUMN_MIN 8
 #define TERMINAL_WIDTH_MIN 40
 
 void output_init(struct output *output) {
@@ -110,25 +111,58 @@ static void add_padded(struct str *out, const char *text, unsigned width, bool r
     if (!right && !last) str_add_format(out, "%*s", (int)(width - have), "");
 }
 
-static void column_widths(const struct output *output, const struct table *table, unsigned *widths) {
+static void column_widths(const struct table *table, unsigned *widths) {
     const char *cell = table->cells.text;
     for (unsigned c = 0; c < table->column_count; c++) widths[c] = display_width(table->columns[c].title);
     for (uint64_t i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {
         unsigned width = display_width(cell), c = (unsigned)(i % table->column_count);
         if (width > widths[c]) widths[c] = width;
     }
-    unsigned total = 0;
-    for (unsigned c = 0; c < table->column_count; c++) total += widths[c] + (c ? COLUMN_GAP : 0);
-    if (!output->width || total <= output->width) return;
-    unsigned excess = total - output->width;
-    widths[0] = widths[0] > excess + FIRST_COLUMN_MIN ? widths[0] - excess : FIRST_COLUMN_MIN;
 }
 
-static void add_row(struct str *out, const struct table *table, const unsigned *widths, const char **cells) {
-    for (unsigned c = 0; c < table->column_count; c++) {
-        if (c) str_add_format(out, "%*s", COLUMN_GAP, "");
-        add_padded(out, cells[c], widths[c], table->columns[c].right, c + 1 == table->column_count);
+static unsigned total_width(const unsigned *widths, unsigned columns) {
+    unsigned total = 0;
+    for (unsigned c = 0; c < columns; c++) total += widths[c] + (c ? COLUMN_GAP : 0);
+    return total;
+}
+
+/* Takes from the first column, then from the widest one of text, until the table fits or nothing more can be taken. */
+static void narrow_columns(const struct table *table, unsigned width, unsigned *widths) {
+    unsigned total = total_width(widths, table->column_count);
+    if (total > width && widths[0] > FIRST_COLUMN_MIN) {
+        unsigned excess = total - width;
+        widths[0] = widths[0] > excess + FIRST_COLUMN_MIN ? widths[0] - excess : FIRST_COLUMN_MIN;
     }
+    while (total_width(widths, table->column_count) > width) {
+        unsigned widest = 0;
+        for (unsigned c = 1; c < table->column_count; c++) {
+            if (!table->columns[c].right && widths[c] > TEXT_COLUMN_MIN && (!widest || widths[c] > widths[widest])) widest = c;
+        }
+        if (!widest) return;
+        widths[widest]--;
+    }
+}
+
+/* How many columns are shown: what does not fit even then is left out, from the end. */
+static unsigned fit_columns(const struct output *output, const struct table *table, unsigned *widths) {
+    unsigned columns = table->column_count;
+    column_widths(table, widths);
+    if (!output->width) return columns;
+    narrow_columns(table, output->width, widths);
+    while (columns > 2 && total_width(widths, columns) > output->width) columns--;
+    return columns;
+}
+
+static void add_row(struct str *out, const struct table *table, unsigned columns, const unsigned *widths, const char **cells) {
+    for (unsigned c = 0; c < columns; c++) {
+        if (c) str_add_format(out, "%*s", COLUMN_GAP, "");
+        add_padded(out, cells[c], widths[c], table->columns[c].right, c + 1 == columns);
+    }
+}
+
+static void count_left_out(struct output *output, const struct table *table, unsigned columns) {
+    if (columns == table->column_count) return;
+    str_add_format(&output->text, "(%u more columns in a wider window)\n", table->column_count - columns);
 }
 
 void output_table(struct output *output, struct table *table) {
@@ -136,18 +170,19 @@ void output_table(struct output *output, struct table *table) {
     const char *cells[TABLE_COLUMNS_MAX];
     if (table->cells.failed) output->text.failed = true;
     if (table->cell_count && !table->cells.failed) {
-        column_widths(output, table, widths);
+        unsigned columns = fit_columns(output, table, widths);
         for (unsigned c = 0; c < table->column_count; c++) cells[c] = table->columns[c].title;
         struct str title = {0};
-        add_row(&title, table, widths, cells);
+        add_row(&title, table, columns, widths, cells);
         output_heading(output, title.text ? title.text : "");
         str_clear(&title);
         const char *cell = table->cells.text;
         for (uint64_t i = 0; i < table->cell_count; i += table->column_count) {
             for (unsigned c = 0; c < table->column_count; c++, cell += strlen(cell) + 1) cells[c] = cell;
-            add_row(&output->text, table, widths, cells);
+            add_row(&output->text, table, columns, widths, cells);
             str_add_text(&output->text, "\n");
         }
+        count_left_out(output, table, columns);
     }
     str_clear(&table->cells);
     table->cell_count = 0;

@@ -26,8 +26,8 @@ tsr_status output_flush(struct output *output, tsr_error *err);
 tsr_status output_json(struct output *output, const json_t *value, tsr_error *err);
 void output_heading(struct output *output, const char *text);
 
-/* A table whose columns are as wide as their widest cell. On a terminal that is too narrow the first column is
- * shortened in its middle. Numbers stand right. */
+/* A table whose columns are as wide as their widest cell. On a terminal that is too narrow columns of text are
+ * shortened in their middle, the first one first; what does not fit even then is left out, which a line says. Numbers stand right. */
 #define TABLE_COLUMNS_MAX 11
 struct table_column {
     const char *title;

@@ -9,7 +9,9 @@
 #include "statistics.h"
 
 #include <math.h>
+#include <base/str.h>
 #include <policy/bound.h>
+#include <string.h>
 #include <stdio.h>
 
 static void set_rule(struct members *tensor, const struct config *config, const struct plan_entry *entry) {
@@ -160,12 +162,37 @@ tsr_status plan_json_make(const char *model, const struct config *config, const 
     return members_finish(&whole, result, err);
 }
 
+#define PROFILES_MAX 64
+
+/* The profile that `name` may have meant, in arena memory; NULL when none is near. */
+static const char *nearest_profile(const char *name, const struct job_paths *paths, struct arena *arena) {
+    const char *profiles[PROFILES_MAX + 1] = {0};
+    uint64_t count = 0;
+    for (uint64_t f = 0; f < paths->config_folder_count; f++) {
+        struct fs_list list = {0};
+        if (fs_list(paths->config_folders[f], false, &list, NULL) != TSR_OK) continue;
+        for (uint64_t i = 0; i < list.count && count < PROFILES_MAX; i++) {
+            if (!text_ends_with(list.names[i], ".yaml")) continue;
+            profiles[count] = arena_dup(arena, list.names[i], strlen(list.names[i]) - strlen(".yaml"));
+            count += profiles[count] != NULL;
+        }
+        fs_list_clear(&list);
+    }
+    return text_nearest(name, profiles);
+}
+
+static tsr_status no_such_config(const char *name, const struct job_paths *paths, struct arena *arena, tsr_error *err) {
+    const char *nearest = nearest_profile(name, paths, arena);
+    if (!nearest) return tsr_fail(err, TSR_E_CONFIG, "%s: no such config file or profile", name);
+    return tsr_fail(err, TSR_E_CONFIG, "%s: no such config file or profile; did you mean \"%s\"?", name, nearest);
+}
+
 tsr_status plan_config(const char *name, const struct registry *registry, const struct job_paths *paths,
                        struct arena *arena, struct config *config, tsr_error *err) {
     if (!name) return config_default(registry, arena, config, err);
     const char *path = config_locate(name, paths->config_folders, paths->config_folder_count, arena);
     if (!path && fs_kind_of(name) == FS_FILE) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", name);
-    if (!path) return tsr_fail(err, TSR_E_CONFIG, "%s: no such config file or profile", name);
+    if (!path) return no_such_config(name, paths, arena, err);
     return config_load(path, registry, arena, config, err);
 }
 

@@ -39,12 +39,3 @@ check version eval '[ "$("$tool" --version)" = "tessera $(sed -n "s/.*TSR_VERSIO
 check double_dash_ends_options eval '"$tool" inspect -- --help 2>&1 | grep -q -- "--help"'
 check value_joined_to_its_option eval '"$tool" inspect "$model" -j1 --roles-path=/nowhere >/dev/null'
 
-completes() { # words... : last one is completed; prints the candidates
-    bash -c '
-        source <("$0" help --completion bash)
-        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-        _tessera && echo "${COMPREPLY[*]}"' "$tool" "$@"
-}
-check completion_of_a_command eval '[ "$(completes tessera comp)" = compress ]'
-check completion_of_an_option eval '[ "$(completes tessera compress --max)" = --max-shard-size ]'
-check completion_leaves_files_to_the_shell eval '[ -z "$(completes tessera compress de)" ]'
