@@ -16,6 +16,7 @@
 #define BLAS_ROWS 128
 #define BLAS_TOKENS 64
 #define DEPTH 768          /* columns of a panel that are multiplied at once: 192 KiB stay in the second-level cache */
+#define LONG_ROW 16384     /* columns from which on the sums of panels are added up, not continued */
 #define TASKS 16           /* matrices with fewer panels are cut by tokens too */
 #define TOKENS_A_TASK 48   /* at least: packing a panel costs about as much as multiplying it with four tokens */
 #define ONE_BYTES_MIN (UINT64_C(16) << 10) /* weights of a task of one token */
@@ -55,6 +56,16 @@ static void fill_panel(const struct product *product, uint64_t first, uint64_t r
     }
 }
 
+/* y [tokens][matrix rows] gets, or grows by, part [tokens][DENSE_PANEL]. */
+static void take_part(const struct dense_tile *tile, uint64_t rows, uint64_t stride, bool add, float *y) {
+    for (uint64_t t = 0; t < tile->tokens; t++) {
+        const float *part = tile->c + t * DENSE_PANEL;
+        for (uint64_t r = 0; r < rows; r++) y[t * stride + r] = add ? y[t * stride + r] + part[r] : part[r];
+    }
+}
+
+/* A chain of very many terms loses what cancels out (the gradient of an output matrix: 49152 terms, whose sum is a tenth of its
+ * parts): long rows are summed panel by panel. */
 static tsr_status panel_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     const struct product *product = ctx;
     const struct dense *matrix = product->matrix;
@@ -65,20 +76,21 @@ static tsr_status panel_task(void *ctx, uint64_t index, uint64_t worker, tsr_err
     float *panel = pool_scratch(product->env->pool, worker, (depth + tokens) * DENSE_PANEL * sizeof(float));
     if (!panel) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a panel of weights");
     float *part = panel + depth * DENSE_PANEL, *y = product->y + token * matrix->rows + row;
-    bool whole = rows == DENSE_PANEL; /* else results are made aside, 64 wide */
+    bool in_pieces = matrix->columns >= LONG_ROW, aside = in_pieces || rows < DENSE_PANEL; /* aside: 64 wide */
     struct dense_tile tile = {.panel = panel,
-                              .c = whole ? y : part,
+                              .c = aside ? part : y,
                               .x_stride = matrix->columns,
-                              .c_stride = whole ? matrix->rows : DENSE_PANEL,
+                              .c_stride = aside ? DENSE_PANEL : matrix->rows,
                               .tokens = tokens};
     for (uint64_t c = 0; c < matrix->columns; c += depth) {
         tile.depth = min_u64(depth, matrix->columns - c);
         tile.x = product->x + token * matrix->columns + c;
-        tile.add = c > 0;
+        tile.add = c > 0 && !in_pieces;
         fill_panel(product, row, rows, c, tile.depth, panel);
         product->kernels->multiply(&tile);
+        if (in_pieces) take_part(&tile, rows, matrix->rows, c > 0, y);
     }
-    for (uint64_t t = 0; t < tokens && !whole; t++) memcpy(y + t * matrix->rows, part + t * DENSE_PANEL, rows * sizeof *y);
+    if (aside && !in_pieces) take_part(&tile, rows, matrix->rows, false, y);
     return TSR_OK;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products with a dense matrix that stays in its stored dtype (F32, F16, BF16). Many tokens: panels of rows are widened
- * and multiplied by own kernels (AVX2, AVX-512), whose results are one chain of fused multiply-adds each; elsewhere by
- * single-threaded OpenBLAS calls on fixed blocks of 64 tokens, zero-padded. Either way no result depends on how many
- * tokens there are or on the number of workers. One token: own kernels that read each weight once. */
+ * and multiplied by own kernels (AVX2, AVX-512), whose results are one chain of fused multiply-adds each (a sum of chains
+ * where rows are very long); elsewhere by single-threaded OpenBLAS calls on fixed blocks of 64 tokens, zero-padded. Either
+ * way no result depends on how many tokens there are or on the number of workers. One token: own kernels that read each
+ * weight once. */
 #ifndef NUMERIC_DENSE_H
 #define NUMERIC_DENSE_H
 

@@ -13,19 +13,20 @@
 #include <numeric/dense_kernels.h>
 #include <string.h>
 
-enum { ROWS_MAX = 200, COLUMNS_MAX = 1600, TOKENS_MAX = 70 };
+enum { ROWS_MAX = 200, COLUMNS_MAX = 1600, TOKENS_MAX = 70, WEIGHTS_MAX = 66 * 16500 };
 
 static const struct {
     uint64_t rows, columns, tokens;
 } SHAPES[] = {{1, 1, 1},     {3, 5, 2},      {64, 64, 6},   {65, 33, 7},    {16, 16, 64},
-              {63, 31, 13},  {130, 100, 70}, {200, 47, 66}, {17, 1600, 11}, {66, 769, 5}};
+              {63, 31, 13},  {130, 100, 70}, {200, 47, 66}, {17, 1600, 11}, {66, 769, 5},
+              {66, 16500, 5}};
 static const int32_t DTYPES[] = {TSR_DTYPE_F32, TSR_DTYPE_F16, TSR_DTYPE_BF16};
 
 struct world {
     struct env env;
     struct dense matrix;
-    float weights[ROWS_MAX * COLUMNS_MAX], x[TOKENS_MAX * COLUMNS_MAX];
-    uint8_t stored[ROWS_MAX * COLUMNS_MAX * 4];
+    float weights[WEIGHTS_MAX], x[TOKENS_MAX * COLUMNS_MAX];
+    uint8_t stored[WEIGHTS_MAX * 4];
     float y[TOKENS_MAX * ROWS_MAX], other[TOKENS_MAX * ROWS_MAX];
 };
 static struct world WORLD;
