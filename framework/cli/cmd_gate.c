@@ -28,6 +28,16 @@ static void show_flips(struct output *out, const json_t *gate) {
     output_table(out, &table);
 }
 
+static void show_controls(struct output *out, const json_t *gate) {
+    size_t i;
+    json_t *control;
+    json_array_foreach(json_object_get(gate, "controls"), i, control) {
+        str_add_format(&out->text, "control: %s: expected %s, found %s (top-1 %.4f, KLD %.4g)%s\n", field_text(control, "control"),
+                       field_text(control, "expected"), field_text(control, "found"), field_real(control, "top1"), field_real(control, "kld"),
+                       field_is(control, "ok") ? "" : ": THIS GATE CANNOT BE TRUSTED");
+    }
+}
+
 static void show(struct output *out, const json_t *result) {
     const json_t *gates = json_object_get(result, "gates");
     size_t i;
@@ -35,6 +45,7 @@ static void show(struct output *out, const json_t *result) {
     view_gates(out, gates);
     json_array_foreach(gates, i, gate) {
         if (json_array_size(json_object_get(gate, "worst_flips"))) show_flips(out, gate);
+        show_controls(out, gate);
     }
 }
 
@@ -93,7 +104,8 @@ static tsr_status gate_run(struct session *session, tsr_error *err) {
     json_t *result = NULL;
     struct job_gate_options options = {.output = session->arguments.operands[0],
                                        .reference = session_value(session, OPT_REFERENCE),
-                                       .config = session_value(session, OPT_CONFIG)};
+                                       .config = session_value(session, OPT_CONFIG),
+                                       .controls = session_has(session, OPT_CONTROLS)};
     gate_config_init(&options.gates);
     tsr_status status = read_parity(session, &options.gates, err);
     if (!status) status = read_others(session, &options.gates, err);
@@ -128,7 +140,7 @@ const struct command COMMAND_GATE = {
            "compares with an independent implementation; --speech measures what a model that speaks says. A threshold is met by the confidence bound, not by the estimate. "
            "The exit code is 3 when a gate does not pass.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
-                OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_SPEECH,
+                OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_CONTROLS, OPT_SPEECH,
                 OPT_PICTURE, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera gate small --reference ./my-model --text eval.txt --min-top1 0.97 --max-kld 0.02",
                   "parity on held-out text"},

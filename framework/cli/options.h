@@ -82,6 +82,7 @@ enum option_id {
     OPT_SPEECH,
     OPT_PICTURE,
     OPT_PUBLISH_ANYWAY,
+    OPT_CONTROLS,
     OPT_REPLAY,
     OPT_QUERY,
     OPT_TOP,

@@ -5,6 +5,7 @@
 #include "job_gate.h"
 
 #include "gate_blame.h"
+#include "gate_controls.h"
 #include "gate_json.h"
 #include "gate_speech.h"
 #include "plan_json.h"
@@ -258,6 +259,24 @@ static tsr_status explain_parity(struct gating *g, const struct gate_text *text,
     return gate_blame(&blame, g->env, &entry->members, g->err);
 }
 
+/* A reference that speaks has no such controls: its parity is another. */
+static tsr_status control_parity(struct gating *g, const struct gate_text *text, const struct parity_options *options,
+                                 const struct parity_result *result, struct gate_entry *entry) {
+    struct model_paths paths = {g->paths->family_folders, g->paths->family_folder_count, g->env->memory_bytes / 3};
+    struct controls controls = {.raw_path = g->options->reference,
+                                .raw = &g->reference,
+                                .registry = g->registry,
+                                .paths = &paths,
+                                .documents = text->runs,
+                                .document_count = text->count,
+                                .options = *options,
+                                .min_top1 = g->gates.parity.min_top1,
+                                .max_kld = g->gates.parity.max_kld,
+                                .output_kld = group_mean(result->kld, result->windows).mean};
+    if (!g->options->controls || g->alone) return TSR_OK;
+    return gate_controls(&controls, g->env, &entry->members, g->err);
+}
+
 /* Unless the user says what memory there is. */
 static void limit_decoded(const struct gating *g, uint64_t bytes) {
     if (g->env->memory_bytes) return;
@@ -283,6 +302,7 @@ static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
         gate_json_parity(&entry->members, &result, &text, g->tokenizer);
         judge_parity(g, &result, entry);
         st = explain_parity(g, &text, &options, entry);
+        if (st == TSR_OK) st = control_parity(g, &text, &options, &result, entry);
     }
     parity_clear(&result);
     gate_text_clear(&text);

@@ -16,6 +16,7 @@ struct job_gate_options {
     const char *config;    /* its `gates`; a file or profile name, or NULL */
     struct gate_config gates; /* what the command line gave; used when `config` is NULL */
     enum model_path path;  /* of the output */
+    bool controls;         /* parity also runs what it must accept and what it must refuse */
     bool weights_differ;   /* known: tensors need not be compared to see whether parity is implied */
     const char *base;      /* folder that relative texts are looked for in first, or NULL */
 };

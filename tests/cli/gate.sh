@@ -12,6 +12,12 @@ check lossless_is_implied eval '"$tool" gate "$work/lossless" --reference "$mode
 check balanced_passes_what_it_keeps "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --min-top1 0.85 --max-kld 0.05 -q
 fails_with strict_thresholds_fail 3 'parity: FAIL' "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --min-top1 0.999 -q
 fails_with few_positions_decide_nothing 3 'FAIL-UNDECIDED' "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --positions 40 --min-top1 0.8 -q
+"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --min-top1 0.85 --controls >"$work/said"
+check the_source_agrees_with_itself grep -q "^control: the source against itself: expected no divergence anywhere, found none (top-1 1.0000, KLD 0)$" "$work/said"
+check moved_layers_are_refused grep -q "^control: layers moved on by one: expected refused, found refused (top-1 0.0" "$work/said"
+check controls_without_thresholds eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --controls | grep -q "found refused"'
+check thresholds_that_accept_anything_are_told eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --max-kld 100 --controls |
+    grep -q "found accepted .*THIS GATE CANNOT BE TRUSTED"'
 check fixture_passes "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" -q
 fails_with tolerance_can_be_too_tight 3 'reference: FAIL' "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" --tolerance 1e-9 -q
 fails_with foreign_fixture 2 'logits' "$tool" gate "$fixture" --fixture "$PWD/tests/data/causal-lm/mistral/golden.safetensors" -q

@@ -23,7 +23,7 @@ check json_beside_the_page eval '"$tool" report "$work/gated" --html "$work/agai
 
 # Beside other outputs, a plan, gates and points from files.
 "$tool" plan "$model" -c demo/gated.yaml --json >"$work/plan.json"
-"$tool" gate "$work/gated" --reference "$model" --text demo/text/stories.txt --positions 600 --json >"$work/gates.json"
+"$tool" gate "$work/gated" --reference "$model" --text demo/text/stories.txt --positions 600 --max-kld 0.5 --controls --json >"$work/gates.json"
 python3 - "$work" <<'END'
 import json, sys
 work = sys.argv[1]
@@ -36,6 +36,8 @@ END
 check with_all_there_is eval '"$tool" report "$work/gated" "$work/balanced" "$work/lossless" --plan "$work/plan.json" \
     --gates "$work/gates.json" --points "$work/points.json" --html "$work/all.html" && page "$work/all.html" "$work/gated.json" gates'
 check predictions_are_called_so eval 'grep -q "The plan predicted [0-9]* bytes" "$work/all.html" && grep -q "tag predicted.>predicted" "$work/all.html"'
+check controls_are_shown eval 'grep -q "<td>the source against itself</td><td>no divergence anywhere</td><td class=.PASS.>none</td><td>1.0000</td>" "$work/all.html" &&
+    grep -q "<td>layers moved on by one</td><td>refused</td><td class=.PASS.>refused</td>" "$work/all.html"'
 check points_are_drawn grep -q '<title>another program</title>' "$work/all.html"
 check points_without_a_figure_are_named grep -q 'without a figure: has no figure of this kind' "$work/all.html"
 check outputs_that_cannot_be_compared_are_named grep -q 'balanced: no parity gate on the same text' "$work/all.html"
