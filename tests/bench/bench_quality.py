@@ -214,7 +214,7 @@ def gate(output, model, text, positions):
     parity = json.loads(log)["gates"][0]
     kld = parity["kld"]
     return {"kld": kld["estimate"], "interval": kld["bound"] - kld["estimate"], "top1": parity["top1"]["estimate"],
-            "p99_9": parity["kld_percentiles"]["p99_9"], "ppl": parity["other_perplexity"] / parity["reference_perplexity"],
+            "p99_9": parity["kld_percentiles"]["p99_9"], "ppl": parity["perplexity_ratio"],
             "seconds": seconds}
 
 
