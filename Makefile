@@ -6,6 +6,8 @@ B := build$(if $(filter-out release,$(CONFIG)),/$(CONFIG))
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 OBJCOPY ?= objcopy
+# The processor that is built for; contrib/aarch64 says what a build for another one needs.
+MACHINE ?= $(shell uname -m)
 JOBS ?= $(shell nproc)
 CC ?= gcc
 
@@ -56,7 +58,7 @@ LDFLAGS_ALL := $(if $(filter asan fault fuzz,$(CONFIG)),-fsanitize=address$(comm
   $(if $(filter tsan,$(CONFIG)),-fsanitize=thread) $(LDFLAGS)
 LDLIBS_ALL := $(LIBRARY_LIBS) -lm -lpthread -ldl
 
-ifeq ($(shell uname -m),x86_64)
+ifeq ($(MACHINE),x86_64)
 VECTOR_avx2 := -mavx2 -mfma -mf16c -mbmi -mbmi2
 VECTOR_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mbmi -mbmi2
 endif

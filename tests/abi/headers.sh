@@ -45,6 +45,8 @@ if [ -e "$shared" ]; then
     verdict "library_exports_what_is_listed" $?
     [ "$(grep -hoE '^TSR_API [^(]*\(' -r $library | grep -oE 'tsr_[a-z_]+\(' | tr -d '(' | LC_ALL=C sort)" = "$(cat framework/library/symbols)" ]
     verdict "library_exports_what_is_declared" $?
+    sed -n 's/^ \(tsr_[a-z_]*\)@.*/\1/p' debian/libtessera0.symbols | diff framework/library/symbols -
+    verdict "debian_knows_the_same_symbols" $?
     nm -g --defined-only "${shared%.so}.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort | diff framework/library/symbols -
     verdict "archive_exports_the_same" $?
     readelf -d "$shared" | grep -q "SONAME.*\[libtessera.so.$(sed -n 's/.*TSR_LIBRARY_ABI //p' $library/tessera/tessera.h)\]"

@@ -2,7 +2,7 @@
 # The golden files: each good one decodes to the recorded bytes, each broken one is refused with the recorded error, by the
 # program and by the second decoder (contrib/refdecoder), where python3 with numpy and a zstd reader are there.
 here=tests/golden
-tool=$PWD/${TESSERA_BUILD:-build}/bin/tessera
+tool=$(realpath "${TESSERA_BUILD:-build}")/bin/tessera
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
