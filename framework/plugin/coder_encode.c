@@ -46,7 +46,6 @@ struct encoding {
     uint8_t *source;
     float *input;
     struct feedback *feedback;    /* or NULL */
-    float *growth;                /* [rows]: how much larger feedback makes them, or NULL */
     float *factors;               /* by which columns are multiplied for the codec, or NULL */
     const tsr_residual *residual; /* of a stacked codec that takes the prediction, or NULL */
     struct matrix predicted;
@@ -88,10 +87,6 @@ static tsr_status read_f32_rows(void *ctx, uint64_t first_row, uint64_t rows, ui
     struct encoding *run = ctx;
     tsr_status st = matrix_read_finite(&run->matrix, first_row, rows, first_column, columns, dst, err);
     if (st == TSR_OK && run->factors) column_scale_apply(run->factors + first_column, rows, columns, dst);
-    for (uint64_t r = 0; st == TSR_OK && run->growth && r < rows; r++) {
-        float *row = (float *)dst + r * columns;
-        for (uint64_t c = 0; c < columns; c++) row[c] *= run->growth[first_row + r];
-    }
     return st;
 }
 
@@ -175,8 +170,7 @@ static tsr_status encode_tile(struct encoding *run, struct slot *slot, const voi
                                      &slot->written, err);
     }
     if (run->feedback) {
-        const float *growth = run->growth ? run->growth + slot->tile.first_row : NULL;
-        return feedback_encode(run->feedback, &slot->tile, growth, run->input + slot->input_at, dst, slot->capacity,
+        return feedback_encode(run->feedback, &slot->tile, run->input + slot->input_at, dst, slot->capacity,
                                &slot->written, err);
     }
     return run->job->codec->encode(self, &slot->tile, src, dst, slot->capacity, &slot->written, err);
@@ -196,13 +190,6 @@ static tsr_status call_encode(struct encoding *run, struct slot *slot, const voi
     return st;
 }
 
-static const float *load_input(struct encoding *run, const struct slot *slot) {
-    float *input = run->input + slot->input_at;
-    dtype_to_f32(run->job->tensor->dtype, run->source + slot->source_at, slot->tile.rows * slot->tile.columns, input);
-    if (run->factors) column_scale_apply(run->factors, slot->tile.rows, slot->tile.columns, input);
-    return input;
-}
-
 static tsr_status encode_slot(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     struct encoding *run = ctx;
     struct slot *slot = &run->slots[index];
@@ -215,7 +202,12 @@ static tsr_status encode_slot(void *ctx, uint64_t index, uint64_t worker, tsr_er
         return TSR_OK;
     }
     const void *src = source;
-    if (run->as_f32) src = load_input(run, slot);
+    if (run->as_f32) {
+        float *input = run->input + slot->input_at;
+        dtype_to_f32(run->job->tensor->dtype, source, weights, input);
+        if (run->factors) column_scale_apply(run->factors, slot->tile.rows, slot->tile.columns, input);
+        src = input;
+    }
     tsr_status st = call_encode(run, slot, src, err);
     slot->raw = slot->written >= slot->source_bytes;
     return st;
@@ -237,40 +229,6 @@ static tsr_status encode_group(struct encoding *run, const struct coder_sink *si
     if (st == TSR_OK) st = read_group(run, count, err);
     if (st == TSR_OK) st = pool_for(run->job->env->pool, count, encode_slot, run, err);
     if (st == TSR_OK) st = deliver(run, sink, count, err);
-    return st;
-}
-
-/* ---- rehearsal ---- */
-
-static tsr_status rehearse_slot(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
-    struct encoding *run = ctx;
-    struct slot *slot = &run->slots[index];
-    float *growth = run->growth + slot->tile.first_row;
-    uint64_t weights = slot->tile.rows * slot->tile.columns;
-    slot->tile.worker = worker;
-    if (matrix_finite(run->job->tensor->dtype, run->source + slot->source_at, weights)) {
-        (void)load_input(run, slot);
-        return feedback_rehearse(run->feedback, &slot->tile, run->input + slot->input_at, growth, err);
-    }
-    for (uint64_t r = 0; r < slot->tile.rows; r++) growth[r] = 1;
-    return TSR_OK;
-}
-
-/* Corrected weights are larger than the weights: all tiles are gone through once to see by how much, in `growth`, and the
- * codec is made again to prepare for rows of that size. Without it tensors of few bits take up to twice of them. */
-static tsr_status rehearse(struct encoding *run, float *growth, tsr_error *err) {
-    struct digest_state *digest = run->digest;
-    tsr_status st = TSR_OK;
-    run->growth = growth;
-    run->digest = NULL;
-    for (uint64_t i = 0; st == TSR_OK && i < run->grid.count; i += run->group_tiles) {
-        uint64_t count = min_u64(run->group_tiles, run->grid.count - i);
-        st = lay_out(run, i, count, err);
-        if (st == TSR_OK) st = read_group(run, count, err);
-        if (st == TSR_OK) st = pool_for(run->job->env->pool, count, rehearse_slot, run, err);
-        if (st == TSR_OK && env_cancelled(run->job->env)) st = tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    }
-    run->digest = digest;
     return st;
 }
 
@@ -300,33 +258,15 @@ static tsr_status make_factors(struct encoding *run, tsr_error *err) {
     return TSR_OK;
 }
 
-static tsr_status create_prepared(struct encoding *run, struct str *header, tsr_error *err) {
-    str_clear(header);
-    *header = (struct str){0};
-    tsr_status st = instance_create(&run->instance, run->job, NULL, err);
-    if (st == TSR_OK && !run->factors) st = make_factors(run, err);
-    return st == TSR_OK ? prepare(run, header, err) : st;
-}
-
-/* The codec once more, for the weights as feedback will make them. */
-static tsr_status prepare_feedback(struct encoding *run, struct str *header, tsr_error *err) {
-    float *growth = mem_alloc_array(run->grid.rows, sizeof *growth);
-    if (!growth) return out_of_memory(err);
-    tsr_status st = feedback_open(run->job, run->instance.self, &run->grid, &run->feedback, err);
-    if (st == TSR_OK) st = rehearse(run, growth, err);
-    run->growth = growth;
-    if (st != TSR_OK) return st;
-    instance_destroy(&run->instance);
-    st = create_prepared(run, header, err);
-    if (st == TSR_OK) feedback_move(run->feedback, run->instance.self);
-    return st;
-}
-
 static tsr_status encode_tiles(struct encoding *run, const struct coder_sink *sink, tsr_error *err) {
     struct str header = {0};
-    tsr_status st = create_prepared(run, &header, err);
+    tsr_status st = instance_create(&run->instance, run->job, NULL, err);
+    if (st == TSR_OK) st = make_factors(run, err);
+    if (st == TSR_OK) st = prepare(run, &header, err);
     if (st == TSR_OK) st = allocate(run, err);
-    if (st == TSR_OK && run->job->feedback && run->job->feedback->used) st = prepare_feedback(run, &header, err);
+    if (st == TSR_OK && run->job->feedback && run->job->feedback->used) {
+        st = feedback_open(run->job, run->instance.self, &run->grid, &run->feedback, err);
+    }
     if (st == TSR_OK) st = sink->begin(sink->ctx, &run->grid, header.text, header.length, err);
     for (uint64_t i = 0; st == TSR_OK && i < run->grid.count; i += run->group_tiles) {
         st = encode_group(run, sink, i, min_u64(run->group_tiles, run->grid.count - i), err);
@@ -360,7 +300,6 @@ static void release(struct encoding *run) {
     mem_free(run->prediction);
     mem_free(run->input);
     mem_free(run->factors);
-    mem_free(run->growth);
     mem_free(run->output);
 }
 

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <tessera/ext/block.h>
 
-#define GROWTH_MOST 64.0 /* of the squares: rows that are almost zero can be all correction */
 #define PANEL 64 /* positions, at least TSR_BLOCK_WIDTH_MAX */
 
 /* One of the codec's blocks, where it stands. */
@@ -155,10 +154,6 @@ tsr_status feedback_open(const struct coder_job *job, void *self, const struct t
     return st;
 }
 
-void feedback_move(struct feedback *feedback, void *self) {
-    feedback->self = self;
-}
-
 void feedback_close(struct feedback *feedback) {
     if (!feedback) return;
     mem_free(feedback->column);
@@ -177,22 +172,19 @@ struct panel {
     float *original, *values, *errors; /* [PANEL][rows] */
     float *given, *got;                /* [rows][width], one block as the codec sees it */
     uint8_t *rounded;                  /* the same in the source dtype */
-    double *plain, *grown;             /* [rows]: squares of weights, and of what the codec was given */
 };
 
 static bool panel_init(struct panel *panel, uint64_t rows, uint64_t width) {
     const uint64_t column = (rows + 15) / 16 * 16;
     float *memory = mem_alloc_array(column * (3 * PANEL + 3 * width), sizeof *memory);
-    *panel = (struct panel){.rows = rows, .original = memory, .plain = NULL};
+    *panel = (struct panel){.rows = rows, .original = memory};
     if (!memory) return false;
     panel->values = memory + column * PANEL;
     panel->errors = panel->values + column * PANEL;
     panel->given = panel->errors + column * PANEL;
     panel->got = panel->given + column * width;
     panel->rounded = (uint8_t *)(panel->got + column * width);
-    panel->plain = mem_alloc_zero(2 * rows, sizeof *panel->plain);
-    panel->grown = panel->plain + rows;
-    return panel->plain != NULL;
+    return true;
 }
 
 /* The tile's columns into the order of positions, and into their own scale. */
@@ -262,13 +254,7 @@ static tsr_status quantise_block(const struct feedback *feedback, void *state, c
         add_errors(feedback, panel, position, place->last);
         const float *column = panel->values + (position - panel->low) * rows;
         const float factor = feedback->up ? feedback->up[position] : 1;
-        const float *original = panel->original + (position - panel->low) * rows;
-        for (uint64_t r = 0; r < rows; r++) {
-            const double before = (double)(original[r] * factor), given = (double)(column[r] * factor);
-            panel->given[r * width + i] = column[r] * factor;
-            panel->plain[r] += before * before;
-            panel->grown[r] += given * given;
-        }
+        for (uint64_t r = 0; r < rows; r++) panel->given[r * width + i] = column[r] * factor;
     }
     tsr_status st = feedback->block->quantise(feedback->self, state, place->index, panel->given, panel->got, err);
     if (st == TSR_OK) note_errors(feedback, panel, place->first, width);
@@ -297,63 +283,23 @@ static tsr_status quantise_tile(const struct feedback *feedback, void *state, st
     return st;
 }
 
-/* Rows as large as they will be: what the codec chooses steps by. */
-static tsr_status begin_tile(const struct feedback *feedback, const tsr_tile *tile, const float *growth, const float *x,
-                             void **state, tsr_error *err) {
-    const uint64_t n = tile->columns;
-    if (!growth) return feedback->block->begin(feedback->self, tile, x, state, err);
-    float *grown = mem_alloc_array(tile->rows * n, sizeof *grown);
-    if (!grown) return no_memory(err);
-    for (uint64_t r = 0; r < tile->rows; r++) {
-        for (uint64_t c = 0; c < n; c++) grown[r * n + c] = x[r * n + c] * growth[r];
-    }
-    tsr_status st = feedback->block->begin(feedback->self, tile, grown, state, err);
-    mem_free(grown);
-    return st;
-}
-
-/* Between begin and end. */
-static tsr_status run_tile(const struct feedback *feedback, void *state, float *x, struct panel *panel, tsr_error *err) {
-    float *room = mem_alloc_array(feedback->columns, sizeof *room);
-    if (!room) return no_memory(err);
-    arrange(feedback, x, panel->rows, room);
-    mem_free(room);
-    return quantise_tile(feedback, state, panel, x, err);
-}
-
-static void panel_clear(struct panel *panel) {
-    mem_free(panel->original);
-    mem_free(panel->plain);
-}
-
-tsr_status feedback_encode(const struct feedback *feedback, const tsr_tile *tile, const float *growth, float *x, void *dst,
+tsr_status feedback_encode(const struct feedback *feedback, const tsr_tile *tile, float *x, void *dst,
                            uint64_t capacity, uint64_t *written, tsr_error *err) {
+    const tsr_codec *codec = feedback->job->codec;
     struct panel panel;
     void *state = NULL;
-    tsr_status st = begin_tile(feedback, tile, growth, x, &state, err);
-    if (st == TSR_E_UNSUPPORTED) {
-        return feedback->job->codec->encode(feedback->self, tile, x, dst, capacity, written, err);
-    }
+    tsr_status st = feedback->block->begin(feedback->self, tile, x, &state, err);
+    if (st == TSR_E_UNSUPPORTED) return codec->encode(feedback->self, tile, x, dst, capacity, written, err);
     if (st != TSR_OK) return st;
-    st = panel_init(&panel, tile->rows, feedback->width) ? run_tile(feedback, state, x, &panel, err) : no_memory(err);
-    panel_clear(&panel);
-    if (st == TSR_OK) return feedback->block->end(feedback->self, state, dst, capacity, written, err);
-    feedback->block->abandon(feedback->self, state);
-    return st;
-}
-
-tsr_status feedback_rehearse(const struct feedback *feedback, const tsr_tile *tile, float *x, float *growth,
-                             tsr_error *err) {
-    struct panel panel;
-    void *state = NULL;
-    for (uint64_t r = 0; r < tile->rows; r++) growth[r] = 1;
-    tsr_status st = begin_tile(feedback, tile, NULL, x, &state, err);
-    if (st != TSR_OK) return st == TSR_E_UNSUPPORTED ? TSR_OK : st;
-    st = panel_init(&panel, tile->rows, feedback->width) ? run_tile(feedback, state, x, &panel, err) : no_memory(err);
-    for (uint64_t r = 0; r < tile->rows && st == TSR_OK; r++) {
-        if (panel.plain[r] > 0) growth[r] = (float)sqrt(fmin(panel.grown[r] / panel.plain[r], GROWTH_MOST));
+    float *room = mem_alloc_array(feedback->columns, sizeof *room);
+    if (!panel_init(&panel, tile->rows, feedback->width) || !room) st = no_memory(err);
+    if (st == TSR_OK) {
+        arrange(feedback, x, tile->rows, room);
+        st = quantise_tile(feedback, state, &panel, x, err);
     }
-    panel_clear(&panel);
+    mem_free(room);
+    mem_free(panel.original);
+    if (st == TSR_OK) return feedback->block->end(feedback->self, state, dst, capacity, written, err);
     feedback->block->abandon(feedback->self, state);
     return st;
 }

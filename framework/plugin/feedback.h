@@ -17,15 +17,9 @@ bool feedback_possible(const struct coder_job *job, void *self, const struct til
  * job->feedback->damping gets what was needed. */
 tsr_status feedback_open(const struct coder_job *job, void *self, const struct tile_grid *grid,
                          struct feedback **feedback, tsr_error *err);
-/* Another prepared encoder of the same job. */
-void feedback_move(struct feedback *feedback, void *self);
 void feedback_close(struct feedback *feedback);
-/* In place of the codec's encode. What stands in x[rows][columns] is lost. `growth` [rows], or NULL: by how much corrected
- * rows are larger, for the choice of their steps. [worker] */
-tsr_status feedback_encode(const struct feedback *feedback, const tsr_tile *tile, const float *growth, float *x, void *dst,
+/* In place of the codec's encode. What stands in x[rows][columns] is lost. [worker] */
+tsr_status feedback_encode(const struct feedback *feedback, const tsr_tile *tile, float *x, void *dst,
                            uint64_t capacity, uint64_t *written, tsr_error *err);
-/* The same without a result: growth [rows] gets the RMS of what the codec was given over that of the weights. [worker] */
-tsr_status feedback_rehearse(const struct feedback *feedback, const tsr_tile *tile, float *x, float *growth,
-                             tsr_error *err);
 
 #endif

@@ -244,22 +244,21 @@ static double gain(struct bench *bench, double *growth) {
 
 /* White noise of the same size costs the mean of the diagonal, noise that feedback shapes the mean of the squares of the
  * factor's, here .19 of it. Blocks of d columns keep what is inside a block. Corrected weights are a little larger than
- * the weights, and codecs are told so: bytes stay the same. */
+ * the weights, which costs bytes at low rates. */
 static void products_err_less_with_feedback(void) {
     static const struct {
         const tsr_plugin *plugin;
         const char *bits;
         double most, growth;
-    } CASES[] = {{&tsr_plugin_scalar, "4", 0.19, 1.003},  {&tsr_plugin_scalar, "2", 0.21, 1.005},
-                 {&tsr_plugin_trellis, "4", 0.19, 1.003}, {&tsr_plugin_trellis, "2", 0.2, 1.005},
-                 {&tsr_plugin_spiral, "4", 0.32, 1.003},  {&tsr_plugin_rvq, NULL, 0.68, 1},
-                 {&tsr_plugin_hclam, NULL, 0.78, 1.005}};
+    } CASES[] = {{&tsr_plugin_scalar, "4", 0.21, 1.003},  {&tsr_plugin_scalar, "2", 0.22, 1.04},
+                 {&tsr_plugin_trellis, "4", 0.21, 1.003}, {&tsr_plugin_trellis, "2", 0.22, 1.04},
+                 {&tsr_plugin_spiral, "4", 0.30, 1.003},  {&tsr_plugin_rvq, NULL, 0.68, 1},
+                 {&tsr_plugin_hclam, NULL, 0.74, 1.005}};
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct bench bench;
         double growth;
         begin(&bench, CASES[i].plugin, CASES[i].bits, 2);
-        double got = gain(&bench, &growth);
-        CU_ASSERT(got < CASES[i].most);
+        CU_ASSERT(gain(&bench, &growth) < CASES[i].most);
         CU_ASSERT(growth <= CASES[i].growth);
         end(&bench);
     }
@@ -360,15 +359,6 @@ static void scales_of_columns_put_precision_where_inputs_are_large(void) {
     }
 }
 
-static double dead_error(const struct bench *bench) {
-    double sum = 0;
-    for (uint64_t i = 4; i < WEIGHTS; i++) {
-        double e = (double)bench->x[i] - (double)bench->y[i];
-        if (i % COLUMNS % 9 == 4) sum += e * e;
-    }
-    return sum;
-}
-
 /* Columns without input are quantised as they are and give nothing to the others. */
 static void dead_columns_stay_by_themselves(void) {
     struct bench bench;
@@ -379,10 +369,14 @@ static void dead_columns_stay_by_themselves(void) {
     }
     CU_ASSERT_EQUAL_FATAL(encode(&bench, false), TSR_OK);
     decode(&bench);
-    const double plain = dead_error(&bench);
+    float *plain = mem_alloc_array(WEIGHTS, sizeof *plain);
+    memcpy(plain, bench.y, WEIGHTS * sizeof *plain);
     CU_ASSERT(gain(&bench, &growth) < 0.3);
     CU_ASSERT_EQUAL(bench.feedback.damping, 0.01);
-    CU_ASSERT_DOUBLE_EQUAL(dead_error(&bench) / plain, 1, 0.1);
+    for (uint64_t i = 4; i < WEIGHTS; i++) {
+        if (i % COLUMNS % 9 == 4 && bench.y[i] != plain[i]) CU_FAIL("a dead column changed");
+    }
+    mem_free(plain);
     end(&bench);
 }
 
