@@ -93,6 +93,6 @@ tsr_status report_sounds(struct page *page, const struct report *report, tsr_err
         str_clear(&path);
     }
     page_add(page, "</div>\n");
-    page_origin(page, PAGE_MEASURED, "the files that were handed in, made by", "tessera run OUT --text TEXT -o FILE.wav");
+    page_origin(page, PAGE_MEASURED, "from the sound files that were handed in.", "tessera run OUT --text TEXT -o FILE.wav");
     return st;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROWS_MAX 5000 /* more take a browser too long to lay out */
 #define FRAME_BYTES 40000 /* head, style, script, contents, ends */
 
 struct ranked {
@@ -88,7 +89,7 @@ static void add_rows(struct page *page, const struct report *report, struct rank
     struct page trial = {0};
     size_t room = page->body.length + FRAME_BYTES < PAGE_BYTES_MAX ? PAGE_BYTES_MAX - FRAME_BYTES - page->body.length : 0, fit = 0;
     qsort(ranked, count, sizeof *ranked, compare_ranked);
-    for (; fit < count; fit++) {
+    for (; fit < count && fit < ROWS_MAX; fit++) {
         size_t before = trial.body.length;
         add_row(&trial, report, &ranked[fit]);
         if (trial.body.length <= room) continue;
