@@ -13,8 +13,7 @@
 
 #define ROLES_MAX 128
 #define UNKNOWN_SHOWN 20
-#define ARGMAX_BITS 6 /* those of the profile `quality` */
-#define INDEX_BITS 8
+#define FREE_BITS 6 /* that of the profile `quality` */
 
 struct init_role {
     const char *role;
@@ -113,7 +112,7 @@ static void suggest(struct initing *in) {
         str_add_text(&in->text, "# There are profiles for this family: -c qwen3-tts-lossless, qwen3-tts-quality, qwen3-tts-small.\n");
     } else if (in->count) {
         str_add_text(&in->text, "# Suggested profile: quality. The rules below do what it does, about 6 bits a weight, for the roles of this model.\n"
-                                "# Others: lossless (exact), near-lossless (8 bits), balanced (4 to 5 bits).\n");
+                                "# Others: lossless (exact), near-lossless (7.5 bits), balanced (4.5), small (3.5), tiny (2.75).\n");
     } else {
         str_add_text(&in->text, "# Suggested profile: lossless. No tensor here is known to bear a loss.\n");
     }
@@ -151,18 +150,26 @@ static void add_rule(struct initing *in, const struct init_role *role) {
     char bytes[32];
     str_add_format(&in->text, "  - {role: %s, regime: %s, dtype: [", role->role, regime_name(role->regime));
     add_dtypes(in, role->dtypes);
-    str_add_format(&in->text, "], codec: scalar, params: {bits: %d}}  # %llu tensor%s, %s\n",
-                   role->regime == TSR_REGIME_INDEX ? INDEX_BITS : ARGMAX_BITS, (unsigned long long)role->tensors,
+    str_add_format(&in->text, "], codec: trellis, params: {bits: auto}%s}  # %llu tensor%s, %s\n",
+                   role->regime == TSR_REGIME_INDEX ? ", row_error_max: 0" : "", (unsigned long long)role->tensors,
                    plural(role->tensors), text_bytes(role->bytes, bytes, sizeof bytes));
 }
 
 static void add_rules(struct initing *in) {
     char bytes[32];
-    str_add_text(&in->text, "tessera: 1\nroles: auto\n\n# The first rule that matches a tensor takes it. Fewer bits: smaller and less exact.\nrules:\n");
+    str_add_text(&in->text, "tessera: 1\nroles: auto\n\n# The first rule that matches a tensor takes it.\nrules:\n");
     for (uint64_t i = 0; i < in->count; i++) add_rule(in, &in->list[i]);
     /* Where the rules above take everything, this one takes nothing. */
     str_add_format(&in->text, "  - {codec: passthrough%s}  # everything else stays exact: %llu tensor%s, %s\n", in->exact ? "" : ", optional: true",
                    (unsigned long long)in->exact, plural(in->exact), text_bytes(in->exact_bytes, bytes, sizeof bytes));
+}
+
+static void add_budget(struct initing *in) {
+    if (!in->count) return;
+    str_add_format(&in->text, "\n# Bits a weight, on average over the tensors of the rules that say auto. With --stats they go where an error costs most\n"
+                              "# (docs/budget.md); a number in place of auto fixes a rule. Fewer bits: smaller and less exact.\n"
+                              "budget: {free_bits: %d}\n",
+                   FREE_BITS);
 }
 
 static void add_gates(struct initing *in) {
@@ -181,13 +188,14 @@ tsr_status job_init(const char *model, const struct registry *registry, const st
     in->paths = paths;
     in->env = env;
     in->err = err;
-    in->lossy = registry_codec(registry, "scalar", &codec, NULL, NULL) == TSR_OK;
+    in->lossy = registry_codec(registry, "trellis", &codec, NULL, NULL) == TSR_OK;
     tsr_status st = look(in);
     if (st == TSR_OK) {
         say_what(in);
         suggest(in);
         list_unknown(in);
         add_rules(in);
+        add_budget(in);
         add_gates(in);
         if (in->text.failed) st = tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", model);
     }

@@ -44,7 +44,7 @@ check init_prints_a_config_that_plans plans "$model" -c "$work/printed.yaml"
 check init_writes_the_same eval '"$tool" init "$model" -o "$work/written.yaml" && cmp "$work/printed.yaml" "$work/written.yaml"'
 fails_with init_replaces_nothing 1 'is there already' "$tool" init "$model" -o "$work/written.yaml"
 check init_replaces_by_force "$tool" init "$model" -o "$work/written.yaml" --force
-check init_names_roles_and_sizes grep -q '{role: attn_q, regime: argmax, dtype: \[BF16\], codec: scalar.*# 4 tensors, 131.07 kB' "$work/printed.yaml"
+check init_names_roles_and_sizes grep -q '{role: attn_q, regime: argmax, dtype: \[BF16\], codec: trellis.*# 4 tensors, 131.07 kB' "$work/printed.yaml"
 check init_does_what_its_profile_does eval '[ "$("$tool" plan "$model" -c "$work/printed.yaml" --json | python3 -c "import json,sys; print(json.load(sys.stdin)[\"totals\"][\"predicted_bytes\"])")" = \
     "$("$tool" plan "$model" -c quality --json | python3 -c "import json,sys; print(json.load(sys.stdin)[\"totals\"][\"predicted_bytes\"])")" ]'
 sed 's/^# gates:/gates:/; s/^#   parity/  parity/; s/eval.txt/demo\/text\/stories.txt/' "$work/printed.yaml" >"$work/gated.yaml"
