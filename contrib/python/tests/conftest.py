@@ -2,6 +2,7 @@
 """The bundled model, raw and compressed, and a reader of .safetensors that shares nothing with what is tested."""
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def read_safetensors(path):
         name: (entry["dtype"], tuple(entry["shape"]), data[begin + entry["data_offsets"][0] : begin + entry["data_offsets"][1]])
         for name, entry in header.items()
     }
+
+
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT, which a process that a shell started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
