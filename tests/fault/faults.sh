@@ -3,10 +3,8 @@
 # with 0 or 4 and one line, leaks nothing, publishes nothing half, and the same command finishes afterwards. Needs a build
 # with CONFIG=fault, which make check makes; TESSERA_FAULTS=all (make check-fault) tries every N instead of steps that grow
 # by a twentieth.
-TESSERA_BUILD=build/fault
-source "$(dirname "$0")/lib"
-export ASAN_OPTIONS=exitcode=99 LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=exitcode=99
-PASSES_IN_A_ROW=12
+source "$(dirname "$0")/stepping"
+PASSES_IN_A_ROW=12 GROWTH=20
 
 if TESSERA_FAULT=open:1+ "$tool" inspect "$weights" >/dev/null 2>&1 || [ ! -x "$tool" ]; then
     echo "not ok - the_build_injects_faults"
@@ -19,8 +17,11 @@ printf 'tessera: 1\nroles: llama\nrules:\n  - {codec: scalar, params: {bits: 4}}
 "$tool" compress "$work/model" -c "$work/job.yaml" -o "$work/whole" -j1 -q || exit 1
 "$tool" decompress "$work/whole" -o "$work/plain" -j1 -q || exit 1
 
-command_of() { # verb
-    case $1 in
+subject() { # of $verb
+    "$tool" $(words)
+}
+words() {
+    case $verb in
     compress) echo compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q ;;
     verify) echo verify "$work/whole" -j1 -q ;;
     stored) echo compress "$work/model" -c "$work/job.yaml" -o "$work/out" -j1 -q --store "$work/store" --record "$work/rec/ord" ;;
@@ -30,9 +31,9 @@ command_of() { # verb
 }
 
 # A merge uses its shards up, a store is filled once.
-prepare() { # verb
+prepare() {
     rm -rf "$work/out" "$work/out".tessera-work "$work/out".shard-* "$work/rec" "$work/store"
-    [ "$1" = merge ] || return
+    [ "$verb" = merge ] || return
     cp -r "$work/shards1" "$work/out.shard-1-of-2"
     cp -r "$work/shards2" "$work/out.shard-2-of-2"
 }
@@ -42,51 +43,26 @@ for i in 1 2; do
 done
 
 # What stands under OUT's name is complete or not there; without the fault the command gets there.
-judge() { # verb fault status
+judge() { # status
     local expected=$work/whole
-    [ "$1" = decompress ] && expected=$work/plain
-    case $3 in
+    [ "$verb" = decompress ] && expected=$work/plain
+    case $1 in
     0) [ ! -s "$work/stderr" ] || grep -q '^tessera: warning: ' "$work/stderr" || { echo "passes, but says something"; return; } ;;
     4) [ "$(grep -c '^tessera: error: ' "$work/stderr")" -eq 1 ] || { echo "has not one line"; return; } ;;
-    *) echo "exits with $3"; return ;;
+    *) echo "exits with $1"; return ;;
     esac
-    [ "$1" = verify ] && return
+    [ "$verb" = verify ] && return
     if [ -e "$work/out" ]; then
         diff -rq -x tessera.run.json "$expected" "$work/out" >/dev/null || echo "published something else"
-        [ "$3" -eq 0 ] && return
+        [ "$1" -eq 0 ] && return
         [ -e "$work/out.tessera-work" ] || return
     fi
-    "$tool" $(command_of "$1") >"$work/again" 2>&1 || { echo "cannot be continued: $(cat "$work/again")"; return; }
+    subject >"$work/again" 2>&1 || { echo "cannot be continued: $(cat "$work/again")"; return; }
     diff -rq -x tessera.run.json "$expected" "$work/out" >/dev/null || echo "continues to other bytes"
-}
-
-# All N of one kind over one command; prints what went wrong.
-step_through() { # verb kind
-    local n=1 passes=0 runs=0 status verdict
-    while [ $passes -lt $PASSES_IN_A_ROW ]; do
-        prepare "$1"
-        TESSERA_FAULT=$2:$n "$tool" $(command_of "$1") >"$work/stdout" 2>"$work/stderr"
-        status=$?
-        verdict=$(judge "$1" "$2:$n" $status)
-        if [ -n "$verdict" ]; then
-            echo "  $1 with $2:$n $verdict"
-            head -n 12 "$work/stderr" | sed 's/^/    /'
-            failed=1
-        fi
-        [ $status -eq 0 ] && passes=$((passes + 1)) || passes=0
-        runs=$((runs + 1))
-        n=$((n + 1))
-        [ "${TESSERA_FAULTS:-}" = all ] || n=$((n + n / 20))
-    done
-    echo "  $1, $2: $runs runs, up to number $((n - 1))"
 }
 
 # Stores and merges take as long again: make check leaves them to make check-fault.
 [ "${TESSERA_FAULTS:-}" = all ] && more="stored merge" || more=
 for verb in ${VERBS:-compress $more verify decompress}; do
-    for kind in ${KINDS:-alloc read write fsync rename open}; do
-        failed=
-        step_through $verb $kind
-        [ -z "$failed" ] && echo "ok - ${verb}_survives_every_failing_$kind" || echo "not ok - ${verb}_survives_every_failing_$kind"
-    done
+    for kind in ${KINDS:-alloc read write fsync rename open}; do step_through $verb $kind; done
 done
