@@ -3,6 +3,7 @@
  * Statistics of calibrate against sums made here from every input that the model reports; and that their bytes depend
  * on nothing but model, text and options: not on memory, workers, or an end in the middle. */
 #include "unit.h"
+#include "unit_plugins.h"
 
 #include <base/alloc.h>
 #include <base/bytes.h>
@@ -31,12 +32,7 @@ static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"
 static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};
 
 static bool set_up(void) {
-    const char *build = getenv("TESSERA_BUILD");
-    char plugins[512];
-    (void)snprintf(plugins, sizeof plugins, "%s/lib/tessera", build ? build : "build");
-    const char *folders[] = {plugins};
-    env.pool = pool_create(2);
-    return env.pool && mkdtemp(folder) && registry_create(folders, 1, &env, &registry, NULL) == TSR_OK;
+    return mkdtemp(folder) && unit_plugins(&env, &registry);
 }
 
 static const char *in_folder(const char *name) {

@@ -3,6 +3,7 @@
  * Measurements of the gates on tiny models: identity is exactly zero, every damage shows, noise rises monotonically, and
  * nothing depends on workers. Damages are the negative controls of docs/gates.md. */
 #include "unit.h"
+#include "unit_plugins.h"
 
 #include <base/alloc.h>
 #include <base/pool.h>
@@ -29,14 +30,9 @@ static const struct token_run DOCUMENTS[] = {{tokens, 250}, {tokens + 250, 200},
 static const struct parity_options OPTIONS = {.window = 64, .skip = 0, .positions = 0};
 
 static bool set_up(void) {
-    const char *build = getenv("TESSERA_BUILD");
-    char folder[512];
     struct rng rng = {5};
-    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build ? build : "build");
-    const char *folders[] = {folder};
     for (int i = 0; i < TOKENS; i++) tokens[i] = (uint32_t)rng_below(&rng, 400);
-    env.pool = pool_create(2);
-    return env.pool && registry_create(folders, 1, &env, &registry, NULL) == TSR_OK;
+    return unit_plugins(&env, &registry);
 }
 
 /* What a damage gets: the data of one BF16 tensor. */

@@ -4,6 +4,7 @@
  * gate: logits and hidden states within 2e-4 of their standard deviation, greedy continuation token-exact. And the
  * gate's own kill tests: a wrong weight, a wrong config, an unknown config key must not pass. */
 #include "unit.h"
+#include "unit_plugins.h"
 
 #include <base/alloc.h>
 #include <base/pool.h>
@@ -19,15 +20,6 @@ static struct env env;
 static struct registry *registry;
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};
 static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};
-
-static bool set_up(void) {
-    const char *build = getenv("TESSERA_BUILD");
-    char folder[512];
-    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build ? build : "build");
-    const char *folders[] = {folder};
-    env.pool = pool_create(2);
-    return env.pool && registry_create(folders, 1, &env, &registry, NULL) == TSR_OK;
-}
 
 static tsr_status run_fixture(const char *model_path, const char *golden, struct reference_result *result, tsr_error *err) {
     struct open_model model;
@@ -219,7 +211,7 @@ static const struct unit_test TESTS[] = {
 };
 
 int main(void) {
-    int result = set_up() ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
+    int result = unit_plugins(&env, &registry) ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
     registry_destroy(registry);
     pool_destroy(env.pool);
     return result;

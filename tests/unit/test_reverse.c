@@ -4,6 +4,7 @@
  * forward (the families that must have a reverse), and against what PyTorch computes through the official classes (all
  * fixtures, tests/data/causal-lm-fisher). */
 #include "unit.h"
+#include "unit_plugins.h"
 
 #include <base/alloc.h>
 #include <base/bytes.h>
@@ -28,15 +29,6 @@ static struct env env;
 static struct registry *registry;
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};
 static const struct model_paths PATHS = {FAMILY_FOLDERS, 1, 0};
-
-static bool set_up(void) {
-    const char *build = getenv("TESSERA_BUILD");
-    char folder[512];
-    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build ? build : "build");
-    const char *folders[] = {folder};
-    env.pool = pool_create(2);
-    return env.pool && registry_create(folders, 1, &env, &registry, NULL) == TSR_OK;
-}
 
 /* ---- a loss, and what the model says of it ---- */
 
@@ -478,7 +470,7 @@ static const struct unit_test TESTS[] = {
 };
 
 int main(void) {
-    int result = set_up() ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
+    int result = unit_plugins(&env, &registry) ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
     registry_destroy(registry);
     pool_destroy(env.pool);
     return result;

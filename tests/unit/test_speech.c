@@ -2,6 +2,7 @@
  *
  * The two fixtures of tests/data/qwen3-tts (official implementation, random weights): every case's ids, codes and stages. */
 #include "unit.h"
+#include "unit_plugins.h"
 
 #include <base/alloc.h>
 #include <base/pool.h>
@@ -14,15 +15,6 @@
 static struct env env;
 static struct registry *registry;
 static const struct model_paths PATHS = {NULL, 0, 0};
-
-static bool set_up(void) {
-    const char *build = getenv("TESSERA_BUILD");
-    char folder[512];
-    (void)snprintf(folder, sizeof folder, "%s/lib/tessera", build ? build : "build");
-    const char *folders[] = {folder};
-    env.pool = pool_create(2);
-    return env.pool && registry_create(folders, 1, &env, &registry, NULL) == TSR_OK;
-}
 
 static void check_fixture(const char *name) {
     struct open_model model;
@@ -176,7 +168,7 @@ static const struct unit_test TESTS[] = {
 };
 
 int main(void) {
-    int result = set_up() ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
+    int result = unit_plugins(&env, &registry) ? unit_run(__FILE__, TESTS, sizeof TESTS / sizeof TESTS[0]) : 1;
     registry_destroy(registry);
     pool_destroy(env.pool);
     return result;
