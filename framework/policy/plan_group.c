@@ -20,8 +20,8 @@
 
 /* What the codec sees of one member. */
 struct member {
-    const struct planner *planner;
     const struct plan_entry *entry;
+    struct sample_source source;
     tsr_tensor tensor;
     tsr_codec_setup setup;
     struct coder_source file;
@@ -106,12 +106,6 @@ static tsr_status dissolve(struct planner *planner, struct plan_group *group, co
 
 /* ---- what the codec sees ---- */
 
-static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
-    const struct member *member = ctx;
-    if (env_cancelled(member->planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    return checkpoint_read(member->planner->checkpoint, member->entry->source, offset, dst, size, err);
-}
-
 static tsr_status read_rows(void *ctx, uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
                             void *dst, tsr_error *err) {
     struct member *member = ctx;
@@ -124,8 +118,8 @@ static tsr_status open_member(struct training *training, uint64_t index, tsr_err
     struct member *member = &training->members[index];
     const struct plan_entry *entry = &training->planner->plan->entries[training->group->members[index]];
     uint64_t rows = entry->rows, columns = entry->columns;
-    member->planner = training->planner;
     member->entry = entry;
+    member->source = (struct sample_source){training->planner, entry};
     member->tensor = sample_tensor_of(entry);
     member->setup = (tsr_codec_setup){.struct_size = sizeof member->setup,
                                       .host = &training->services.host,
@@ -136,7 +130,7 @@ static tsr_status open_member(struct training *training, uint64_t index, tsr_err
     struct coder_job job = {.tensor = &member->tensor,
                             .transposed = entry->transposed,
                             .dtype_bits = tile_matrix_of(member->tensor.dtype, member->tensor.bytes, &rows, &columns)};
-    member->file = (struct coder_source){member, read_source};
+    member->file = (struct coder_source){&member->source, sample_source_read};
     member->rows = (tsr_row_source){sizeof member->rows, member, read_rows};
     training->lent[index] = (tsr_dictionary_member){sizeof training->lent[index], &member->setup, NULL};
     return matrix_open(&member->matrix, &job, &member->file, err);

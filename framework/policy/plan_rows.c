@@ -18,7 +18,6 @@
 #define LOG_SQRT_2PIE 2.0470956
 
 struct looking {
-    const struct planner *planner;
     const struct plan_entry *entry;
     struct row_look *look;
     float *chunk;
@@ -26,12 +25,6 @@ struct looking {
     float *sample; /* [2 * SAMPLED]: values over the RMS of their row, and scratch */
     uint64_t sampled, step;
 };
-
-static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
-    const struct looking *looking = ctx;
-    if (env_cancelled(looking->planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    return checkpoint_read(looking->planner->checkpoint, looking->entry->source, offset, dst, size, err);
-}
 
 static void look_at(struct looking *looking, uint64_t row, const float *values) {
     uint64_t columns = looking->entry->columns;
@@ -72,8 +65,9 @@ static tsr_status open_matrix(struct looking *looking, const tsr_tensor *tensor,
 
 tsr_status row_look_take(const struct planner *planner, const struct plan_entry *entry, struct row_look *look,
                          tsr_error *err) {
-    struct looking looking = {.planner = planner, .entry = entry, .look = look};
-    struct coder_source file = {&looking, read_source};
+    struct looking looking = {.entry = entry, .look = look};
+    struct sample_source source = {planner, entry};
+    struct coder_source file = {&source, sample_source_read};
     struct matrix matrix = {0};
     tsr_tensor tensor = sample_tensor_of(entry);
     uint64_t weights = entry->rows * entry->columns;

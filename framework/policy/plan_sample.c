@@ -70,13 +70,8 @@ static void choose(const struct plan_entry *entry, const tsr_codec *codec, struc
     *columns = blocks_make(entry->columns, 0, max_u64(tiles / wide_rows, 1) * grid.tile_columns);
 }
 
-struct source {
-    const struct planner *planner;
-    const struct plan_entry *entry;
-};
-
-static tsr_status read_source(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
-    const struct source *source = ctx;
+tsr_status sample_source_read(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err) {
+    const struct sample_source *source = ctx;
     if (env_cancelled(source->planner->env)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     return checkpoint_read(source->planner->checkpoint, source->entry->source, offset, dst, size, err);
 }
@@ -179,8 +174,8 @@ tsr_status sample_read(const struct planner *planner, const struct plan_entry *e
     describe(entry, sample);
     tsr_tensor whole = sample_tensor_of(entry);
     struct coder_job job = {.tensor = &whole, .transposed = entry->transposed, .dtype_bits = sample->bits};
-    struct source file = {planner, entry};
-    struct coder_source reader = {&file, read_source};
+    struct sample_source file = {planner, entry};
+    struct coder_source reader = {&file, sample_source_read};
     struct matrix matrix = {0};
     tsr_status st = matrix_open(&matrix, &job, &reader, err);
     if (!st) st = gather(&matrix, &rows, &columns, part, sample, err);

@@ -22,6 +22,13 @@ struct sample {
 /* The whole tensor as a codec sees it. Lives as long as the entry. */
 tsr_tensor sample_tensor_of(const struct plan_entry *entry);
 
+/* Bytes of an entry's tensor, for a coder_source with one of these as its ctx; ends early when cancelled. [any] */
+struct sample_source {
+    const struct planner *planner;
+    const struct plan_entry *entry;
+};
+tsr_status sample_source_read(void *ctx, uint64_t offset, void *dst, uint64_t size, tsr_error *err);
+
 /* The inner part: about 2^20 weights in evenly spread blocks of rows, cut so that the codec's tiles are full; all of a
  * tensor that is not much larger. The edges: the first and the last 2^19 weights as they are, nothing where the inner part
  * is everything. */
