@@ -16,8 +16,8 @@ enum { DIM, LADDER, GROUP, BEAM, REFIT, ENTROPY, GUARD, HADAMARD };
 
 static const int64_t TWO_STAGES[] = {256, 256, 256, 256};
 
-static void begin(struct vq_trial *trial, uint64_t rows, uint64_t columns) {
-    vq_trial_begin(trial, tsr_plugin_rvq.codecs[0], rows, columns);
+static void begin(struct trial *trial, uint64_t rows, uint64_t columns) {
+    trial_begin(trial, tsr_plugin_rvq.codecs[0], rows, columns);
     trial->params[DIM].integer = 8;
     trial->params[LADDER] = (tsr_param_value){.list = TWO_STAGES, .count = 2};
     trial->params[BEAM].integer = 8;
@@ -27,7 +27,7 @@ static void begin(struct vq_trial *trial, uint64_t rows, uint64_t columns) {
 }
 
 /* Small, and none of the trial's time is training. */
-static void begin_small(struct vq_trial *trial, uint64_t rows, uint64_t columns) {
+static void begin_small(struct trial *trial, uint64_t rows, uint64_t columns) {
     static const int64_t FEW[] = {16, 16};
     begin(trial, rows, columns);
     trial->params[LADDER] = (tsr_param_value){.list = FEW, .count = 2};
@@ -50,11 +50,11 @@ static void errors_on_other_gaussian_weights_are_as_promised(void) {
         {8, 1, 1, 0, .319, .339},   {8, 2, 1, 0, .1067, .1133}, {8, 2, 8, 4, .09, .096},   {8, 3, 1, 0, .0360, .0391},
         {4, 1, 1, 0, .0970, .1036}, {4, 2, 1, 0, .0104, .0116}, {16, 2, 1, 0, .331, .351},
     };
-    struct vq_trial train, test;
+    struct trial train, test;
     begin(&train, 256, 1024);
     begin(&test, 64, 1024);
-    vq_fill_normal(train.x, train.count, 1);
-    vq_fill_normal(test.x, test.count, 2);
+    trial_fill(train.x, train.count, 1);
+    trial_fill(test.x, test.count, 2);
     for (unsigned i = 0; i < sizeof PROMISES / sizeof PROMISES[0]; i++) {
         const struct promise *promise = &PROMISES[i];
         train.params[DIM].integer = promise->dim;
@@ -63,33 +63,33 @@ static void errors_on_other_gaussian_weights_are_as_promised(void) {
         train.params[REFIT].integer = promise->refit;
         memcpy(test.params, train.params, sizeof test.params);
         CU_ASSERT_EQUAL(vq_trial_run_trained(&train, &test), TSR_OK);
-        double error = vq_error(test.x, test.y, test.count);
+        double error = trial_distortion(test.x, test.y, test.count);
         CU_ASSERT(error > promise->least && error < promise->most);
         if (error <= promise->least || error >= promise->most) printf("  promise %u: %.5f\n", i, error);
     }
-    vq_trial_end(&train);
-    vq_trial_end(&test);
+    trial_end(&train);
+    trial_end(&test);
 }
 
 static void bytes_are_what_the_ladder_says(void) {
-    struct vq_trial trial;
+    struct trial trial;
     begin(&trial, 512, 1024);
-    vq_fill_normal(trial.x, trial.count, 3);
+    trial_fill(trial.x, trial.count, 3);
     trial.params[REFIT].integer = 0;
     trial.params[BEAM].integer = 1;
     CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
     double tiles = 8 * (double)(trial.payload.total - trial.payload.header_bytes) / (double)trial.count;
     CU_ASSERT(tiles < 2.01);
     CU_ASSERT(trial.payload.header_bytes >= 2 * 256 * 8 * 2 && trial.payload.header_bytes < 2 * 256 * 8 * 2 + 1024);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* Three rows of four are alike: their indices take next to nothing. */
 static void equal_rows_cost_less_with_entropy_coding(void) {
-    struct vq_trial trial;
+    struct trial trial;
     uint64_t bytes[2];
     begin(&trial, 512, 256);
-    vq_fill_normal(trial.x, trial.count, 4);
+    trial_fill(trial.x, trial.count, 4);
     for (uint64_t r = 0; r < 512; r++) {
         if (r % 4)
             for (int c = 0; c < 256; c++) trial.x[r * 256 + (uint64_t)c] = c % 2 ? 1.0f : -1.0f;
@@ -101,17 +101,17 @@ static void equal_rows_cost_less_with_entropy_coding(void) {
         bytes[entropy] = trial.payload.total;
     }
     CU_ASSERT(bytes[1] < bytes[0] * 3 / 4);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* Columns that matter more come back better, at the expense of the others. */
 static void column_weights_move_the_error(void) {
-    struct vq_trial trial;
+    struct trial trial;
     float weights[256];
     double errors[2][2] = {{0}};
     tsr_encode_hints hints = {sizeof hints, NULL, weights};
     begin(&trial, 512, 256);
-    vq_fill_normal(trial.x, trial.count, 5);
+    trial_fill(trial.x, trial.count, 5);
     trial.params[REFIT].integer = 1;
     for (int c = 0; c < 256; c++) weights[c] = c % 8 < 4 ? 10.0f : 0.1f;
     for (int weighted = 0; weighted < 2; weighted++) {
@@ -124,38 +124,38 @@ static void column_weights_move_the_error(void) {
     }
     CU_ASSERT(errors[1][0] < 0.5 * errors[0][0]);
     CU_ASSERT(errors[1][1] > errors[0][1]);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* Heavy tails: rotated, the rows are Gaussian, and words for Gaussian weights serve them. */
 static void rotation_makes_weights_gaussian(void) {
-    struct vq_trial train, test;
+    struct trial train, test;
     double errors[2];
     begin(&train, 128, 1024);
     begin(&test, 64, 1024);
-    vq_fill_normal(train.x, train.count, 8);
-    vq_fill_normal(test.x, test.count, 9);
+    trial_fill(train.x, train.count, 8);
+    trial_fill(test.x, test.count, 9);
     for (uint64_t i = 0; i < test.count; i++) test.x[i] *= test.x[i] * test.x[i];
     train.params[BEAM].integer = test.params[BEAM].integer = 1;
     train.params[REFIT].integer = 0;
     for (int rotated = 0; rotated < 2; rotated++) {
         train.params[HADAMARD].integer = test.params[HADAMARD].integer = rotated;
         CU_ASSERT_EQUAL(vq_trial_run_trained(&train, &test), TSR_OK);
-        errors[rotated] = vq_error(test.x, test.y, test.count);
+        errors[rotated] = trial_distortion(test.x, test.y, test.count);
     }
     CU_ASSERT(errors[1] < 0.115 && errors[1] < 0.7 * errors[0]);
-    vq_trial_end(&train);
-    vq_trial_end(&test);
+    trial_end(&train);
+    trial_end(&test);
 }
 
 /* ---- prefixes ---- */
 
 /* Each stage lowers the error, and the first bytes of a tile are enough for the first stages. */
 static void a_prefix_decodes_to_something_coarser(void) {
-    struct vq_trial trial;
+    struct trial trial;
     double before = 1;
     begin(&trial, 64, 1024);
-    vq_fill_normal(trial.x, trial.count, 6);
+    trial_fill(trial.x, trial.count, 6);
     trial.params[LADDER].count = 3;
     CU_ASSERT_EQUAL_FATAL(vq_trial_run(&trial), TSR_OK);
     CU_ASSERT_EQUAL_FATAL(trial.payload.grid.count, 1);
@@ -164,7 +164,7 @@ static void a_prefix_decodes_to_something_coarser(void) {
         trial.job.level = level;
         trial.payload.tile_bytes[0] = whole - (3 - level) * trial.count / 8;
         CU_ASSERT_EQUAL(harness_decode(&trial.job, &trial.payload, trial.y, &trial.err), TSR_OK);
-        double error = vq_error(trial.x, trial.y, trial.count);
+        double error = trial_distortion(trial.x, trial.y, trial.count);
         CU_ASSERT(error < 0.6 * before);
         before = error;
     }
@@ -174,7 +174,7 @@ static void a_prefix_decodes_to_something_coarser(void) {
     trial.payload.tile_bytes[0] = whole - 1;
     trial.job.level = 0;
     CU_ASSERT_EQUAL(harness_decode(&trial.job, &trial.payload, trial.y, &trial.err), TSR_E_CORRUPT);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* ---- shapes ---- */
@@ -185,9 +185,9 @@ static void odd_shapes_come_back(void) {
     static const int64_t DIMS[] = {0, 2, 4, 8, 16};
     for (unsigned i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
         for (int d = 0; d < 5; d++) {
-            struct vq_trial trial;
+            struct trial trial;
             begin_small(&trial, SHAPES[i][0], SHAPES[i][1]);
-            vq_fill_normal(trial.x, trial.count, i + 7);
+            trial_fill(trial.x, trial.count, i + 7);
             trial.params[DIM].integer = DIMS[d];
             trial.params[GROUP].integer = DIMS[d] && i % 2 ? 32 : 0;
             trial.params[BEAM].integer = 1 + d;
@@ -197,9 +197,9 @@ static void odd_shapes_come_back(void) {
                 CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_E_UNSUPPORTED);
             } else {
                 CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
-                CU_ASSERT(trial.count == 0 || vq_error(trial.x, trial.y, trial.count) < 1);
+                CU_ASSERT(trial.count == 0 || trial_distortion(trial.x, trial.y, trial.count) < 1);
             }
-            vq_trial_end(&trial);
+            trial_end(&trial);
         }
     }
 }
@@ -208,25 +208,25 @@ static void odd_shapes_come_back(void) {
 static void any_number_of_words_has_its_width(void) {
     static const int64_t SIZES[][2] = {{1, 0}, {2, 1}, {3, 2}, {255, 8}, {256, 8}, {257, 9}, {300, 9}, {512, 9}};
     for (unsigned i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
-        struct vq_trial trial;
+        struct trial trial;
         begin_small(&trial, 16, 512);
-        vq_fill_normal(trial.x, trial.count, i + 30);
+        trial_fill(trial.x, trial.count, i + 30);
         trial.params[LADDER] = (tsr_param_value){.list = SIZES[i], .count = 1};
         trial.params[ENTROPY].integer = 0;
         trial.params[REFIT].integer = 0;
         CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
         uint64_t indices = (1024 * (uint64_t)SIZES[i][1] + 7) / 8;
         CU_ASSERT(trial.payload.tile_bytes[0] >= indices && trial.payload.tile_bytes[0] < indices + 64);
-        CU_ASSERT(vq_error(trial.x, trial.y, trial.count) < 1);
-        vq_trial_end(&trial);
+        CU_ASSERT(trial_distortion(trial.x, trial.y, trial.count) < 1);
+        trial_end(&trial);
     }
 }
 
 static void unlike_rows_come_back(void) {
     static const float SCALES[] = {0, 0x1p-149f, 0x1p-140f, 1e-38f, 1e-30f, 1, 1e30f, 0x1.fffffep+127f};
-    struct vq_trial trial;
+    struct trial trial;
     begin_small(&trial, 64, 64);
-    vq_fill_normal(trial.x, trial.count, 40);
+    trial_fill(trial.x, trial.count, 40);
     for (uint64_t i = 0; i < trial.count; i++) {
         float scale = SCALES[i / 64 % 8];
         trial.x[i] = scale >= 1e30f ? trial.x[i] / 7 * scale : trial.x[i] * scale;
@@ -234,34 +234,34 @@ static void unlike_rows_come_back(void) {
     CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
     for (uint64_t r = 0; r < 64; r++) {
         for (uint64_t c = 0; c < 64; c++) CU_ASSERT(isfinite(trial.y[r * 64 + c]));
-        CU_ASSERT(r % 8 == 0 || vq_error(trial.x + r * 64, trial.y + r * 64, 64) < 0.6);
+        CU_ASSERT(r % 8 == 0 || trial_distortion(trial.x + r * 64, trial.y + r * 64, 64) < 0.6);
     }
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* Constant rows and repeated ones are a few words, and come back as exactly as BF16 words and scales allow. */
 static void duplicates_come_back_nearly_exact(void) {
-    struct vq_trial trial;
+    struct trial trial;
     begin_small(&trial, 256, 64);
-    vq_fill_normal(trial.x, 4 * 64, 41);
+    trial_fill(trial.x, 4 * 64, 41);
     for (uint64_t i = 4 * 64; i < trial.count; i++) trial.x[i] = i / 64 % 8 == 7 ? 3.0f : trial.x[i % 256];
     trial.params[REFIT].integer = 0;
     trial.params[LADDER] = (tsr_param_value){.list = TWO_STAGES, .count = 2};
     CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
-    CU_ASSERT(vq_error(trial.x, trial.y, trial.count) < 1e-5);
-    vq_trial_end(&trial);
+    CU_ASSERT(trial_distortion(trial.x, trial.y, trial.count) < 1e-5);
+    trial_end(&trial);
 }
 
 /* ---- guard ---- */
 
-static tsr_status can_encode(struct vq_trial *trial) {
+static tsr_status can_encode(struct trial *trial) {
     const tsr_codec_setup setup = {
         .struct_size = sizeof setup, .host = &trial->host.host, .tensor = &trial->job.tensor, .params = trial->params};
     return trial->job.codec->can_encode(&setup, &trial->err);
 }
 
 static void memorising_is_refused_with_the_numbers(void) {
-    struct vq_trial trial;
+    struct trial trial;
     begin(&trial, 32, 1016);
     CU_ASSERT_EQUAL(can_encode(&trial), TSR_E_UNSUPPORTED);
     CU_ASSERT_PTR_NOT_NULL(strstr(trial.err.message, "4064 vectors of 8 for 256 centroids, expected at least 4096"));
@@ -274,16 +274,16 @@ static void memorising_is_refused_with_the_numbers(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(trial.err.message, "a codebook of 8192 bytes for 67056 bytes of weights"));
     trial.job.tensor.bytes = 33 * 1016 * 4;
     CU_ASSERT_EQUAL(can_encode(&trial), TSR_OK);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* The original experiment: whole rows, a ladder that ends at as many words as rows. Exact, and larger than its source.
  */
 static void whole_rows_with_as_many_words_are_memorised(void) {
     static const int64_t MEMORY[] = {32, 64, 256};
-    struct vq_trial trial;
+    struct trial trial;
     begin(&trial, 100, 64);
-    vq_fill_normal(trial.x, trial.count, 50);
+    trial_fill(trial.x, trial.count, 50);
     trial.params[DIM].integer = 0;
     trial.params[LADDER] = (tsr_param_value){.list = MEMORY, .count = 3};
     trial.params[REFIT].integer = 0;
@@ -291,63 +291,63 @@ static void whole_rows_with_as_many_words_are_memorised(void) {
     CU_ASSERT_EQUAL(can_encode(&trial), TSR_E_UNSUPPORTED);
     trial.params[GUARD].integer = 0;
     CU_ASSERT_EQUAL(vq_trial_run(&trial), TSR_OK);
-    CU_ASSERT(vq_error(trial.x, trial.y, trial.count) < 1e-4);
+    CU_ASSERT(trial_distortion(trial.x, trial.y, trial.count) < 1e-4);
     CU_ASSERT(trial.payload.total > trial.count * 2);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 static void settings_that_do_not_go_together_are_refused(void) {
     static const int64_t BAD[][2] = {{3, 0}, {8, 24}, {0, 32}};
-    struct vq_trial trial;
+    struct trial trial;
     for (int i = 0; i < 3; i++) {
         begin_small(&trial, 4, 64);
         trial.params[DIM].integer = BAD[i][0];
         trial.params[GROUP].integer = BAD[i][1];
         CU_ASSERT_EQUAL(can_encode(&trial), TSR_E_CONFIG);
-        vq_trial_end(&trial);
+        trial_end(&trial);
     }
     begin_small(&trial, 4, 64);
     trial.params[LADDER].count = 0;
     CU_ASSERT_EQUAL(can_encode(&trial), TSR_E_CONFIG);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 /* ---- optional groups ---- */
 
 static void rows_alone_are_those_of_the_tile(void) {
     for (int64_t entropy = 0; entropy < 2; entropy++) {
-        struct vq_trial trial;
+        struct trial trial;
         begin_small(&trial, 77, 100);
-        vq_fill_normal(trial.x, trial.count, 60);
+        trial_fill(trial.x, trial.count, 60);
         for (int c = 0; c < 100; c++) trial.x[30 * 100 + c] *= 1e-35f; /* a raw row */
         for (uint64_t i = 40 * 100; entropy && i < trial.count; i++) trial.x[i] = i % 2 ? 1.0f : -1.0f;
         trial.params[ENTROPY].integer = entropy;
         CU_ASSERT_EQUAL_FATAL(vq_trial_run(&trial), TSR_OK);
         vq_check_rows(&trial);
-        vq_trial_end(&trial);
+        trial_end(&trial);
     }
 }
 
 static void blocks_without_feedback_are_the_tile(void) {
-    struct vq_trial trial;
+    struct trial trial;
     begin_small(&trial, 40, 100);
-    vq_fill_normal(trial.x, trial.count, 61);
+    trial_fill(trial.x, trial.count, 61);
     CU_ASSERT_EQUAL_FATAL(vq_trial_run(&trial), TSR_OK);
     vq_check_blocks(&trial);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 static void products_agree_with_decoded_weights(void) {
     for (int64_t form = 0; form < 4; form++) {
-        struct vq_trial trial;
+        struct trial trial;
         begin_small(&trial, 300, 200);
-        vq_fill_normal(trial.x, trial.count, 62);
+        trial_fill(trial.x, trial.count, 62);
         for (int c = 0; c < 200; c++) trial.x[17 * 200 + c] = 0;
         trial.params[GROUP].integer = form & 1 ? 32 : 0;
         trial.params[HADAMARD].integer = form >> 1;
         CU_ASSERT_EQUAL_FATAL(vq_trial_run(&trial), TSR_OK);
         vq_check_products(&trial, tsr_plugin_rvq.codecs[0]->get_extension(TSR_MATVEC_ID));
-        vq_trial_end(&trial);
+        trial_end(&trial);
     }
 }
 
@@ -360,8 +360,8 @@ static void kernels_give_the_same_bits(void) {
     if (__builtin_cpu_supports("avx2")) kernels[1] = &rvq_kernels_avx2;
     if (rvq_kernels_get() == &rvq_kernels_avx512) kernels[2] = &rvq_kernels_avx512;
 #endif
-    vq_fill_normal(words, MOST * 256, 65);
-    vq_fill_normal(x, MOST, 66);
+    trial_fill(words, MOST * 256, 65);
+    trial_fill(x, MOST, 66);
     for (int i = 0; i < STAGES * ROWS; i++) indices[i] = (uint8_t)(i * 37 % 256);
     for (int k = 0; k < 3; k++) {
         for (uint64_t s = 0; s < STAGES; s++) kernels[k]->fill_table(words, 2 << s, x, tables[k] + s * 256);
@@ -374,19 +374,19 @@ static void kernels_give_the_same_bits(void) {
 }
 
 static void a_dictionary_serves_other_tensors(void) {
-    struct vq_trial train, test;
+    struct trial train, test;
     begin(&train, 64, 1024);
     begin(&test, 2, 96);
-    vq_fill_normal(train.x, train.count, 63);
-    vq_fill_normal(test.x, test.count, 64);
+    trial_fill(train.x, train.count, 63);
+    trial_fill(test.x, test.count, 64);
     CU_ASSERT_EQUAL(vq_trial_run_trained(&train, &test), TSR_OK);
     CU_ASSERT_EQUAL(test.payload.header_bytes, 1);
-    CU_ASSERT(vq_error(test.x, test.y, test.count) < 0.15);
+    CU_ASSERT(trial_distortion(test.x, test.y, test.count) < 0.15);
     /* Without the dictionary the payload is not decoded, nor with half of it. */
     test.job.dictionary = NULL;
     CU_ASSERT_EQUAL(harness_decode(&test.job, &test.payload, test.y, &test.err), TSR_E_CORRUPT);
-    vq_trial_end(&train);
-    vq_trial_end(&test);
+    trial_end(&train);
+    trial_end(&test);
 }
 
 /* ---- bytes ---- */
@@ -404,10 +404,10 @@ static void *pool_scratch_of(const tsr_host *host, uint64_t worker, uint64_t siz
 }
 
 static void bytes_are_the_same_from_three_workers(void) {
-    struct vq_trial a, b;
+    struct trial a, b;
     begin_small(&a, 300, 700);
     begin_small(&b, 300, 700);
-    vq_fill_normal(a.x, a.count, 70);
+    trial_fill(a.x, a.count, 70);
     memcpy(b.x, a.x, a.count * sizeof(float));
     CU_ASSERT_EQUAL(vq_trial_run(&a), TSR_OK);
     shared_pool = pool_create(3);
@@ -419,30 +419,30 @@ static void bytes_are_the_same_from_three_workers(void) {
     CU_ASSERT_EQUAL_FATAL(a.payload.total, b.payload.total);
     CU_ASSERT_EQUAL(memcmp(a.payload.header, b.payload.header, a.payload.header_bytes), 0);
     CU_ASSERT_EQUAL(memcmp(a.payload.bytes, b.payload.bytes, a.payload.total - a.payload.header_bytes), 0);
-    vq_trial_end(&a);
-    vq_trial_end(&b);
+    trial_end(&a);
+    trial_end(&b);
 }
 
 static void damaged_bytes_are_refused(void) {
-    struct vq_trial trial;
+    struct trial trial;
     begin_small(&trial, 24, 128);
-    vq_fill_normal(trial.x, trial.count, 71);
+    trial_fill(trial.x, trial.count, 71);
     for (int c = 0; c < 128; c++) trial.x[128 + c] *= 1e-36f;
     for (uint64_t i = 12 * 128; i < trial.count; i++) trial.x[i] = i % 2 ? 1.0f : -1.0f;
     CU_ASSERT_EQUAL_FATAL(vq_trial_run(&trial), TSR_OK);
     vq_check_damage(&trial);
-    vq_trial_end(&trial);
+    trial_end(&trial);
 }
 
 static void refused_memory_leaves_nothing_behind(void) {
     for (int64_t n = 1;; n++) {
-        struct vq_trial trial;
+        struct trial trial;
         begin_small(&trial, 16, 64);
-        vq_fill_normal(trial.x, trial.count, 72);
+        trial_fill(trial.x, trial.count, 72);
         trial.host.fail_at = n;
         tsr_status status = vq_trial_run(&trial);
         CU_ASSERT(status == TSR_OK || status == TSR_E_NOMEM);
-        vq_trial_end(&trial);
+        trial_end(&trial);
         if (status == TSR_OK) break;
     }
 }

@@ -1,72 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The scalar codec: rates, errors and bounds it promises, odd shapes and values, damaged bytes, equal kernels. */
-#include "unit.h"
-
 #include "../../plugins/scalar/scalar_kernel.h"
-#include "../codec_harness.h"
+#include "../codec_trial.h"
 
-#include <base/pool.h>
-#include <base/rng.h>
 #include <format/dtype.h>
-#include <math.h>
 
 extern const tsr_plugin tsr_plugin_scalar;
 
 enum { BITS, STEP, DEAD_ZONE, CENTROIDS, GROUP, ROW_ERROR_MAX, PARAM_COUNT };
 
-/* A matrix with everything that is needed to code it; `y` is what decoding gives. */
-struct trial {
-    struct harness_host host;
-    struct harness_job job;
-    struct harness_payload payload;
-    tsr_param_value params[PARAM_COUNT];
-    tsr_error err;
-    float *x, *y;
-    uint64_t count;
-};
-
-static void trial_begin(struct trial *trial, uint64_t rows, uint64_t columns, double bits) {
-    memset(trial, 0, sizeof *trial);
-    harness_init(&trial->host);
+static void begin(struct trial *trial, uint64_t rows, uint64_t columns, double bits) {
+    trial_begin(trial, tsr_plugin_scalar.codecs[0], rows, columns);
     trial->params[BITS].real = bits;
     trial->params[CENTROIDS].integer = 1;
-    trial->count = rows * columns;
-    trial->x = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->y = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->job = (struct harness_job){.host = &trial->host,
-                                      .codec = tsr_plugin_scalar.codecs[0],
-                                      .params = trial->params,
-                                      .x = trial->x,
-                                      .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
-}
-
-/* Encodes and decodes; the last float behind y must stay untouched. */
-static tsr_status trial_run(struct trial *trial) {
-    harness_payload_clear(&trial->payload);
-    trial->y[trial->count] = 12345;
-    tsr_status status = harness_encode(&trial->job, &trial->payload, &trial->err);
-    if (status == TSR_OK) status = harness_decode(&trial->job, &trial->payload, trial->y, &trial->err);
-    CU_ASSERT_EQUAL(trial->y[trial->count], 12345);
-    return status;
-}
-
-static void trial_end(struct trial *trial) {
-    CU_ASSERT_EQUAL(trial->host.blocks, 0);
-    harness_payload_clear(&trial->payload);
-    harness_clear(&trial->host);
-    mem_free(trial->x);
-    mem_free(trial->y);
 }
 
 static double relative_error(const float *x, const float *y, uint64_t count) {
-    double error = 0, energy = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        double difference = (double)x[i] - (double)y[i];
-        error += difference * difference;
-        energy += (double)x[i] * (double)x[i];
-    }
-    return energy > 0 ? sqrt(error / energy) : sqrt(error);
+    return sqrt(trial_distortion(x, y, count));
 }
 
 static void round_to(int32_t dtype, float *x, uint64_t count) {
@@ -77,30 +28,16 @@ static void round_to(int32_t dtype, float *x, uint64_t count) {
     }
 }
 
-/* Close enough to a Gaussian: sum of twelve uniform numbers (variance 1). */
-static void fill_normal(float *x, uint64_t count, uint64_t seed) {
-    struct rng rng = {seed};
-    for (uint64_t i = 0; i < count; i++) {
-        double sum = -6;
-        for (int j = 0; j < 12; j++) sum += rng_real(&rng);
-        x[i] = (float)sum;
-    }
-}
-
-static double got_bits(const struct trial *trial) {
-    return 8 * (double)trial->payload.total / (double)trial->count;
-}
-
 static void bits_are_met_within_one_percent(void) {
     static const double RATES[] = {0.3, 1, 2, 3.3, 4, 6, 9};
     struct trial trial;
-    trial_begin(&trial, 600, 512, 4);
-    fill_normal(trial.x, trial.count, 1);
+    begin(&trial, 600, 512, 4);
+    trial_fill(trial.x, trial.count, 1);
     for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= trial.x[i] * trial.x[i] * 0.01f; /* heavy tails */
     for (unsigned i = 0; i < sizeof RATES / sizeof RATES[0]; i++) {
         trial.params[BITS].real = RATES[i];
         CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
-        CU_ASSERT_DOUBLE_EQUAL(got_bits(&trial), RATES[i], 0.01 * RATES[i]);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), RATES[i], 0.01 * RATES[i]);
     }
     trial_end(&trial);
 }
@@ -109,13 +46,13 @@ static void bits_are_met_within_one_percent(void) {
 static void the_error_is_that_of_the_ideal_quantiser(void) {
     static const double RATES[][2] = {{1, 4.58}, {2, 10.51}, {4, 22.55}, {6, 34.59}};
     struct trial trial;
-    trial_begin(&trial, 256, 2048, 4);
-    fill_normal(trial.x, trial.count, 2);
+    begin(&trial, 256, 2048, 4);
+    trial_fill(trial.x, trial.count, 2);
     for (unsigned i = 0; i < sizeof RATES / sizeof RATES[0]; i++) {
         trial.params[BITS].real = RATES[i][0];
         CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
         double sqnr = -20 * log10(relative_error(trial.x, trial.y, trial.count));
-        double missing = RATES[i][1] - sqnr + 6.02 * (got_bits(&trial) - RATES[i][0]);
+        double missing = RATES[i][1] - sqnr + 6.02 * (trial_bits(&trial) - RATES[i][0]);
         CU_ASSERT(missing < 0.1);
     }
     trial_end(&trial);
@@ -123,20 +60,20 @@ static void the_error_is_that_of_the_ideal_quantiser(void) {
 
 static void step_overrides_bits(void) {
     struct trial trial;
-    trial_begin(&trial, 64, 1000, 2);
-    fill_normal(trial.x, trial.count, 3);
+    begin(&trial, 64, 1000, 2);
+    trial_fill(trial.x, trial.count, 3);
     trial.params[STEP].real = 0.01;
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
     CU_ASSERT_DOUBLE_EQUAL(relative_error(trial.x, trial.y, trial.count), 0.01 / sqrt(12), 0.0001);
-    CU_ASSERT(got_bits(&trial) > 8);
+    CU_ASSERT(trial_bits(&trial) > 8);
     trial_end(&trial);
 }
 
 static void centroids_and_dead_zone_do_what_they_say(void) {
     struct trial trial;
     double with, without, bits;
-    trial_begin(&trial, 128, 1024, 1);
-    fill_normal(trial.x, trial.count, 4);
+    begin(&trial, 128, 1024, 1);
+    trial_fill(trial.x, trial.count, 4);
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
     with = relative_error(trial.x, trial.y, trial.count);
     trial.params[CENTROIDS].integer = 0;
@@ -145,10 +82,10 @@ static void centroids_and_dead_zone_do_what_they_say(void) {
     CU_ASSERT(with < 0.9 * without);
     trial.params[STEP].real = 0.5;
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
-    bits = got_bits(&trial);
+    bits = trial_bits(&trial);
     trial.params[DEAD_ZONE].real = 0.2;
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
-    CU_ASSERT(got_bits(&trial) < bits - 0.05);
+    CU_ASSERT(trial_bits(&trial) < bits - 0.05);
     trial_end(&trial);
 }
 
@@ -156,8 +93,8 @@ static void groups_share_steps_of_their_own(void) {
     static const int64_t GROUPS[] = {0, 32, 96, 4096};
     struct trial trial;
     double errors[4];
-    trial_begin(&trial, 100, 1000, 4);
-    fill_normal(trial.x, trial.count, 5);
+    begin(&trial, 100, 1000, 4);
+    trial_fill(trial.x, trial.count, 5);
     for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= i % 1000 / 32 % 2 ? 1 : 1e-4f;
     for (int i = 0; i < 4; i++) {
         trial.params[GROUP].integer = GROUPS[i];
@@ -176,8 +113,8 @@ static void groups_share_steps_of_their_own(void) {
 static void every_row_keeps_the_error_bound(void) {
     static const int32_t DTYPES[] = {TSR_DTYPE_F32, TSR_DTYPE_BF16, TSR_DTYPE_F16};
     struct trial trial;
-    trial_begin(&trial, 300, 96, 1);
-    fill_normal(trial.x, trial.count, 6);
+    begin(&trial, 300, 96, 1);
+    trial_fill(trial.x, trial.count, 6);
     for (uint64_t i = 0; i < trial.count; i++) {
         uint64_t row = i / 96;
         trial.x[i] *= (float)pow(10, (double)(row % 77) - 40);
@@ -203,13 +140,13 @@ static void row_weights_set_the_steps(void) {
     struct trial trial;
     float weights[200];
     tsr_encode_hints hints = {sizeof hints, weights, NULL};
-    trial_begin(&trial, 200, 2000, 4);
-    fill_normal(trial.x, trial.count, 7);
+    begin(&trial, 200, 2000, 4);
+    trial_fill(trial.x, trial.count, 7);
     for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= i / 2000 % 2 ? 4.0f : 1.0f;
     for (int r = 0; r < 200; r++) weights[r] = r < 100 ? 1 : 64;
     trial.job.hints = &hints;
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
-    CU_ASSERT_DOUBLE_EQUAL(got_bits(&trial), 4, 0.04);
+    CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), 4, 0.04);
     double rms[2] = {0, 0};
     for (int r = 0; r < 200; r++) {
         double error = 0;
@@ -232,15 +169,15 @@ static void weights_of_rows_keep_the_rate(void) {
     struct trial trial;
     static float weight[R];
     const tsr_encode_hints hints = {sizeof hints, weight, NULL};
-    trial_begin(&trial, R, C, 4);
-    fill_normal(trial.x, trial.count, 9);
+    begin(&trial, R, C, 4);
+    trial_fill(trial.x, trial.count, 9);
     for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= (float)(1 + (double)(i / C * 7919 % R) * 0.0025);
     for (int r = 0; r < R; r++) weight[r] = r % 9 ? 0.6f : 0.6f + 0.02f * (float)r;
     trial.job.hints = &hints;
     for (double bits = 2.4; bits < 4.6; bits += 0.05) {
         trial.params[BITS].real = bits;
         CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
-        CU_ASSERT_DOUBLE_EQUAL(got_bits(&trial), bits, 0.03 * bits);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), bits, 0.03 * bits);
     }
     trial_end(&trial);
 }
@@ -252,9 +189,9 @@ static void odd_shapes_come_back(void) {
     for (unsigned i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
         for (int64_t group = 0; group <= 32; group += 32) {
             struct trial trial;
-            trial_begin(&trial, SHAPES[i][0], SHAPES[i][1], 8);
+            begin(&trial, SHAPES[i][0], SHAPES[i][1], 8);
             trial.params[GROUP].integer = group;
-            fill_normal(trial.x, trial.count, i + 8);
+            trial_fill(trial.x, trial.count, i + 8);
             CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
             CU_ASSERT(relative_error(trial.x, trial.y, trial.count) < 0.05);
             trial_end(&trial);
@@ -267,8 +204,8 @@ static void extreme_rows_are_exact_or_close(void) {
     enum { COLUMNS = 64 };
     static const float SCALES[] = {0, 0x1p-149f, 0x1p-140f, 1e-38f, 1e-30f, 1, 1e30f, 0x1.fffffep+127f};
     struct trial trial;
-    trial_begin(&trial, 64, COLUMNS, 6);
-    fill_normal(trial.x, trial.count, 20);
+    begin(&trial, 64, COLUMNS, 6);
+    trial_fill(trial.x, trial.count, 20);
     for (uint64_t i = 0; i < trial.count; i++) {
         float scale = SCALES[i / COLUMNS % 8];
         if (i / COLUMNS / 8 % 2)
@@ -289,8 +226,8 @@ static void extreme_rows_are_exact_or_close(void) {
 /* Symbols beyond the alphabet are escapes: nothing is clamped. */
 static void outliers_are_not_clamped(void) {
     struct trial trial;
-    trial_begin(&trial, 16, 4096, 3);
-    fill_normal(trial.x, trial.count, 21);
+    begin(&trial, 16, 4096, 3);
+    trial_fill(trial.x, trial.count, 21);
     trial.x[77] = 60;
     trial.x[4096 * 9] = -55;
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
@@ -299,30 +236,12 @@ static void outliers_are_not_clamped(void) {
     trial_end(&trial);
 }
 
-static struct pool *shared_pool;
-
-static tsr_status pool_parallel_for(const tsr_host *host, uint64_t count, tsr_task task, void *ctx, tsr_error *err) {
-    (void)host;
-    return pool_for(shared_pool, count, task, ctx, err);
-}
-
 static void bytes_are_the_same_from_three_workers(void) {
-    struct trial a, b;
-    trial_begin(&a, 1500, 700, 3);
-    trial_begin(&b, 1500, 700, 3);
-    fill_normal(a.x, a.count, 22);
-    memcpy(b.x, a.x, a.count * sizeof(float));
-    CU_ASSERT_EQUAL(trial_run(&a), TSR_OK);
-    shared_pool = pool_create(3);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(shared_pool);
-    b.host.host.parallel_for = pool_parallel_for;
-    CU_ASSERT_EQUAL(trial_run(&b), TSR_OK);
-    pool_destroy(shared_pool);
-    CU_ASSERT_EQUAL_FATAL(a.payload.total, b.payload.total);
-    CU_ASSERT_EQUAL(memcmp(a.payload.header, b.payload.header, a.payload.header_bytes), 0);
-    CU_ASSERT_EQUAL(memcmp(a.payload.bytes, b.payload.bytes, a.payload.total - a.payload.header_bytes), 0);
-    trial_end(&a);
-    trial_end(&b);
+    struct trial trial;
+    begin(&trial, 1500, 700, 3);
+    trial_fill(trial.x, trial.count, 22);
+    trial_same_from_three_workers(&trial);
+    trial_end(&trial);
 }
 
 static const float RICH_WEIGHTS[24] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
@@ -330,53 +249,27 @@ static const float RICH_WEIGHTS[24] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1
 static const tsr_encode_hints RICH_HINTS = {sizeof RICH_HINTS, RICH_WEIGHTS, NULL};
 
 /* Small, with escapes, a raw row, a zero row and several classes: all parts of a tile. */
-static void trial_begin_rich(struct trial *trial) {
-    trial_begin(trial, 24, 1024, 3);
+static void begin_rich(struct trial *trial) {
+    begin(trial, 24, 1024, 3);
     trial->job.hints = &RICH_HINTS;
-    fill_normal(trial->x, trial->count, 23);
+    trial_fill(trial->x, trial->count, 23);
     for (int c = 0; c < 1024; c++) trial->x[1024 + c] = 0;
     for (int c = 0; c < 1024; c++) trial->x[2 * 1024 + c] *= 1e-36f;
     for (int c = 0; c < 24; c++) trial->x[c * 1024 + c] *= 1000;
     trial->params[ROW_ERROR_MAX].real = 0.05;
 }
 
-/* One tile and a header, cut short everywhere or with one bit wrong: refused, or another value, never a crash. */
 static void damaged_bytes_are_refused(void) {
     struct trial trial;
-    uint64_t refused = 0, tried = 0;
-    trial_begin_rich(&trial);
-    CU_ASSERT_EQUAL_FATAL(trial_run(&trial), TSR_OK);
-    CU_ASSERT_EQUAL(trial.payload.grid.count, 1);
-    CU_ASSERT(trial.payload.header[1] > 1);
-    struct harness_payload *payload = &trial.payload;
-    uint64_t size = payload->tile_bytes[0], header = payload->header_bytes;
-    for (uint64_t cut = 0; cut < size; cut += cut < 100 ? 1 : 97) {
-        payload->tile_bytes[0] = cut;
-        CU_ASSERT_EQUAL(harness_decode(&trial.job, payload, trial.y, &trial.err), TSR_E_CORRUPT);
-    }
-    payload->tile_bytes[0] = size;
-    for (uint64_t cut = 0; cut < header; cut++) {
-        payload->header_bytes = cut;
-        CU_ASSERT_EQUAL(harness_decode(&trial.job, payload, trial.y, &trial.err), TSR_E_CORRUPT);
-    }
-    payload->header_bytes = header;
-    for (uint64_t bit = 0; bit < 8 * (header + size); bit += bit < 2400 ? 1 : 371, tried++) {
-        uint8_t *byte = bit / 8 < header ? payload->header + bit / 8 : payload->bytes + bit / 8 - header;
-        *byte = (uint8_t)(*byte ^ 1 << bit % 8);
-        tsr_status status = harness_decode(&trial.job, payload, trial.y, &trial.err);
-        CU_ASSERT(status == TSR_OK || status == TSR_E_CORRUPT);
-        refused += status == TSR_E_CORRUPT;
-        *byte = (uint8_t)(*byte ^ 1 << bit % 8);
-    }
-    CU_ASSERT(refused > tried / 2);
-    CU_ASSERT_EQUAL(harness_decode(&trial.job, payload, trial.y, &trial.err), TSR_OK);
+    begin_rich(&trial);
+    trial_refuses_damage(&trial, 2);
     trial_end(&trial);
 }
 
 static void a_failing_allocation_is_reported(void) {
     for (int64_t fail_at = 1;; fail_at++) {
         struct trial trial;
-        trial_begin_rich(&trial);
+        begin_rich(&trial);
         trial.host.fail_at = fail_at;
         tsr_status status = trial_run(&trial);
         bool failed = trial.host.allocations >= fail_at;
@@ -388,30 +281,8 @@ static void a_failing_allocation_is_reported(void) {
 
 static void a_tile_is_never_larger_than_its_buffer(void) {
     struct trial trial;
-    trial_begin_rich(&trial);
-    CU_ASSERT_EQUAL_FATAL(trial_run(&trial), TSR_OK);
-    const tsr_codec_setup setup = {.struct_size = sizeof setup,
-                                   .host = &trial.host.host,
-                                   .tensor = &trial.job.tensor,
-                                   .params = trial.params,
-                                   .hints = &RICH_HINTS};
-    const tsr_codec *codec = trial.job.codec;
-    const tsr_writer writer = {sizeof writer, &trial.payload, harness_write};
-    const tsr_row_source source = {sizeof source, &trial.job, harness_read};
-    void *self = NULL;
-    CU_ASSERT_EQUAL_FATAL(codec->create(&setup, &self, &trial.err), TSR_OK);
-    CU_ASSERT_EQUAL_FATAL(codec->prepare(self, &source, &writer, &trial.err), TSR_OK);
-    tsr_tile tile = tile_at(&trial.payload.grid, 0, 32);
-    uint8_t *bytes = mem_alloc(trial.payload.tile_bytes[0] + 1);
-    uint64_t written;
-    for (uint64_t capacity = 0; capacity < trial.payload.tile_bytes[0]; capacity += 61) {
-        bytes[capacity] = 0x5A;
-        tsr_status status = codec->encode(self, &tile, trial.x, bytes, capacity, &written, &trial.err);
-        CU_ASSERT_EQUAL(status, TSR_E_SPACE);
-        CU_ASSERT_EQUAL(bytes[capacity], 0x5A);
-    }
-    mem_free(bytes);
-    codec->destroy(self);
+    begin_rich(&trial);
+    trial_keeps_to_its_buffer(&trial);
     trial_end(&trial);
 }
 
@@ -421,8 +292,8 @@ static void vector_kernels_equal_the_portable_ones(void) {
     if (!__builtin_cpu_supports("avx2")) return;
     float x[COUNT], values[600], y[2][COUNT];
     uint16_t symbols[2][COUNT];
-    fill_normal(x, COUNT, 24);
-    fill_normal(values, 600, 25);
+    trial_fill(x, COUNT, 24);
+    trial_fill(values, 600, 25);
     for (int i = 0; i < COUNT; i += 7) x[i] = i % 2 ? -0.0f : x[i] * 1e6f;
     for (uint64_t count = 0; count <= COUNT; count += count < 40 ? 1 : 37) {
         const struct scalar_quantiser quantiser = {0.3f + 0.1f * (float)count, 0.41f, 290, 299};

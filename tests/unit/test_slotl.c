@@ -1,57 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Slot L: what its components hold, coefficients of every width, odd shapes and values, damaged bytes. */
-#include "unit.h"
-
-#include "../codec_harness.h"
-
-#include <base/rng.h>
-#include <math.h>
+#include "../codec_trial.h"
 
 extern const tsr_plugin tsr_plugin_slotl;
 
 enum { RANK, BANDS, PALETTE, PARAM_COUNT };
 
-struct trial {
-    struct harness_host host;
-    struct harness_job job;
-    struct harness_payload payload;
-    tsr_param_value params[PARAM_COUNT];
-    tsr_error err;
-    float *x, *y;
-    uint64_t count;
-};
-
-static void trial_begin(struct trial *trial, uint64_t rows, uint64_t columns, int64_t rank) {
-    memset(trial, 0, sizeof *trial);
-    harness_init(&trial->host);
+static void begin(struct trial *trial, uint64_t rows, uint64_t columns, int64_t rank) {
+    trial_begin(trial, tsr_plugin_slotl.codecs[0], rows, columns);
     trial->params[RANK].integer = rank;
-    trial->count = rows * columns;
-    trial->x = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->y = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->job = (struct harness_job){.host = &trial->host,
-                                      .codec = tsr_plugin_slotl.codecs[0],
-                                      .params = trial->params,
-                                      .x = trial->x,
-                                      .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
-}
-
-/* The last float behind y must stay untouched. */
-static tsr_status trial_run(struct trial *trial) {
-    harness_payload_clear(&trial->payload);
-    trial->y[trial->count] = 12345;
-    tsr_status status = harness_encode(&trial->job, &trial->payload, &trial->err);
-    if (status == TSR_OK) status = harness_decode(&trial->job, &trial->payload, trial->y, &trial->err);
-    CU_ASSERT_EQUAL(trial->y[trial->count], 12345);
-    return status;
-}
-
-static void trial_end(struct trial *trial) {
-    CU_ASSERT_EQUAL(trial->host.blocks, 0);
-    harness_payload_clear(&trial->payload);
-    harness_clear(&trial->host);
-    mem_free(trial->x);
-    mem_free(trial->y);
 }
 
 static double normal(struct rng *rng) {
@@ -93,7 +51,7 @@ static double error_of(const struct trial *trial, const float *weight) {
 
 static void a_matrix_of_rank_8_comes_back(void) {
     struct trial trial;
-    trial_begin(&trial, 300, 500, 8);
+    begin(&trial, 300, 500, 8);
     add_components(&trial, 8, 0.02, 3);
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
     double error = error_of(&trial, NULL);
@@ -107,7 +65,7 @@ static void more_components_hold_more(void) {
     double before = 1;
     for (int64_t rank = 1; rank <= 16; rank *= 2) {
         struct trial trial;
-        trial_begin(&trial, 200, 256, rank);
+        begin(&trial, 200, 256, rank);
         fill_normal(&trial, 0.01, 5);
         add_components(&trial, 12, 0.02, 6);
         CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
@@ -120,7 +78,7 @@ static void more_components_hold_more(void) {
 /* On white noise the components hold what the largest singular values of such a matrix do, and no more. */
 static void white_noise_has_no_directions(void) {
     struct trial trial;
-    trial_begin(&trial, 512, 512, 8);
+    begin(&trial, 512, 512, 8);
     fill_normal(&trial, 1, 7);
     CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
     double error = error_of(&trial, NULL);
@@ -133,8 +91,8 @@ static void weighted_columns_come_out_better(void) {
     float weight[256];
     tsr_encode_hints hints = {sizeof hints, NULL, weight};
     for (int c = 0; c < 256; c++) weight[c] = c < 32 ? 100.0f : 1.0f;
-    trial_begin(&plain, 200, 256, 8);
-    trial_begin(&heavy, 200, 256, 8);
+    begin(&plain, 200, 256, 8);
+    begin(&heavy, 200, 256, 8);
     fill_normal(&plain, 0.02, 8);
     fill_normal(&heavy, 0.02, 8);
     heavy.job.hints = &hints;
@@ -150,7 +108,7 @@ static void bands_of_every_width_come_back(void) {
     static const double LIMITS[] = {2e-5, 1e-4, 0.02, 0.35, 1e-3};
     for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
         struct trial trial;
-        trial_begin(&trial, 150, 200, 8);
+        begin(&trial, 150, 200, 8);
         add_components(&trial, 8, 0.02, 9);
         trial.params[BANDS].list = SHAPES[i];
         trial.params[BANDS].count = 4;
@@ -165,7 +123,7 @@ static void bands_of_every_width_come_back(void) {
 /* Rows that repeat 16 patterns: the palette holds them, nine bytes a row. */
 static void a_palette_holds_rows_that_repeat(void) {
     struct trial trial;
-    trial_begin(&trial, 512, 128, 8);
+    begin(&trial, 512, 128, 8);
     fill_normal(&trial, 0.001, 11);
     struct rng rng = {12};
     float patterns[16 * 128];
@@ -190,7 +148,7 @@ static tsr_status accepts(struct trial *trial) {
 static void what_makes_no_sense_is_refused(void) {
     static const int64_t THREE[] = {1, 2, 3}, MANY[] = {20, 20, 20, 20};
     struct trial trial;
-    trial_begin(&trial, 100, 64, 8);
+    begin(&trial, 100, 64, 8);
     CU_ASSERT_EQUAL(accepts(&trial), TSR_OK);
     trial.params[PALETTE].integer = 16;
     CU_ASSERT_EQUAL(accepts(&trial), TSR_E_UNSUPPORTED);
@@ -211,7 +169,7 @@ static void odd_shapes_and_values_come_back(void) {
     for (size_t i = 0; i < sizeof COLUMNS / sizeof *COLUMNS; i++) {
         for (uint64_t rows = 1; rows <= 30; rows += 29) {
             struct trial trial;
-            trial_begin(&trial, rows, COLUMNS[i], 8);
+            begin(&trial, rows, COLUMNS[i], 8);
             fill_normal(&trial, rows == 1 ? 1e-40 : 1e37, 13 + i);
             CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
             CU_ASSERT(error_of(&trial, NULL) <= 1.000001);
@@ -219,7 +177,7 @@ static void odd_shapes_and_values_come_back(void) {
         }
     }
     struct trial zeros;
-    trial_begin(&zeros, 40, 40, 8);
+    begin(&zeros, 40, 40, 8);
     CU_ASSERT_EQUAL(trial_run(&zeros), TSR_OK);
     CU_ASSERT_EQUAL(error_of(&zeros, NULL), 0);
     trial_end(&zeros);
@@ -228,7 +186,7 @@ static void odd_shapes_and_values_come_back(void) {
 static void damaged_bytes_end_in_a_status(void) {
     struct trial trial;
     struct rng rng = {17};
-    trial_begin(&trial, 64, 96, 8);
+    begin(&trial, 64, 96, 8);
     fill_normal(&trial, 0.02, 18);
     CU_ASSERT_EQUAL_FATAL(trial_run(&trial), TSR_OK);
     for (int i = 0; i < 2000; i++) {

@@ -4,58 +4,18 @@
 #ifndef TESTS_VQ_TRIAL_H
 #define TESTS_VQ_TRIAL_H
 
-#include "../codec_harness.h"
+#include "../codec_trial.h"
 
-#include <base/rng.h>
-#include <math.h>
-#include <tessera/ext/block.h>
 #include <tessera/ext/matvec.h>
-#include <tessera/ext/rows.h>
 
-struct vq_trial {
-    struct harness_host host;
-    struct harness_job job;
-    struct harness_payload payload;
-    tsr_param_value params[8];
-    tsr_error err;
-    float *x, *y; /* source, and what decoding gives */
-    uint64_t count;
-};
-
-static inline void vq_trial_begin(struct vq_trial *trial, const tsr_codec *codec, uint64_t rows, uint64_t columns) {
-    memset(trial, 0, sizeof *trial);
-    harness_init(&trial->host);
-    trial->count = rows * columns;
-    trial->x = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->y = mem_alloc_zero(trial->count + 1, sizeof(float));
-    trial->job = (struct harness_job){.host = &trial->host,
-                                      .codec = codec,
-                                      .params = trial->params,
-                                      .x = trial->x,
-                                      .tensor = harness_tensor(rows, columns, TSR_DTYPE_F32)};
-}
-
-/* Encodes and decodes; the last float behind y must stay untouched. Tensors without elements never reach a codec. */
-static inline tsr_status vq_trial_run(struct vq_trial *trial) {
+/* Tensors without elements never reach a codec. */
+static inline tsr_status vq_trial_run(struct trial *trial) {
     harness_payload_clear(&trial->payload);
-    trial->y[trial->count] = 12345;
-    if (trial->count == 0) return TSR_OK;
-    tsr_status status = harness_encode(&trial->job, &trial->payload, &trial->err);
-    if (status == TSR_OK) status = harness_decode(&trial->job, &trial->payload, trial->y, &trial->err);
-    CU_ASSERT_EQUAL(trial->y[trial->count], 12345);
-    return status;
-}
-
-static inline void vq_trial_end(struct vq_trial *trial) {
-    CU_ASSERT_EQUAL(trial->host.blocks, 0);
-    harness_payload_clear(&trial->payload);
-    harness_clear(&trial->host);
-    mem_free(trial->x);
-    mem_free(trial->y);
+    return trial->count ? trial_run(trial) : TSR_OK;
 }
 
 /* Runs `test` with the dictionary of `train`, which is gone afterwards: a later decode of test gets none. */
-static inline tsr_status vq_trial_run_trained(struct vq_trial *train, struct vq_trial *test) {
+static inline tsr_status vq_trial_run_trained(struct trial *train, struct trial *test) {
     tsr_status status = harness_train(&train->job, &train->payload, &train->err);
     test->job.dictionary = train->payload.header;
     test->job.dictionary_bytes = train->payload.header_bytes;
@@ -64,48 +24,11 @@ static inline tsr_status vq_trial_run_trained(struct vq_trial *train, struct vq_
     return status;
 }
 
-static inline double vq_error(const float *x, const float *y, uint64_t count) {
-    double error = 0, energy = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        double difference = (double)x[i] - (double)y[i];
-        error += difference * difference;
-        energy += (double)x[i] * (double)x[i];
-    }
-    return error / energy;
-}
-
-static inline void vq_fill_normal(float *x, uint64_t count, uint64_t seed) {
-    struct rng rng = {seed};
-    for (uint64_t i = 0; i < count; i++) {
-        x[i] = (float)(sqrt(-2 * log(1 - rng_real(&rng))) * cos(8 * atan(1) * rng_real(&rng)));
-    }
-}
-
-/* An instance of the trial's codec: an encoder that has looked at the tensor, or a decoder of the trial's payload. */
-static inline void *vq_instance(struct vq_trial *trial, int32_t decoding) {
-    const tsr_codec_setup setup = {.struct_size = sizeof setup,
-                                   .host = &trial->host.host,
-                                   .tensor = &trial->job.tensor,
-                                   .params = trial->params,
-                                   .header = decoding ? trial->payload.header : NULL,
-                                   .header_bytes = decoding ? trial->payload.header_bytes : 0,
-                                   .bitstream_version = trial->job.codec->bitstream_version,
-                                   .decoding = decoding};
-    struct harness_payload ignored = {0};
-    const tsr_writer writer = {sizeof writer, &ignored, harness_write};
-    const tsr_row_source source = {sizeof source, &trial->job, harness_read};
-    void *self = NULL;
-    CU_ASSERT_EQUAL_FATAL(trial->job.codec->create(&setup, &self, &trial->err), TSR_OK);
-    if (!decoding) CU_ASSERT_EQUAL(trial->job.codec->prepare(self, &source, &writer, &trial->err), TSR_OK);
-    harness_payload_clear(&ignored);
-    return self;
-}
-
 /* Of the first tile of a trial that has run. */
-static inline void vq_check_rows(struct vq_trial *trial) {
+static inline void vq_check_rows(struct trial *trial) {
     const tsr_rows *rows = trial->job.codec->get_extension(TSR_ROWS_ID);
     const tsr_tile tile = tile_at(&trial->payload.grid, 0, 32);
-    void *self = vq_instance(trial, 1);
+    void *self = trial_decoder(trial);
     float *some = mem_alloc_array(tile.rows * tile.columns + 1, sizeof *some);
     for (uint64_t first = 0; first < tile.rows; first += 7) {
         for (uint64_t count = 1; first + count <= tile.rows; count += 5) {
@@ -122,7 +45,7 @@ static inline void vq_check_rows(struct vq_trial *trial) {
 }
 
 /* One block of the tile through quantise, its values as they are in x. */
-static inline void vq_run_block(struct vq_trial *trial, const tsr_block *block, void *self, void *state, uint64_t index,
+static inline void vq_run_block(struct trial *trial, const tsr_block *block, void *self, void *state, uint64_t index,
                                 float *y) {
     const tsr_tile tile = tile_at(&trial->payload.grid, 0, 32);
     uint64_t columns[TSR_BLOCK_WIDTH_MAX], count = block->columns(self, &tile, index, columns);
@@ -137,10 +60,10 @@ static inline void vq_run_block(struct vq_trial *trial, const tsr_block *block, 
 }
 
 /* Blocks one by one give the bytes of encode, and say beforehand what decode will give. */
-static inline void vq_check_blocks(struct vq_trial *trial) {
+static inline void vq_check_blocks(struct trial *trial) {
     const tsr_block *block = trial->job.codec->get_extension(TSR_BLOCK_ID);
     const tsr_tile tile = tile_at(&trial->payload.grid, 0, 32);
-    void *self = vq_instance(trial, 0), *state = NULL;
+    void *self = trial_encoder(trial), *state = NULL;
     const uint64_t width = block->width(self), bound = trial->job.codec->encode_bound(self, &tile);
     float *y = mem_alloc_array(trial->count, sizeof *y);
     uint8_t *bytes = mem_alloc(bound);
@@ -162,15 +85,15 @@ static inline void vq_check_blocks(struct vq_trial *trial) {
 }
 
 /* y = W x from the first tile against the decoded weights. */
-static inline void vq_check_products(struct vq_trial *trial, const tsr_matvec *matvec) {
+static inline void vq_check_products(struct trial *trial, const tsr_matvec *matvec) {
     const tsr_tile tile = tile_at(&trial->payload.grid, 0, 32);
-    void *self = vq_instance(trial, 1);
+    void *self = trial_decoder(trial);
     const uint64_t packed_bytes = matvec->packed_bytes(self, &tile);
     uint8_t *packed = mem_alloc_aligned(packed_bytes + 1), *query = mem_alloc_aligned(matvec->query_bytes(self));
     float *x = mem_alloc_array(tile.columns, sizeof *x), *y = mem_alloc_array(tile.rows, sizeof *y);
     CU_ASSERT(packed_bytes > 0 && packed_bytes <= trial->count);
     packed[packed_bytes] = 77;
-    vq_fill_normal(x, tile.columns, 99);
+    trial_fill(x, tile.columns, 99);
     CU_ASSERT_EQUAL(matvec->pack(self, &tile, trial->payload.bytes, trial->payload.tile_bytes[0], packed, &trial->err),
                     TSR_OK);
     CU_ASSERT_EQUAL(packed[packed_bytes], 77);
@@ -200,7 +123,7 @@ static inline void vq_check_products(struct vq_trial *trial, const tsr_matvec *m
 
 /* One tile and a header, cut short everywhere or with one bit wrong: refused, or another value, never a crash. The
  * blocks have their exact sizes, so that a sanitizer sees a read behind them. */
-static inline void vq_check_damage(struct vq_trial *trial) {
+static inline void vq_check_damage(struct trial *trial) {
     uint64_t refused = 0, tried = 0;
     uint8_t **parts[2] = {&trial->payload.header, &trial->payload.bytes};
     uint64_t *sizes[2] = {&trial->payload.header_bytes, &trial->payload.tile_bytes[0]};
