@@ -64,8 +64,7 @@ VECTOR_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c 
 endif
 vector_flags = $(VECTOR_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
-CORE_SOURCES := $(wildcard framework/base/*.c framework/format/*.c framework/plugin/*.c framework/numeric/*.c \
-  framework/policy/*.c framework/pipeline/*.c framework/library/*.c)
+CORE_SOURCES := $(filter-out framework/cli/%,$(wildcard framework/*/*.c))
 CLI_SOURCES := $(wildcard framework/cli/*.c)
 # plugins/common is what several codecs are made of, no codec of its own.
 CODECS := $(filter-out common,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))

@@ -6,7 +6,7 @@
 #include "view.h"
 
 #include <base/checked.h>
-#include <pipeline/job_batch.h>
+#include <batch/job_batch.h>
 #include <string.h>
 #include <time.h>
 

@@ -5,7 +5,7 @@
 #include "session.h"
 #include "view.h"
 
-#include <pipeline/job_page.h>
+#include <page/job_page.h>
 #include <string.h>
 
 static const struct table_column COLUMNS[] = {

@@ -7,7 +7,7 @@
 
 #include <base/alloc.h>
 #include <errno.h>
-#include <pipeline/tokenize.h>
+#include <model/tokenize.h>
 #include <string.h>
 #include <unistd.h>
 

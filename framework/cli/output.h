@@ -7,7 +7,7 @@
 
 #include <base/str.h>
 #include <jansson.h>
-#include <pipeline/members.h>
+#include <reading/members.h>
 #include <tessera/status.h>
 
 struct output {

@@ -12,7 +12,7 @@
 #include <base/arena.h>
 #include <jansson.h>
 #include <library/library.h>
-#include <pipeline/model_path.h>
+#include <model/model_path.h>
 
 struct session {
     struct arguments arguments;

@@ -7,7 +7,7 @@
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <format/dtype.h>
-#include <pipeline/reader_rows.h>
+#include <reading/reader_rows.h>
 #include <stdlib.h>
 #include <string.h>
 

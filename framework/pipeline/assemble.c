@@ -4,11 +4,10 @@
  * of small files that the output has changed. Then come the payloads, in source order. */
 #include "assemble.h"
 
-#include "meter.h"
-
 #include <base/alloc.h>
 #include <format/container_write.h>
 #include <format/json.h>
+#include <reading/meter.h>
 #include <string.h>
 
 /* What one container file will hold. */

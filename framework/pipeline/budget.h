@@ -8,9 +8,9 @@
 #define PIPELINE_BUDGET_H
 
 #include "job.h"
-#include "members.h"
 
 #include <policy/plan.h>
+#include <reading/members.h>
 
 struct budget_search {
     const struct job_compress_options *options; /* of the job */

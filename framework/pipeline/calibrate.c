@@ -5,11 +5,6 @@
  * safetensors file in the work folder, sealed by the digest of its data, and the result is put together from these. */
 #include "calibrate.h"
 
-#include "calibrate_parts.h"
-#include "calibrate_read.h"
-#include "fisher.h"
-#include "meter.h"
-#include "model_digest.h"
 #include "work.h"
 
 #include <base/alloc.h>
@@ -17,7 +12,12 @@
 #include <base/str.h>
 #include <inttypes.h>
 #include <math.h>
+#include <measure/calibrate_parts.h>
+#include <measure/calibrate_read.h>
+#include <measure/fisher.h>
 #include <numeric/gram.h>
+#include <reading/meter.h>
+#include <reading/model_digest.h>
 #include <string.h>
 
 #define PASSES_MAX 10000

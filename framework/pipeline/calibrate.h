@@ -11,8 +11,9 @@
 #define PIPELINE_CALIBRATE_H
 
 #include "job.h"
-#include "model_open.h"
-#include "parity.h"
+
+#include <measure/parity.h>
+#include <model/model_open.h>
 
 #define CALIBRATE_MEMORY ((uint64_t)1 << 30)
 #define CALIBRATE_WINDOW 512

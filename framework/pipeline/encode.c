@@ -5,10 +5,7 @@
  * bring a wrong one back. */
 #include "encode.h"
 
-#include "facts.h"
-#include "lanes.h"
 #include "leftover.h"
-#include "meter.h"
 
 #include <base/alloc.h>
 #include <base/bytes.h>
@@ -20,6 +17,9 @@
 #include <inttypes.h>
 #include <numeric/factor.h>
 #include <plugin/coder.h>
+#include <reading/facts.h>
+#include <reading/lanes.h>
+#include <reading/meter.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tessera/version.h>

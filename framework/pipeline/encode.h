@@ -8,12 +8,12 @@
 #ifndef PIPELINE_ENCODE_H
 #define PIPELINE_ENCODE_H
 
-#include "dictionaries.h"
 #include "journal.h"
 #include "store.h"
 #include "work.h"
 
 #include <policy/plan.h>
+#include <reading/dictionaries.h>
 
 #define PART_PAYLOADS_MAX (CONFIG_STAGES_MAX + 1)
 

@@ -3,12 +3,12 @@
  * calibrate as a command: text and model from disk, the result told as JSON. */
 #include "calibrate.h"
 
-#include "gate_text.h"
-#include "members.h"
 #include "work.h"
 
 #include <base/alloc.h>
 #include <base/error.h>
+#include <measure/gate_text.h>
+#include <reading/members.h>
 
 #define TEXT_BYTES_MAX ((uint64_t)1 << 30)
 

@@ -5,11 +5,8 @@
  * happens, so that a run that dies right after it is known to be finished. */
 #include "assemble.h"
 #include "budget.h"
-#include "compare.h"
-#include "facts.h"
 #include "gate_process.h"
 #include "job.h"
-#include "meter.h"
 #include "plan_json.h"
 #include "receipt.h"
 #include "record.h"
@@ -23,6 +20,9 @@
 #include <base/str.h>
 #include <format/container_read.h>
 #include <inttypes.h>
+#include <measure/compare.h>
+#include <reading/facts.h>
+#include <reading/meter.h>
 #include <string.h>
 #include <time.h>
 

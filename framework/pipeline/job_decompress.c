@@ -3,18 +3,18 @@
  * decompress: every source file under its own name, headers and small files byte for byte, tensors as their codecs give
  * them back. Tiles go straight to their place in the file, so memory does not grow with the model. What should be exact
  * is read again and compared with the digest that was taken of the source. */
-#include "decoder.h"
-#include "facts.h"
 #include "job.h"
-#include "lanes.h"
 #include "layout.h"
-#include "members.h"
-#include "meter.h"
-#include "stored.h"
 #include "work.h"
 
 #include <base/alloc.h>
 #include <base/error.h>
+#include <reading/decoder.h>
+#include <reading/facts.h>
+#include <reading/lanes.h>
+#include <reading/members.h>
+#include <reading/meter.h>
+#include <reading/stored.h>
 #include <string.h>
 
 struct restoring {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * diff: two checkpoints tensor by tensor, each raw or compressed. A row here is everything behind the first extent. */
-#include "compare.h"
 #include "job.h"
-#include "lanes.h"
-#include "members.h"
-#include "meter.h"
-#include "reader.h"
 
 #include <base/alloc.h>
 #include <format/dtype.h>
 #include <math.h>
+#include <measure/compare.h>
+#include <reading/lanes.h>
+#include <reading/members.h>
+#include <reading/meter.h>
+#include <reading/reader.h>
 #include <stdlib.h>
 #include <string.h>
 

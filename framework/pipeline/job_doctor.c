@@ -5,7 +5,6 @@
 #include "job_doctor.h"
 
 #include "machine.h"
-#include "members.h"
 
 #include <base/alloc.h>
 #include <base/arena.h>
@@ -15,6 +14,7 @@
 #include <base/str.h>
 #include <format/libraries.h>
 #include <numeric/paths.h>
+#include <reading/members.h>
 #include <string.h>
 #include <tessera/version.h>
 #include <unistd.h>

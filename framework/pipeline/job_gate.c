@@ -4,16 +4,16 @@
  * that counts as passed only where the config calls it optional. */
 #include "job_gate.h"
 
-#include "gate_blame.h"
-#include "gate_controls.h"
-#include "gate_json.h"
-#include "gate_speech.h"
 #include "plan_json.h"
 
 #include <base/alloc.h>
 #include <base/error.h>
 #include <base/str.h>
 #include <math.h>
+#include <measure/gate_blame.h>
+#include <measure/gate_controls.h>
+#include <measure/gate_json.h>
+#include <measure/gate_speech.h>
 #include <string.h>
 
 /* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less

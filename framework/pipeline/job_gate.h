@@ -6,8 +6,8 @@
 #define PIPELINE_JOB_GATE_H
 
 #include "job.h"
-#include "model_path.h"
 
+#include <model/model_path.h>
 #include <policy/gate_config.h>
 
 struct job_gate_options {

@@ -2,18 +2,18 @@
  *
  * inspect: what is in a checkpoint. Of a raw one roles come from the role files and duplicates from the bytes; of a
  * compressed one both stand in its manifest. */
-#include "facts.h"
 #include "job.h"
-#include "lanes.h"
 #include "layout.h"
-#include "members.h"
-#include "meter.h"
-#include "stored.h"
 
 #include <base/alloc.h>
 #include <format/json.h>
 #include <policy/model_type.h>
 #include <policy/role.h>
+#include <reading/facts.h>
+#include <reading/lanes.h>
+#include <reading/members.h>
+#include <reading/meter.h>
+#include <reading/stored.h>
 #include <stdlib.h>
 #include <string.h>
 

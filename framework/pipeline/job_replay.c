@@ -5,11 +5,11 @@
 #include "budget.h"
 #include "job.h"
 #include "layout.h"
-#include "members.h"
 #include "seal.h"
 
 #include <base/alloc.h>
 #include <base/str.h>
+#include <reading/members.h>
 #include <string.h>
 
 #define DIFFERENCES_MAX 50

@@ -3,10 +3,10 @@
  * report: the receipt, and the facts of the run where they are still there. */
 #include "job.h"
 #include "layout.h"
-#include "members.h"
 #include "seal.h"
 
 #include <base/alloc.h>
+#include <reading/members.h>
 
 tsr_status job_report(const char *output, json_t **result, tsr_error *err) {
     struct members whole = members_object();

@@ -3,12 +3,11 @@
  * run: opens model and tokenizer, makes tokens of prompts, and has the generator answer them. */
 #include "job_run.h"
 
-#include "conversation.h"
-#include "members.h"
-#include "model_text.h"
-
 #include <base/alloc.h>
 #include <base/checked.h>
+#include <model/conversation.h>
+#include <model/model_text.h>
+#include <reading/members.h>
 #include <string.h>
 #include <time.h>
 

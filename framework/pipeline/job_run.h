@@ -4,9 +4,10 @@
 #ifndef PIPELINE_JOB_RUN_H
 #define PIPELINE_JOB_RUN_H
 
-#include "generate.h"
 #include "job.h"
-#include "model_path.h"
+
+#include <model/generate.h>
+#include <model/model_path.h>
 
 struct job_run_options {
     const char *model;

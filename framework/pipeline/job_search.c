@@ -4,15 +4,14 @@
  * compared within one run. A search is exact unless a threshold or other rows than the indexed ones were asked for. */
 #include "job_search.h"
 
-#include "members.h"
-#include "meter.h"
-#include "search_duplicates.h"
-#include "search_index.h"
-#include "search_query.h"
-
 #include <base/alloc.h>
 #include <inttypes.h>
 #include <math.h>
+#include <reading/members.h>
+#include <reading/meter.h>
+#include <search/search_duplicates.h>
+#include <search/search_index.h>
+#include <search/search_query.h>
 #include <string.h>
 #include <time.h>
 

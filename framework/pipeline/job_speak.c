@@ -4,14 +4,14 @@
  * are kept (64 bytes a frame), samples never: memory does not grow with the sound. */
 #include "job_speak.h"
 
-#include "codes_file.h"
-#include "members.h"
-#include "meter.h"
 #include "speak_rules.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/error.h>
+#include <model/codes_file.h>
+#include <reading/members.h>
+#include <reading/meter.h>
 #include <time.h>
 
 #define PIECE_FRAMES 16 /* decoded at once */

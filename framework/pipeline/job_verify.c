@@ -3,19 +3,19 @@
  * verify: every byte of an output is covered twice, by the digest of its file in the receipt and by the checksums
  * inside the container, and every tile is decoded. The checksums inside say which tensor is damaged; the digest of the
  * file catches what lies between them. Damage is collected, not stopped at. */
-#include "decoder.h"
-#include "facts.h"
 #include "job.h"
-#include "lanes.h"
 #include "layout.h"
-#include "members.h"
-#include "meter.h"
 #include "seal.h"
-#include "stored.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/str.h>
+#include <reading/decoder.h>
+#include <reading/facts.h>
+#include <reading/lanes.h>
+#include <reading/members.h>
+#include <reading/meter.h>
+#include <reading/stored.h>
 #include <stdatomic.h>
 #include <string.h>
 

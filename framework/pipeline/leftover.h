@@ -5,10 +5,9 @@
 #ifndef PIPELINE_LEFTOVER_H
 #define PIPELINE_LEFTOVER_H
 
-#include "decoder.h"
-
 #include <plugin/matrix.h>
 #include <pthread.h>
+#include <reading/decoder.h>
 
 /* Zero-initialise. */
 struct leftover {

@@ -3,13 +3,12 @@
  * Everything in a manifest follows from source and plan, so it is the same on every machine. */
 #include "manifest.h"
 
-#include "facts.h"
-#include "lanes.h"
-#include "meter.h"
-
 #include <base/alloc.h>
 #include <format/container.h>
 #include <format/json.h>
+#include <reading/facts.h>
+#include <reading/lanes.h>
+#include <reading/meter.h>
 #include <string.h>
 
 /* ---- digests of the source ---- */

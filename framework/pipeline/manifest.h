@@ -17,7 +17,8 @@
 #define PIPELINE_MANIFEST_H
 
 #include "layout.h"
-#include "members.h"
+
+#include <reading/members.h>
 
 /* Digests of the source's files, as far as they are kept. */
 struct source_facts {

@@ -5,14 +5,14 @@
 
 #include "budget.h"
 #include "job.h"
-#include "members.h"
 #include "statistics.h"
 
-#include <math.h>
 #include <base/str.h>
+#include <math.h>
 #include <policy/bound.h>
-#include <string.h>
+#include <reading/members.h>
 #include <stdio.h>
+#include <string.h>
 
 static void set_rule(struct members *tensor, const struct config *config, const struct plan_entry *entry) {
     char text[512];

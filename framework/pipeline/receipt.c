@@ -6,13 +6,12 @@
 
 #include "budget.h"
 
-#include "facts.h"
-
 #include <base/alloc.h>
 #include <base/str.h>
 #include <format/container.h>
 #include <inttypes.h>
 #include <math.h>
+#include <reading/facts.h>
 #include <stdio.h>
 #include <string.h>
 #include <tessera/version.h>

@@ -5,9 +5,10 @@
 #ifndef PIPELINE_RECEIPT_H
 #define PIPELINE_RECEIPT_H
 
-#include "compare.h"
 #include "manifest.h"
 #include "statistics.h"
+
+#include <measure/compare.h>
 
 #define RECEIPT_VERSION "1"
 

@@ -5,7 +5,7 @@
 #ifndef PIPELINE_RECORD_H
 #define PIPELINE_RECORD_H
 
-#include "members.h"
+#include <reading/members.h>
 
 #define RECORD_PUBLISHING "publishing" /* all is done but the rename */
 #define RECORD_DONE "done"

@@ -4,8 +4,6 @@
  * identity of a job is the digest of its parts' keys, which cover source bytes, codecs, parameters and plugins. */
 #include "shard.h"
 
-#include "facts.h"
-#include "members.h"
 #include "seal.h"
 
 #include <base/alloc.h>
@@ -14,6 +12,8 @@
 #include <base/str.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <reading/facts.h>
+#include <reading/members.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tessera/version.h>

@@ -5,7 +5,8 @@
 #define PIPELINE_SPEAK_RULES_H
 
 #include "job_speak.h"
-#include "speech_model.h"
+
+#include <model/speech_model.h>
 
 /* *frames: the longest answer. TSR_E_INPUT names the member of the file that makes no sense. */
 tsr_status speak_rules_read(const char *root, const struct speak_rules *asked, tsr_speech_rules *rules, uint64_t *frames,

@@ -3,10 +3,9 @@
  * The digests of planning are those that the statistics' digest of the model is made of, so nothing is read again. */
 #include "statistics.h"
 
-#include "model_digest.h"
-
 #include <base/alloc.h>
 #include <numeric/factor.h>
+#include <reading/model_digest.h>
 
 static tsr_status check_model(void *ctx, const struct plan *plan, tsr_error *err) {
     const struct statistics *statistics = ctx;

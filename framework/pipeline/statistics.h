@@ -4,10 +4,9 @@
 #ifndef PIPELINE_STATISTICS_H
 #define PIPELINE_STATISTICS_H
 
-#include "calibrate_read.h"
-#include "members.h"
-
+#include <measure/calibrate_read.h>
 #include <policy/plan.h>
+#include <reading/members.h>
 
 /* Zero-initialise; statistics_close in any case. Must not move while open. */
 struct statistics {

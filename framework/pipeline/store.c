@@ -5,12 +5,11 @@
  * A process holds at most one lock a thread and never waits while it holds one, so runs cannot block each other. */
 #include "store.h"
 
-#include "facts.h"
-
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/str.h>
 #include <inttypes.h>
+#include <reading/facts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

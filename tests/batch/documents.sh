@@ -14,7 +14,7 @@ check members_of_batch_run documented batch "$tool" batch run "$work/jobs.yaml"
 check members_of_batch_status documented batch "$tool" batch status "$work/jobs.yaml"
 check members_of_batch_gc documented 'batch gc' "$tool" batch gc "$work/jobs.yaml"
 
-for key in $(cat framework/pipeline/batch_*.c | grep -oE 'yaml_get\([a-z]+, "[a-z_]+"' | grep -oE '"[a-z_]+"' | tr -d '"' | sort -u); do
+for key in $(cat framework/batch/batch_*.c | grep -oE 'yaml_get\([a-z]+, "[a-z_]+"' | grep -oE '"[a-z_]+"' | tr -d '"' | sort -u); do
     check "key_${key}_is_documented" grep -q "[\`{ ]$key[\`:},]" docs/batch.md
 done
 

@@ -13,8 +13,8 @@
 #include <base/rng.h>
 #include <cblas.h>
 #include <format/dtype.h>
+#include <measure/parity.h>
 #include <numeric/dense.h>
-#include <pipeline/parity.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

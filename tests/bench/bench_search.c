@@ -9,8 +9,8 @@
 #include <base/pool.h>
 #include <format/json.h>
 #include <format/safetensors_write.h>
-#include <pipeline/model_open.h>
 #include <format/tokenizer.h>
+#include <model/model_open.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include <base/alloc.h>
 #include <base/pool.h>
 #include <base/str.h>
-#include <pipeline/speech_model.h>
+#include <model/speech_model.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

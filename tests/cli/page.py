@@ -1,4 +1,4 @@
-"""usage: page.py PAGE.html REPORT.json [--diff] - the page is what framework/pipeline/page.h promises: well-formed, one file, no
+"""usage: page.py PAGE.html REPORT.json [--diff] - the page is what framework/page/page.h promises: well-formed, one file, no
 foreign script, readable in light and dark, and its figures are those of the JSON. Prints what is wrong."""
 import base64
 import hashlib

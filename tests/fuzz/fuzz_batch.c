@@ -3,7 +3,7 @@
  * Any bytes as JOBS.yaml. Patterns that would walk the file system are left out. */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <pipeline/batch_config.h>
+#include <batch/batch_config.h>
 #include <string.h>
 
 #include "memory_file.h"

@@ -3,7 +3,7 @@
  * A chat template, a zero byte, a message: the canonical form is one of its own, and what is recognised can be written
  * down, with the message in it but for white space. */
 #include <base/alloc.h>
-#include <pipeline/chat_format.h>
+#include <model/chat_format.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -5,7 +5,7 @@
 #include <base/alloc.h>
 #include <base/pool.h>
 #include <format/document.h>
-#include <pipeline/model_weights.h>
+#include <model/model_weights.h>
 #include <plugin/coder.h>
 #include <plugin/registry.h>
 #include <stdio.h>

@@ -10,11 +10,11 @@
 #include <base/pool.h>
 #include <base/str.h>
 #include <math.h>
+#include <measure/calibrate_read.h>
+#include <measure/fisher.h>
 #include <pipeline/calibrate.h>
-#include <pipeline/calibrate_read.h>
-#include <pipeline/fisher.h>
-#include <pipeline/model_digest.h>
 #include <pipeline/statistics.h>
+#include <reading/model_digest.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

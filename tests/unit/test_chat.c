@@ -8,7 +8,7 @@
 #include <base/alloc.h>
 #include <base/fs.h>
 #include <format/json.h>
-#include <pipeline/chat_format.h>
+#include <model/chat_format.h>
 #include <string.h>
 
 #define DATA "tests/data/chat/"

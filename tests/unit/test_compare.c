@@ -6,7 +6,7 @@
 #include "pipeline_world.h"
 
 #include <math.h>
-#include <pipeline/compare.h>
+#include <measure/compare.h>
 
 /* Two codecs that promise more than they hold. The exact one keeps one byte a tile and gives back zeros. The sloppy one
  * is a decent 8-bit quantiser as long as plans are made and tensors encoded, and gives back zeros from then on. */

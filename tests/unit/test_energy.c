@@ -5,7 +5,7 @@
 #define _XOPEN_SOURCE 700 /* mkdtemp */
 #include "unit.h"
 
-#include <pipeline/energy.h>
+#include <batch/energy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -5,7 +5,7 @@
 
 #include <base/alloc.h>
 #include <math.h>
-#include <pipeline/conversation.h>
+#include <model/conversation.h>
 #include <string.h>
 
 /* Single characters, bytes and four special tokens; 8 ids more in the embedding. */

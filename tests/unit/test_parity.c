@@ -10,9 +10,9 @@
 #include <base/rng.h>
 #include <format/dtype.h>
 #include <math.h>
-#include <pipeline/chain.h>
-#include <pipeline/parity.h>
-#include <pipeline/rollout.h>
+#include <measure/chain.h>
+#include <measure/parity.h>
+#include <measure/rollout.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -9,7 +9,7 @@
 #include <base/alloc.h>
 #include <base/pool.h>
 #include <base/str.h>
-#include <pipeline/gate_reference.h>
+#include <measure/gate_reference.h>
 #include <stdlib.h>
 #include <string.h>
 

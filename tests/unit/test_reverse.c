@@ -11,7 +11,7 @@
 #include <base/pool.h>
 #include <base/str.h>
 #include <math.h>
-#include <pipeline/model_open.h>
+#include <model/model_open.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tessera/ext/reverse.h>

@@ -6,7 +6,7 @@
 
 #include <base/alloc.h>
 #include <math.h>
-#include <pipeline/sample.h>
+#include <model/sample.h>
 #include <stdlib.h>
 #include <string.h>
 

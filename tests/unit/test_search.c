@@ -8,7 +8,7 @@
 #include <base/rng.h>
 #include <math.h>
 #include <numeric/score.h>
-#include <pipeline/search_duplicates.h>
+#include <search/search_duplicates.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@
 
 #include <base/alloc.h>
 #include <base/pool.h>
-#include <pipeline/speech_reference.h>
+#include <measure/speech_reference.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,7 +8,7 @@
 #include <base/rng.h>
 #include <format/wave.h>
 #include <math.h>
-#include <pipeline/speech_picture.h>
+#include <measure/speech_picture.h>
 #include <policy/speech_check.h>
 #include <string.h>
 

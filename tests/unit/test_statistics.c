@@ -8,9 +8,9 @@
 
 #include <format/safetensors_write.h>
 #include <math.h>
-#include <pipeline/calibrate_read.h>
-#include <pipeline/model_digest.h>
+#include <measure/calibrate_read.h>
 #include <pthread.h>
+#include <reading/model_digest.h>
 
 #define ROWS 96
 #define COLUMNS 256

@@ -7,7 +7,7 @@
 #include <base/fs.h>
 #include <format/json.h>
 #include <format/tokenizer.h>
-#include <pipeline/tokenize.h>
+#include <model/tokenize.h>
 #include <string.h>
 
 #define DATA "tests/data/tokenizers/"
