@@ -66,8 +66,9 @@ vector_flags = $(VECTOR_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
 CORE_SOURCES := $(filter-out framework/cli/%,$(wildcard framework/*/*.c))
 CLI_SOURCES := $(wildcard framework/cli/*.c)
-# plugins/common is what several codecs are made of, no codec of its own.
-CODECS := $(filter-out common,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
+# What several codecs are made of, no codecs themselves.
+SHARED_PARTS := tile_parts vq_parts
+CODECS := $(filter-out $(SHARED_PARTS),$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
 MODELS := $(notdir $(patsubst %/,%,$(wildcard models/*/)))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
@@ -109,12 +110,12 @@ $(B)/obj/framework/%.o: framework/%.c
 
 $(B)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -Itests -Iplugins/common -c $< -o $@
+	$(CC) $(CORE_CFLAGS) -Itests $(SHARED_PARTS:%=-Iplugins/%) -c $< -o $@
 
 # Plugins see the public headers alone.
 $(B)/obj/plugins/%.o: plugins/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iplugins/common $(call vector_flags,$<) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) $(SHARED_PARTS:%=-Iplugins/%) $(call vector_flags,$<) -c $< -o $@
 
 $(B)/obj/models/%.o: models/%.c
 	@mkdir -p $(@D)
@@ -144,13 +145,13 @@ $(BINARY): $(call object,$(CLI_SOURCES)) $(LIB)
 	$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
 # An archive: a codec takes from it what it uses.
-COMMON := $(B)/obj/plugins/common.a
-$(COMMON): $(call object,$(wildcard plugins/common/*.c))
+PARTS := $(B)/obj/plugins/parts.a
+$(PARTS): $(call object,$(wildcard $(SHARED_PARTS:%=plugins/%/*.c)))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
 define plugin_rule
-$(B)/lib/tessera/tessera-$(1)-$(2).so: $(call object,$(wildcard $(3)/$(2)/*.c)) $(COMMON)
+$(B)/lib/tessera/tessera-$(1)-$(2).so: $(call object,$(wildcard $(3)/$(2)/*.c)) $(PARTS)
 	@mkdir -p $$(@D)
 	$(CC) $(LDFLAGS_ALL) -shared $$^ -lm -o $$@
 endef
@@ -174,9 +175,9 @@ $(call object,framework/library/library_folders.c framework/plugin/registry_fold
 
 $(B)/obj/builtin/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iplugins/common -DTSR_PLUGIN_NAME=tsr_plugin_$(subst -,_,$(word 2,$(subst /, ,$<))) $(call vector_flags,$<) -c $< -o $@
+	$(CC) $(CFLAGS_ALL) $(SHARED_PARTS:%=-Iplugins/%) -DTSR_PLUGIN_NAME=tsr_plugin_$(subst -,_,$(word 2,$(subst /, ,$<))) $(call vector_flags,$<) -c $< -o $@
 
-$(BUILTIN): $(patsubst %.c,$(B)/obj/builtin/%.o,$(wildcard $(CODECS:%=plugins/%/*.c) plugins/common/*.c $(MODELS:%=models/%/*.c)))
+$(BUILTIN): $(patsubst %.c,$(B)/obj/builtin/%.o,$(wildcard $(CODECS:%=plugins/%/*.c) $(SHARED_PARTS:%=plugins/%/*.c) $(MODELS:%=models/%/*.c)))
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(AR) rcs $@ $^

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the vector quantisers share (plugins/common/README.md): scales, indices, codebooks, tiles."""
+"""What the vector quantisers share (plugins/vq_parts/README.md): scales, indices, codebooks, tiles."""
 import re
 
 import numpy as np
