@@ -44,6 +44,7 @@ struct calibrating {
     char fisher_job[DIGEST_HEX]; /* and those of the pass backwards */
     char model_hex[DIGEST_HEX], text_hex[DIGEST_HEX];
     struct moment *moments; /* [count] */
+    struct gram gram;
     uint64_t count, window, budget, held;
     uint64_t head;   /* tensor that makes the logits; its inputs come by the hidden hook */
     uint64_t newest; /* tensor that the last linear operator read */
@@ -103,14 +104,11 @@ static tsr_status add_input(struct calibrating *c, uint64_t index, const float *
                             c->table->tensor(c->table->ctx, index)->name, moment->columns, columns);
         }
         moment->tokens += tokens;
-        for (uint64_t t = 0; t < tokens; t++) {
-            const float *row = x + t * columns;
-            for (uint64_t i = 0; i < columns; i++) moment->squares[i] += (double)row[i] * (double)row[i];
-        }
-        st = check_squares(c, index);
+        st = gram_squares(moment->squares, columns, x, tokens, c->env, c->err);
+        if (st == TSR_OK) st = check_squares(c, index);
         if (st != TSR_OK) return st;
     }
-    return moment->full ? gram_add(moment->full, columns, x, tokens, c->env, c->err) : TSR_OK;
+    return moment->full ? gram_add(&c->gram, moment->full, columns, x, tokens, c->env, c->err) : TSR_OK;
 }
 
 static tsr_status on_linear(void *ctx, uint64_t index, const float *x, uint64_t tokens, uint64_t columns, tsr_error *err) {
@@ -174,6 +172,8 @@ static tsr_status run_pass(struct calibrating *c) {
         if (st == TSR_OK) meter_add(&meter, "window", count * sizeof *c->text->tokens);
     }
     meter_end(&meter);
+    if (st == TSR_OK) st = gram_flush(&c->gram, c->env, c->err);
+    gram_clear(&c->gram);
     return st;
 }
 
