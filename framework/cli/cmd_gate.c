@@ -100,10 +100,63 @@ static tsr_status read_others(const struct session *session, struct gate_config 
     return st;
 }
 
+/* Several outputs: one object with the results of all. */
+static void show_all(struct output *out, const json_t *result) {
+    const json_t *results = json_object_get(result, "outputs");
+    size_t i;
+    json_t *one;
+    json_array_foreach(results, i, one) {
+        str_add_format(&out->text, "%s%s\n", i ? "\n" : "", field_text(one, "output"));
+        show(out, one);
+    }
+}
+
+static tsr_status show_results(struct session *session, const json_t *results, tsr_error *err) {
+    if (session->arguments.operand_count == 1) {
+        const json_t *only = json_array_get(results, 0);
+        return only ? view_summary(session, only, show, err) : TSR_OK;
+    }
+    json_t *whole = json_pack("{s:O}", "outputs", results);
+    if (!whole) return tsr_fail(err, TSR_E_NOMEM, "out of memory for results");
+    tsr_status st = view_summary(session, whole, show_all, err);
+    json_decref(whole);
+    return st;
+}
+
+/* A verdict against an output is a result too, and the next output is still looked at; the first such verdict is the status. */
+static tsr_status gate_outputs(struct session *session, struct job_gate_options *options, json_t *results, tsr_error *err) {
+    struct parity_kept kept = {0};
+    tsr_status status = TSR_OK;
+    if (session->arguments.operand_count > 1) options->kept = &kept;
+    for (uint64_t i = 0; i < session->arguments.operand_count && (!status || status == TSR_E_GATE); i++) {
+        json_t *result = NULL;
+        tsr_error one = {0};
+        options->output = session->arguments.operands[i];
+        tsr_status st = job_gate(options, session->registry, &session->paths, &session->env, &result, &one);
+        if (result && json_array_append_new(results, result)) st = tsr_fail(&one, TSR_E_NOMEM, "out of memory for results");
+        if (!st || (status && st == TSR_E_GATE)) continue;
+        status = st;
+        if (err) *err = one;
+    }
+    parity_kept_clear(&kept);
+    return status;
+}
+
+static tsr_status gate_all(struct session *session, struct job_gate_options *options, tsr_error *err) {
+    json_t *results = json_array();
+    tsr_error view_err = {0};
+    tsr_status status = results ? gate_outputs(session, options, results, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for results");
+    tsr_status viewed = json_array_size(results) ? show_results(session, results, &view_err) : TSR_OK;
+    if (viewed && !status) {
+        status = viewed;
+        if (err) *err = view_err;
+    }
+    json_decref(results);
+    return status;
+}
+
 static tsr_status gate_run(struct session *session, tsr_error *err) {
-    json_t *result = NULL;
-    struct job_gate_options options = {.output = session->arguments.operands[0],
-                                       .reference = session_value(session, OPT_REFERENCE),
+    struct job_gate_options options = {.reference = session_value(session, OPT_REFERENCE),
                                        .config = session_value(session, OPT_CONFIG),
                                        .controls = session_has(session, OPT_CONTROLS)};
     gate_config_init(&options.gates);
@@ -113,37 +166,31 @@ static tsr_status gate_run(struct session *session, tsr_error *err) {
     if (!status && options.config && gate_config_any(&options.gates)) {
         status = tsr_fail(err, TSR_E_CONFIG, "--config: holds the gates, give it or thresholds, not both");
     }
+    if (!status && options.gates.speech.picture && session->arguments.operand_count > 1) {
+        status = tsr_fail(err, TSR_E_CONFIG, "--picture: is of one output");
+    }
     if (!status) status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
-    if (!status) status = job_gate(&options, session->registry, &session->paths, &session->env, &result, err);
-    /* A verdict against the output is a result too. */
-    if (result) {
-        tsr_error view_err = {0};
-        tsr_status viewed = view_summary(session, result, show, &view_err);
-        if (viewed && !status) {
-            status = viewed;
-            if (err) *err = view_err;
-        }
-    }
-    json_decref(result);
-    return status;
+    return status ? status : gate_all(session, &options, err);
 }
 
 const struct command COMMAND_GATE = {
     .name = "gate",
-    .operands = "OUT",
+    .operands = "OUT [OTHER...]",
     .operand_min = 1,
-    .operand_max = 1,
+    .operand_max = OPERANDS_MAX,
     .summary = "prove that a checkpoint still makes the same decisions",
     .doc = "Runs gates on what is on disk. --text compares OUT with --reference position by position (without a reference "
            "it gives the perplexity); --prompts lets both continue freely; --min-cos looks behind every layer; --fixture "
            "compares with an independent implementation; --speech measures what a model that speaks says. A threshold is met by the confidence bound, not by the estimate. "
+           "Of several outputs that are compared with one reference, it reads the text once. "
            "The exit code is 3 when a gate does not pass.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
                 OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_CONTROLS, OPT_SPEECH,
                 OPT_PICTURE, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera gate small --reference ./my-model --text eval.txt --min-top1 0.97 --max-kld 0.02",
                   "parity on held-out text"},
+                 {"tessera gate small smaller --reference ./my-model --text eval.txt", "what two outputs of one model differ by"},
                  {"tessera gate ./my-model --fixture golden.safetensors", "the engine against the official one"},
                  {"tessera gate ./my-model --text eval.txt", "perplexity"}},
     .run = gate_run,

@@ -4,6 +4,7 @@
 #include "gate_blame.h"
 
 #include "gate_json.h"
+#include "parity_kept.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
@@ -25,6 +26,7 @@ struct blaming {
     int64_t *from;           /* [tensors of mixed] */
     struct role_cost costs[ROLES_MAX];
     size_t count;
+    struct parity_kept kept; /* of the raw model, which reads the same for each role */
 };
 
 /* Inexact tensors of the compressed checkpoint by role. */
@@ -59,6 +61,7 @@ static tsr_status measure_role(struct blaming *b, struct role_cost *cost, tsr_er
     struct parity_result result = {0};
     struct parity_options options = b->blame->options;
     options.positions = BLAME_POSITIONS;
+    options.kept = &b->kept;
     tsr_status st = select_role(b, cost->role, err);
     if (st == TSR_OK) {
         st = parity_run(b->blame->raw, &b->mixed, b->blame->documents, b->blame->document_count, &options, b->env, &result, err);
@@ -102,6 +105,7 @@ tsr_status gate_blame(const struct blame *blame, const struct env *env, struct m
     if (st == TSR_OK) list_roles(&b);
     for (size_t i = 0; i < b.count && st == TSR_OK; i++) st = measure_role(&b, &b.costs[i], err);
     if (st == TSR_OK) add_costs(&b, members);
+    parity_kept_clear(&b.kept);
     model_close(&b.mixed);
     mem_free(b.from);
     return st;

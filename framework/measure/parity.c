@@ -3,8 +3,11 @@
  * Runs both models chunk by chunk and reduces each position to a few numbers (numeric/divergence.h). Reductions are in
  * order of position, so a result does not depend on workers. A compressed model that does not fit the memory of a gate is
  * decoded once a chunk, so chunks are long; a cache lives only as long as its model has chunks of the window to run. Where
- * both models can make logits of final states, the states of the chunk are kept, else the logits of the reference. */
+ * both models can make logits of final states, the states of the chunk are kept, else the logits of the reference; then
+ * logits are made only where they are scored, and states of the reference may come from an earlier run. */
 #include "parity.h"
+
+#include "parity_kept.h"
 
 #include <base/alloc.h>
 #include <base/checked.h>
@@ -47,6 +50,8 @@ struct parity {
     /* by states */
     const tsr_logits *heads[2]; /* NULL: by logits */
     float *states[2];           /* [chunk][width] */
+    const float *scored[2];     /* those of the chunk's scored positions */
+    struct parity_kept *kept;   /* NULL: of the reference nothing is kept */
     uint64_t width[2], layers[2];
     float *other_logits;        /* [piece][vocabulary] */
     uint64_t piece;             /* positions whose logits are made at once */
@@ -124,17 +129,35 @@ static tsr_status take_states(void *ctx, uint64_t layer, const float *state, uin
     return TSR_OK;
 }
 
+/* Positions at the front of the chunk that are not scored. */
+static uint64_t unscored(const struct parity *parity, uint64_t tokens) {
+    uint64_t before = parity->chunk_start - parity->window_start, skip = parity->options->skip;
+    return skip > before ? min_u64(skip - before, tokens) : 0;
+}
+
+/* The states of both models where the chunk is scored. */
+static tsr_status find_scored(struct parity *parity, uint64_t first, uint64_t tokens, tsr_error *err) {
+    for (int i = 0; i < 2; i++) parity->scored[i] = parity->states[i] ? parity->states[i] + first * parity->width[i] : NULL;
+    if (!parity->kept) return TSR_OK;
+    if (!parity->kept->whole) return parity_kept_add(parity->kept, parity->scored[0], tokens - first, parity->width[0], err);
+    parity->width[0] = parity->kept->width;
+    parity->scored[0] = parity_kept_next(parity->kept, tokens - first);
+    return TSR_OK;
+}
+
 /* Logits of both models for some positions at a time, made of the states of the chunk. */
 static tsr_status reduce_states(struct parity *parity, uint64_t tokens, tsr_error *err) {
     struct open_model *models[2] = {parity->reference, parity->other};
     float *logits[2] = {parity->logits, parity->other_logits};
-    tsr_status st = TSR_OK;
+    uint64_t first = unscored(parity, tokens);
+    tsr_status st = find_scored(parity, first, tokens, err);
     parity->reference_piece = parity->logits;
     parity->other_piece = parity->other_logits;
-    for (uint64_t at = 0; at < tokens && st == TSR_OK; at += parity->piece) {
+    for (uint64_t at = first; at < tokens && st == TSR_OK; at += parity->piece) {
         uint64_t count = min_u64(parity->piece, tokens - at);
         for (int i = 0; i < 2 && st == TSR_OK; i++) {
-            st = parity->heads[i]->apply(models[i]->self, parity->states[i] + at * parity->width[i], count, logits[i], err);
+            const float *states = parity->scored[i] + (at - first) * parity->width[i];
+            st = parity->heads[i]->apply(models[i]->self, states, count, logits[i], err);
         }
         parity->piece_first = at;
         if (st == TSR_OK) st = pool_for(parity->env->pool, count, reduce_task, parity, err);
@@ -252,7 +275,8 @@ static tsr_status run_window(struct parity *parity, tsr_error *err) {
     parity->chunk_start = parity->window_start;
     while (parity->chunk_start < parity->window_end && st == TSR_OK) {
         uint64_t tokens = min_u64(parity->chunk, parity->window_end - parity->chunk_start);
-        for (int i = 0; i < 2 && st == TSR_OK; i++) st = run_model(parity, i, &sequences[i], tokens, err);
+        int first = parity->kept && parity->kept->whole; /* then the reference has run */
+        for (int i = first; i < 2 && st == TSR_OK; i++) st = run_model(parity, i, &sequences[i], tokens, err);
         if (st == TSR_OK && parity->heads[0]) st = reduce_states(parity, tokens, err);
         if (st == TSR_OK) st = collect_chunk(parity, tokens, err);
         parity->chunk_start += tokens;
@@ -347,7 +371,10 @@ tsr_status parity_run(struct open_model *reference, struct open_model *other, co
     tsr_status st = check_models(&parity, err);
     if (st != TSR_OK) return st;
     st = make_buffers(&parity, err);
+    parity.kept = parity.heads[0] ? options->kept : NULL;
+    if (st == TSR_OK && parity.kept) st = parity_kept_begin(parity.kept, documents, document_count, options, err);
     if (st == TSR_OK) st = run_documents(&parity, documents, document_count, err);
+    if (st == TSR_OK && parity.kept) parity_kept_end(parity.kept);
     mem_free(parity.logits);
     mem_free(parity.other_logits);
     mem_free(parity.states[0]);

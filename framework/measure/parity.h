@@ -13,6 +13,8 @@
 #define PARITY_BUCKETS 6  /* by margin of the reference: see parity_bucket_edges */
 #define PARITY_MARGINS 21 /* of the histogram of margins: steps of half a logit, the last holds all above */
 
+struct parity_kept;
+
 /* Tokens of one document. */
 struct token_run {
     const uint32_t *tokens;
@@ -23,6 +25,7 @@ struct parity_options {
     uint64_t window;    /* tokens a window; documents are cut into windows that see nothing of each other */
     uint64_t skip;      /* positions at the front of each window that are not scored */
     uint64_t positions; /* stop after so many scored positions; 0: all */
+    struct parity_kept *kept; /* states of this reference from an earlier run, or to be kept for the next; NULL: neither */
 };
 
 /* A position where the most probable token changed. */

@@ -33,6 +33,7 @@ struct searching {
     const struct budget_search *in;
     struct probe probes[PROBES_MAX];
     uint64_t count;
+    struct parity_kept kept; /* of the model, on the text of the probes */
 };
 
 /* ---- one probe ---- */
@@ -60,9 +61,9 @@ static double member_of(const json_t *gate, const char *figure, const char *key)
     return json_number_value(json_object_get(json_object_get(gate, figure), key));
 }
 
-static tsr_status compare(const struct searching *s, const char *output, struct probe *probe, tsr_error *err) {
+static tsr_status compare(struct searching *s, const char *output, struct probe *probe, tsr_error *err) {
     const struct config_budget *budget = &s->in->config->budget;
-    struct job_gate_options options = {.output = output, .reference = s->in->options->model, .weights_differ = true};
+    struct job_gate_options options = {.output = output, .reference = s->in->options->model, .weights_differ = true, .kept = &s->kept};
     json_t *result = NULL;
     gate_config_init(&options.gates);
     options.gates.parity.wanted = true;
@@ -235,6 +236,7 @@ tsr_status budget_search(const struct budget_search *search, struct plan_allocat
     enum config_budget_kind kind = search->config->budget.kind;
     bool quality = kind == BUDGET_KLD || kind == BUDGET_TOP1;
     tsr_status st = quality ? search_quality(&s, &best, err) : search_size(&s, &best, err);
+    parity_kept_clear(&s.kept);
     if (st == TSR_OK) *found = best->allocation;
     return st == TSR_OK ? list_probes(&s, probes, err) : st;
 }

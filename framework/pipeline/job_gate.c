@@ -273,6 +273,7 @@ static tsr_status control_parity(struct gating *g, const struct gate_text *text,
                                 .min_top1 = g->gates.parity.min_top1,
                                 .max_kld = g->gates.parity.max_kld,
                                 .output_kld = group_mean(result->kld, result->windows).mean};
+    controls.options.kept = NULL; /* its positions are fewer */
     if (!g->options->controls || g->alone) return TSR_OK;
     return gate_controls(&controls, g->env, &entry->members, g->err);
 }
@@ -287,8 +288,9 @@ static void limit_decoded(const struct gating *g, uint64_t bytes) {
 static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
     struct gate_text text = {0};
     struct parity_result result = {0};
-    struct parity_options options = {g->gates.parity.window, g->gates.parity.skip, g->gates.parity.positions};
+    struct parity_options options = {g->gates.parity.window, g->gates.parity.skip, g->gates.parity.positions, NULL};
     struct open_model *reference = g->alone ? &g->other : &g->reference;
+    if (!g->alone) options.kept = g->options->kept;
     uint64_t context = g->other.info.context;
     if (context && options.window > context) options.window = context;
     tsr_status st = gate_text_documents(locate(g, g->gates.parity.text), g->tokenizer, &text, g->err);

@@ -7,6 +7,7 @@
 
 #include "job.h"
 
+#include <measure/parity_kept.h>
 #include <model/model_path.h>
 #include <policy/gate_config.h>
 
@@ -18,6 +19,7 @@ struct job_gate_options {
     enum model_path path;  /* of the output */
     bool controls;         /* parity also runs what it must accept and what it must refuse */
     bool weights_differ;   /* known: tensors need not be compared to see whether parity is implied */
+    struct parity_kept *kept; /* what the reference says of the text, for the next output; NULL: it is not kept */
     const char *base;      /* folder that relative texts are looked for in first, or NULL */
 };
 

@@ -42,6 +42,19 @@ for figure in ("kld", "top1"):
     assert abs(a - b) <= 2e-4 * a, (figure, a, b)' "$work/dense" "$work/codec"
 check and_do_not_depend_on_workers cmp <(gate_by codec -j3) "$work/codec"
 
+
+"$tool" gate "$work/scalar" "$work/balanced" --reference "$model" --text "$work/short.txt" --json --path dense >"$work/both"
+"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --json --path dense >"$work/second"
+check several_outputs_are_judged_as_if_alone python3 -c '
+import json, sys
+both, first, second = (json.load(open(f)) for f in sys.argv[1:])
+assert both == {"outputs": [first, second]}, both' "$work/both" "$work/dense" "$work/second"
+fails_with one_that_fails_fails_all 3 'balanced: parity: FAIL' "$tool" gate "$work/balanced" "$work/lossless" --reference "$model" --text "$work/short.txt" --min-top1 0.999 --json
+check and_the_others_are_still_judged eval 'python3 -c "
+import json, sys
+assert [o[\"verdict\"] for o in json.load(sys.stdin)[\"outputs\"]] == [\"FAIL\", \"PASS\"]" <"$work/stdout"'
+fails_with pictures_are_of_one_output 1 'picture' "$tool" gate "$work/balanced" "$work/scalar" --speech "$work/short.txt" --picture "$work/p.svg" -q
+
 sed "s#text/stories.txt#$work/short.txt#; s#positions: 10000, ##" demo/gated.yaml >"$work/gated.yaml"
 sed 's/min_top1: 0.95/min_top1: 0.9999/' "$work/gated.yaml" >"$work/strict.yaml"
 check gated_config_publishes "$tool" compress "$model" -c "$work/gated.yaml" -o "$work/gated" -q

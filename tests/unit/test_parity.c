@@ -11,7 +11,7 @@
 #include <format/dtype.h>
 #include <math.h>
 #include <measure/chain.h>
-#include <measure/parity.h>
+#include <measure/parity_kept.h>
 #include <measure/rollout.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +244,47 @@ static void results_do_not_depend_on_workers(void) {
     pool_destroy(single.pool);
 }
 
+/* Measures damaged copies with one memory of the reference, in a text whose windows have unscored fronts. */
+static tsr_status measure_kept(struct open_model *reference, struct parity_kept *kept, uint64_t positions, double noise,
+                               struct parity_result *result) {
+    struct open_model other;
+    const struct parity_options options = {.window = 70, .skip = 20, .positions = positions, .kept = kept};
+    if (!copy_damaged(add_noise, noise)) return TSR_E_IO;
+    tsr_status st = model_open(SCRATCH, registry, &PATHS, &env, &other, NULL);
+    if (st == TSR_OK) st = parity_run(reference, &other, DOCUMENTS, 3, &options, &env, result, NULL);
+    model_close(&other);
+    return st;
+}
+
+static bool same_result(const struct parity_result *a, const struct parity_result *b) {
+    return a->positions == b->positions && a->windows == b->windows && a->reference_nll == b->reference_nll &&
+           a->other_nll == b->other_nll && a->flip_count == b->flip_count &&
+           !memcmp(a->all_kld, b->all_kld, a->positions * sizeof *a->all_kld);
+}
+
+/* With what an earlier run kept, figures are those of a run that keeps nothing; another text is not taken for the same. */
+static void a_kept_reference_changes_nothing(void) {
+    static const struct {
+        double noise;
+        uint64_t positions;
+        bool known; /* the run before kept it */
+    } RUNS[] = {{0.02, 0, false}, {0.05, 0, true}, {0.08, 0, true}, {0.05, 90, false}, {0.02, 90, true}, {0.02, 0, false}};
+    struct open_model reference;
+    struct parity_kept kept = {0};
+    CU_ASSERT_EQUAL_FATAL(model_open(FIXTURE, registry, &PATHS, &env, &reference, NULL), TSR_OK);
+    for (size_t i = 0; i < sizeof RUNS / sizeof RUNS[0]; i++) {
+        struct parity_result with, without;
+        CU_ASSERT_EQUAL_FATAL(measure_kept(&reference, &kept, RUNS[i].positions, RUNS[i].noise, &with), TSR_OK);
+        CU_ASSERT_EQUAL_FATAL(measure_kept(&reference, NULL, RUNS[i].positions, RUNS[i].noise, &without), TSR_OK);
+        CU_ASSERT_TRUE(same_result(&with, &without));
+        CU_ASSERT_EQUAL(kept.at > 0, RUNS[i].known);
+        parity_clear(&with);
+        parity_clear(&without);
+    }
+    parity_kept_clear(&kept);
+    model_close(&reference);
+}
+
 static void make_nan(const char *name, uint16_t *values, uint64_t rows, uint64_t columns, double amount) {
     (void)amount;
     if (!strstr(name, "norm")) return;
@@ -313,6 +354,7 @@ static const struct unit_test TESTS[] = {
     {"every_negative_control_fails", every_negative_control_fails},
     {"divergence_rises_with_noise", divergence_rises_with_noise},
     {"results_do_not_depend_on_workers", results_do_not_depend_on_workers},
+    {"a_kept_reference_changes_nothing", a_kept_reference_changes_nothing},
     {"no_numbers_do_not_agree", no_numbers_do_not_agree},
     {"rollout_of_no_numbers_is_an_error", rollout_of_no_numbers_is_an_error},
     {"rollout_names_the_first_difference", rollout_names_the_first_difference},
