@@ -38,8 +38,8 @@ class safe_open:  # noqa: N801, the name that safetensors has for it
     """Opens a folder or a .safetensors file, raw or compressed; tensors are read when asked for.
 
     framework: 'np' for numpy arrays, 'pt' for torch tensors (then `device` is where they go). f32: every F16 and BF16
-    tensor comes as F32. numpy has no BF16: such tensors come as float32, which is exact, or as uint16 bits with
-    raw=True (so do 8-bit floats as uint8, which are refused otherwise).
+    tensor comes as F32. BF16 and 8-bit floats come to numpy as the types of ml_dtypes (without that module BF16 as
+    float32, which is exact, and 8-bit floats not at all), or with raw=True as bits in uint16 and uint8.
 
         with tessera.safe_open("model.tsr", framework="np") as f:
             row = f.get_slice("model.embed_tokens.weight")[17]

@@ -7,6 +7,11 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+try:
+    import ml_dtypes
+except ImportError:  # the package depends on it; a copy of the sources may be used without
+    ml_dtypes = None
+
 from .errors import ArgumentError, UnsupportedError
 
 _NUMPY: Dict[str, str] = {
@@ -24,7 +29,9 @@ _NUMPY: Dict[str, str] = {
     "BOOL": "|b1",
     "C64": "<c8",
 }
-# What numpy has no type for, as unsigned integers of the same width. F4 has two elements a byte.
+# What numpy itself has no type for: the types of ml_dtypes, which safetensors gives too.
+_EXTENSIONS: Dict[str, str] = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu"}
+# The same, and F4, as unsigned integers of the same width. F4 has two elements a byte.
 _NUMPY_BITS: Dict[str, str] = {"BF16": "<u2", "F8_E4M3": "|u1", "F8_E5M2": "|u1", "F8_E8M0": "|u1", "F4": "|u1"}
 _TORCH: Dict[str, str] = {
     "F64": "float64",
@@ -74,9 +81,19 @@ def _torch_dtype(dtype: str) -> Any:
     return found
 
 
+def _numpy_dtype(dtype: str, raw: bool) -> Optional[np.dtype]:
+    """None where there is none."""
+    if dtype in _NUMPY:
+        return np.dtype(_NUMPY[dtype])
+    if raw and dtype in _NUMPY_BITS:
+        return np.dtype(_NUMPY_BITS[dtype])
+    extension = getattr(ml_dtypes, _EXTENSIONS.get(dtype, ""), None)
+    return None if extension is None else np.dtype(extension)
+
+
 def wants_f32(dtype: str, framework: str, f32: bool, raw: bool) -> bool:
-    """Whether the library is asked for F32: on request, and for BF16 in numpy, which has no such type."""
-    return dtype in ("F32", "F16", "BF16") and (f32 or (framework == "np" and dtype == "BF16" and not raw))
+    """Whether the library is asked for F32: on request, and for BF16 where numpy has no such type."""
+    return dtype in ("F32", "F16", "BF16") and (f32 or (framework == "np" and _numpy_dtype(dtype, raw) is None))
 
 
 def make_empty(dtype: str, shape: Shape, framework: str, as_f32: bool, raw: bool) -> Any:
@@ -88,10 +105,10 @@ def make_empty(dtype: str, shape: Shape, framework: str, as_f32: bool, raw: bool
         import torch
 
         return torch.empty(shape, dtype=_torch_dtype(dtype))
-    code = _NUMPY.get(dtype) or (_NUMPY_BITS.get(dtype) if raw else None)
-    if code is None:
+    found = _numpy_dtype(dtype, raw)
+    if found is None:
         raise UnsupportedError(f"dtype {dtype}: numpy has no such type; raw=True gives its bits, framework='pt' torch's type")
-    return np.empty(shape, dtype=np.dtype(code))
+    return np.empty(shape, dtype=found)
 
 
 def address_of(array: Any, framework: str) -> Tuple[int, int]:
@@ -109,6 +126,9 @@ def describe(array: Any) -> Tuple[str, List[int], Any]:
     if "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor):
         return _describe_torch(array)
     array = np.asarray(array)
+    for name, extension in _EXTENSIONS.items():
+        if _numpy_dtype(name, False) == array.dtype:
+            return name, list(array.shape), np.ascontiguousarray(array).reshape(-1).view(_NUMPY_BITS[name]).data
     little = array.dtype.newbyteorder("<")
     dtype = next((name for name, code in _NUMPY.items() if np.dtype(code) == little), None)
     if dtype is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Tuple
 from . import _native_api as api
 from ._frameworks import describe
 from ._library import Library, PathLike, path_bytes, shared_library
+from .errors import ArgumentError
 
 
 def inspect(model: PathLike, *, library: Optional[Library] = None) -> Dict[str, Any]:
@@ -27,6 +29,15 @@ def verify(path: PathLike, *, library: Optional[Library] = None) -> Dict[str, An
     return library.call_for_json("tsr_verify", library.handle, path_bytes(path))
 
 
+def _positive(name: str, value: Optional[float]) -> float:
+    """0 stands for "not given" in the library's struct, so it must not come from a caller."""
+    if value is None:
+        return 0.0
+    if not 0 < value < math.inf:
+        raise ArgumentError(f"{name}: found {value}, expected a number above 0")
+    return value
+
+
 def compress(
     model: PathLike,
     output: PathLike,
@@ -38,11 +49,14 @@ def compress(
     max_shard_bytes: int = 0,
     stats: Optional[PathLike] = None,
     store: Optional[PathLike] = None,
+    probe_text: Optional[PathLike] = None,
+    target_kld: Optional[float] = None,
     library: Optional[Library] = None,
 ) -> Dict[str, Any]:
     """Compresses a folder or .safetensors file into the folder `output` and gives the receipt.
 
-    config: a file, the name of an installed profile, or None: lossless. Raises GateError when a gate of the config says
+    config: a file, the name of an installed profile, or None: lossless. stats: what `tessera calibrate` wrote. A budget of the
+    config is settled by measuring on probe_text; target_kld, in nats a position, stands for whatever it asks. Raises GateError when a gate of the config says
     no, with what was measured in `result`; nothing is published then. A call that was stopped is resumed by the same."""
     library = library or shared_library()
     options = api.CompressOptions(
@@ -56,6 +70,8 @@ def compress(
         force=force,
         restart=restart,
         publish_anyway=publish_anyway,
+        probe_text=path_bytes(probe_text),
+        target_kld=_positive("target_kld", target_kld),
     )
     return library.call_for_json("tsr_compress", library.handle, ctypes.byref(options))
 

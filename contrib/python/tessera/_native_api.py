@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_double, c_int32, c_uint64, c_void_p
 from pathlib import Path
 
 RANK_MAX = 8
@@ -97,6 +97,8 @@ class CompressOptions(Structure):
         ("restart", c_int32),
         ("publish_anyway", c_int32),
         ("reserved", c_int32),
+        ("probe_text", c_char_p),
+        ("target_kld", c_double),
     ]
 
 

@@ -12,7 +12,7 @@ from ._library import PathLike
 
 
 def load_file(filename: PathLike) -> "Dict[str, np.ndarray]":
-    """All tensors as numpy arrays; BF16 as float32."""
+    """All tensors as numpy arrays; BF16 as ml_dtypes.bfloat16."""
     return _load_file(filename, "np")
 
 

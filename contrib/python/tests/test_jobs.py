@@ -177,6 +177,29 @@ def test_gates_run_and_can_refuse(model, tmp_path):
     assert not (tmp_path / "bad").exists()
 
 
+BUDGET = """tessera: 1
+roles: auto
+rules:
+  - {regime: argmax, dtype: [BF16, F16, F32], codec: scalar, params: {bits: auto}}
+  - {regime: index, dtype: [BF16, F16, F32], codec: scalar, params: {bits: auto}, row_error_max: 0}
+  - {codec: passthrough}
+budget: {bits_per_weight: 5, positions: 512}
+"""
+
+
+def test_a_budget_is_settled_by_what_is_asked(model, tmp_path):
+    config, text = tmp_path / "budget.yaml", model.parent / "text/stories.txt"
+    config.write_text(BUDGET)
+    plain = tessera.compress(model, tmp_path / "plain", config)
+    assert plain["budget"]["asked"] == "bits_per_weight" and plain["budget"]["probes"] == []
+    aimed = tessera.compress(model, tmp_path / "aimed", config, probe_text=text, target_kld=0.05)
+    assert aimed["budget"]["asked"] == "kld" and aimed["budget"]["value"] == 0.05
+    assert aimed["budget"]["probes"] and min(probe["kld_bound"] for probe in aimed["budget"]["probes"]) <= 0.05
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(tessera.ArgumentError, match="target_kld"):
+            tessera.compress(model, tmp_path / "wrong", config, target_kld=wrong)
+
+
 def test_the_package_is_complete():
     folder = Path(tessera.__file__).parent
     assert (folder / "py.typed").exists()

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import ml_dtypes
 import numpy as np
 import pytest
 
 import tessera
+import tessera._frameworks
 import tessera.numpy
 from conftest import read_safetensors
 
@@ -15,8 +17,20 @@ def test_load_file_gives_the_bytes_of_the_source(compressed, source):
         assert tensors[name].shape == shape and tensors[name].tobytes() == data
 
 
-def test_bf16_comes_as_exact_float32(compressed, source):
-    tensors = tessera.numpy.load_file(compressed)
+def test_bf16_comes_as_safetensors_gives_it(model, compressed):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    expected, tensors = safetensors.load_file(model / "model.safetensors"), tessera.load_file(compressed)
+    assert set(expected) == set(tensors)
+    for name, array in expected.items():
+        assert tensors[name].dtype == array.dtype == ml_dtypes.bfloat16 and tensors[name].shape == array.shape
+        assert tensors[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("how", ["asked for", "no ml_dtypes"])
+def test_bf16_comes_as_exact_float32(compressed, source, how, monkeypatch):
+    if how == "no ml_dtypes":
+        monkeypatch.setattr(tessera._frameworks, "ml_dtypes", None)
+    tensors = tessera.load_file(compressed, f32=how == "asked for")
     for name, (_dtype, shape, data) in source.items():
         bits = np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16
         assert tensors[name].dtype == np.float32
@@ -88,6 +102,8 @@ def every_dtype():
     tensors["bool"] = random.random((3, 4)) > 0.5
     tensors["scalar"] = np.array(2.5, dtype=np.float32)
     tensors["empty"] = np.zeros((0, 4), dtype=np.float32)
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        tensors[name] = random.standard_normal((4, 6)).astype(getattr(ml_dtypes, name))[:, ::2]
     tensors["strided"] = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
     tensors["big endian"] = np.arange(6, dtype=">f4")
     return tensors
@@ -106,14 +122,16 @@ def test_every_dtype_comes_back(tmp_path):
 
 def test_what_is_saved_is_read_by_safetensors(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    tensors = every_dtype()
+    # It has no 8-bit floats for numpy.
+    tensors = {name: array for name, array in every_dtype().items() if not name.startswith("float8")}
     tessera.save(tensors, tmp_path / "out")
     tessera.decompress(tmp_path / "out", tmp_path / "back", exact=True)
     back = safetensors.load_file(tmp_path / "back" / "model.safetensors")
     assert all(np.array_equal(back[name], array) for name, array in tensors.items())
 
 
-def test_what_numpy_has_no_type_for_is_refused_or_raw(tmp_path):
+def test_what_numpy_has_no_type_for_is_refused_or_raw(tmp_path, monkeypatch):
+    monkeypatch.setattr(tessera._frameworks, "ml_dtypes", None)
     header = b'{"w":{"dtype":"F8_E4M3","shape":[2,3],"data_offsets":[0,6]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[6,8]}}'
     header += b" " * (-len(header) % 8)
     path = tmp_path / "m.safetensors"
