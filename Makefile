@@ -232,7 +232,7 @@ check: ## set up, build with -Werror, run all tests
 	@TESSERA_BUILD=$(B) tests/run $(UNIT_TESTS) $(SCRIPTS)
 
 # Sanitizers see programs; scripts of groups that build, install or measure add nothing there.
-SANITIZED := $(filter-out tests/fault/% tests/structure/% tests/install/% tests/oot/% tests/kill/%,$(SCRIPTS))
+SANITIZED := $(filter-out tests/fault/% tests/structure/% tests/install/% tests/oot/% tests/kill/% tests/docs/%,$(SCRIPTS))
 check-asan: ## tests under AddressSanitizer and UBSan
 	@contrib/bootstrap
 	@$(MAKE) --no-print-directory -s -j$(JOBS) CONFIG=asan programs

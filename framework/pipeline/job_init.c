@@ -176,7 +176,7 @@ static void add_gates(struct initing *in) {
     if (!in->count) return;
     str_add_text(&in->text, "\n# A small error of the weights does not mean that the model answers alike. With these lines nothing is published unless\n"
                             "# it does, on a text of yours (docs/gates.md):\n"
-                            "# gates:\n#   parity: {text: eval.txt, positions: 20000, min_top1: 0.95, max_kld: 0.01}\n");
+                            "# gates:\n#   parity: {text: eval.txt, positions: 20000, min_top1: 0.9, max_kld: 0.02}\n");
 }
 
 tsr_status job_init(const char *model, const struct registry *registry, const struct job_paths *paths, const struct env *env,
