@@ -7,7 +7,7 @@
 #include "parity.h"
 
 #include <base/digest.h>
-#include <format/tokenizer.h>
+#include <tokenizer/tokenizer.h>
 
 /* Zero-initialise; clear in any case. */
 struct gate_text {

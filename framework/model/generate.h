@@ -8,7 +8,7 @@
 #include "model_open.h"
 #include "sample.h"
 
-#include <format/tokenizer.h>
+#include <tokenizer/tokenizer.h>
 
 /* Gets text that is final: whole characters, nothing of a stop text. */
 typedef tsr_status (*generate_sink)(void *ctx, const char *text, size_t length, tsr_error *err);

@@ -6,8 +6,8 @@
 
 #include "model_open.h"
 
-#include <format/tokenizer.h>
 #include <tessera/ext/speech.h>
+#include <tokenizer/tokenizer.h>
 
 /* The model's speech table, or NULL for one that does not speak. */
 const tsr_speech *speech_table(const struct open_model *model);

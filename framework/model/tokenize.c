@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Encoding, decoding and comparing with golden encodings, over format/tokenizer.h. */
+ * Encoding, decoding and comparing with golden encodings, over tokenizer/tokenizer.h. */
 #include "tokenize.h"
 
 #include <base/alloc.h>
 #include <base/error.h>
 #include <base/fs.h>
 #include <format/json.h>
-#include <format/tokenizer.h>
 #include <string.h>
+#include <tokenizer/tokenizer.h>
 
 #define GOLDEN_BYTES_MAX (256u << 20)
 #define DIFFERENCES_SHOWN 10

@@ -9,11 +9,11 @@
 #include <base/pool.h>
 #include <format/json.h>
 #include <format/safetensors_write.h>
-#include <format/tokenizer.h>
 #include <model/model_open.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <tokenizer/tokenizer.h>
 #include <unistd.h>
 
 static const char *const FAMILY_FOLDERS[] = {"models/generic-causal-lm/families"};

@@ -5,11 +5,11 @@
  * arguments: the demo model's */
 #include <base/alloc.h>
 #include <base/fs.h>
-#include <format/tokenizer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <tokenizer/tokenizer.h>
 
 #define REPEATS 3
 #define TEXT_BYTES_MAX (UINT64_C(1) << 30)

@@ -2,9 +2,9 @@
  *
  * A tokenizer.json of any bytes up to the first NUL; what stands behind it is encoded, decoded and decoded in a stream,
  * which must give the same text. */
-#include <format/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
+#include <tokenizer/tokenizer.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,9 +6,9 @@
 #include <base/alloc.h>
 #include <base/fs.h>
 #include <format/json.h>
-#include <format/tokenizer.h>
 #include <model/tokenize.h>
 #include <string.h>
+#include <tokenizer/tokenizer.h>
 
 #define DATA "tests/data/tokenizers/"
 

@@ -8,8 +8,7 @@
 
 #include <base/alloc.h>
 #include <base/fs.h>
-
-#include "json.h"
+#include <format/json.h>
 
 #define FILE_BYTES_MAX (256u << 20)
 

@@ -5,8 +5,7 @@
 #include "tokenizer_parts.h"
 
 #include <base/alloc.h>
-
-#include "json_reader.h"
+#include <format/json_reader.h>
 
 #define SPARSE_ROOM (1u << 18) /* ids a small vocabulary may leave unused */
 #define MERGES_MAX (1u << 26)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What tokenizer_files.c and tokenizer_files_added.c share: the parsed files of a folder without tokenizer.json. */
-#ifndef FORMAT_TOKENIZER_FILES_H
-#define FORMAT_TOKENIZER_FILES_H
+#ifndef TOKENIZER_TOKENIZER_FILES_H
+#define TOKENIZER_TOKENIZER_FILES_H
 
 #include <jansson.h>
 #include <tessera/status.h>

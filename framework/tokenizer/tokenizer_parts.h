@@ -3,12 +3,13 @@
  * What the files tokenizer_*.c share: the opened tokenizer and the stages text passes through. Order, as in the format:
  * added tokens are cut out of the raw text; what lies between is normalised; added tokens that are to be found in
  * normalised text are cut out; the rest is split into words; each word becomes tokens by merging. */
-#ifndef FORMAT_TOKENIZER_PARTS_H
-#define FORMAT_TOKENIZER_PARTS_H
+#ifndef TOKENIZER_TOKENIZER_PARTS_H
+#define TOKENIZER_TOKENIZER_PARTS_H
 
 #include "tokenizer.h"
 
 #include <base/arena.h>
+#include <format/json_reader.h>
 #include <string.h>
 
 #define NO_TOKEN UINT32_MAX
@@ -317,8 +318,6 @@ void utf8_add_lossy(struct str *out, const char *bytes, size_t length);
 /* ---- loading (tokenizer_load*.c) ---- */
 
 #include <jansson.h>
-
-#include "json_reader.h"
 
 struct loader {
     struct tokenizer *tokenizer;

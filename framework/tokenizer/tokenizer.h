@@ -5,8 +5,8 @@
  * is TSR_E_UNSUPPORTED when it is opened, never ignored. Knows no model.
  *
  * A tokenizer does not change once it is open: every function that takes a const one is [any]. */
-#ifndef FORMAT_TOKENIZER_H
-#define FORMAT_TOKENIZER_H
+#ifndef TOKENIZER_TOKENIZER_H
+#define TOKENIZER_TOKENIZER_H
 
 #include <base/str.h>
 #include <stdbool.h>

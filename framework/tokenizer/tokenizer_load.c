@@ -6,8 +6,7 @@
 
 #include <base/alloc.h>
 #include <base/fs.h>
-
-#include "json.h"
+#include <format/json.h>
 
 #define FILE_BYTES_MAX (512u << 20)
 #define SPARSE_ROOM (1u << 18) /* ids a small vocabulary may leave unused */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Classes of characters as data: ranges in ascending order, and what brackets of PCRE2 need more. */
-#ifndef FORMAT_TOKENIZER_TABLES_H
-#define FORMAT_TOKENIZER_TABLES_H
+#ifndef TOKENIZER_TOKENIZER_TABLES_H
+#define TOKENIZER_TOKENIZER_TABLES_H
 
 #include <stdint.h>
 
