@@ -9,7 +9,8 @@
 set -u
 root=$PWD
 build=$root/${TESSERA_BUILD:-build}
-[ -w /dev/shm ] && export TMPDIR=/dev/shm # publishing syncs often
+# Publishing syncs often; a container's memory disk may be too small.
+[ -w /dev/shm ] && [ "$(df --output=avail /dev/shm | tail -1)" -gt 500000 ] && export TMPDIR=/dev/shm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset MAKEFLAGS MAKELEVEL TESSERA_PLUGIN_PATH
