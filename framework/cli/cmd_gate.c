@@ -163,6 +163,7 @@ static tsr_status gate_run(struct session *session, tsr_error *err) {
     tsr_status status = read_parity(session, &options.gates, err);
     if (!status) status = read_others(session, &options.gates, err);
     if (!status) status = session_model_path(session, &options.path, err);
+    if (!status && options.controls && !options.reference) status = tsr_fail(err, TSR_E_CONFIG, "--controls: needs --reference");
     if (!status && options.config && gate_config_any(&options.gates)) {
         status = tsr_fail(err, TSR_E_CONFIG, "--config: holds the gates, give it or thresholds, not both");
     }
@@ -184,7 +185,7 @@ const struct command COMMAND_GATE = {
            "it gives the perplexity); --prompts lets both continue freely; --min-cos looks behind every layer; --fixture "
            "compares with an independent implementation; --speech measures what a model that speaks says. A threshold is met by the confidence bound, not by the estimate. "
            "Of several outputs that are compared with one reference, it reads the text once. "
-           "The exit code is 3 when a gate does not pass.",
+           "The exit code is 3 when a gate does not pass, and when --controls shows that it accepts what it must refuse.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
                 OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_CONTROLS, OPT_SPEECH,
                 OPT_PICTURE, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},

@@ -56,7 +56,8 @@ struct finding {
     bool ok;
 };
 
-static void add_finding(struct members *list, const struct finding *finding) {
+static void add_finding(struct members *list, const struct finding *finding, const char **wrong) {
+    if (!finding->ok && !*wrong) *wrong = finding->control;
     struct members object = members_object();
     members_text(&object, "control", finding->control);
     members_text(&object, "expected", finding->expected);
@@ -78,13 +79,13 @@ static tsr_status run(const struct controls *c, struct open_model *other, const 
     return TSR_OK;
 }
 
-static tsr_status run_identity(const struct controls *c, const struct env *env, struct members *list, tsr_error *err) {
+static tsr_status run_identity(const struct controls *c, const struct env *env, struct members *list, const char **wrong, tsr_error *err) {
     struct finding finding = {.control = "the source against itself", .expected = "no divergence anywhere"};
     struct parity_result result = {0};
     tsr_status st = run(c, c->raw, env, &result, &finding, err);
     finding.ok = result.kld_zero == result.positions && !result.flip_count;
     finding.found = finding.ok ? "none" : "divergence";
-    if (st == TSR_OK) add_finding(list, &finding);
+    if (st == TSR_OK) add_finding(list, &finding, wrong);
     parity_clear(&result);
     return st;
 }
@@ -97,7 +98,7 @@ static bool is_refused(const struct controls *c, const struct finding *finding) 
 }
 
 static tsr_status run_moved(const struct controls *c, struct open_model *mixed, int64_t *from, const struct env *env, struct members *list,
-                            tsr_error *err) {
+                            const char **wrong, tsr_error *err) {
     struct finding finding = {.control = "layers moved on by one", .expected = "refused"};
     struct parity_result result = {0};
     if (!move_layers(model_weights_table(mixed->weights), from)) return TSR_OK;
@@ -105,21 +106,23 @@ static tsr_status run_moved(const struct controls *c, struct open_model *mixed, 
     tsr_status st = run(c, mixed, env, &result, &finding, err);
     finding.ok = is_refused(c, &finding);
     finding.found = finding.ok ? "refused" : "accepted";
-    if (st == TSR_OK) add_finding(list, &finding);
+    if (st == TSR_OK) add_finding(list, &finding, wrong);
     parity_clear(&result);
     return st;
 }
 
-tsr_status gate_controls(const struct controls *controls, const struct env *env, struct members *members, tsr_error *err) {
+tsr_status gate_controls(const struct controls *controls, const struct env *env, struct members *members, const char **wrong,
+                         tsr_error *err) {
     struct open_model mixed = {0};
     struct members list = members_list();
     int64_t *from = NULL;
-    tsr_status st = run_identity(controls, env, &list, err);
+    *wrong = NULL;
+    tsr_status st = run_identity(controls, env, &list, wrong, err);
     if (st == TSR_OK) st = model_open(controls->raw_path, controls->registry, controls->paths, env, &mixed, err);
     if (st == TSR_OK) {
         const tsr_weights *table = model_weights_table(mixed.weights);
         from = mem_alloc_array(table->count(table->ctx), sizeof *from);
-        st = from ? run_moved(controls, &mixed, from, env, &list, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of tensors");
+        st = from ? run_moved(controls, &mixed, from, env, &list, wrong, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of tensors");
     }
     members_nest(members, "controls", &list);
     model_close(&mixed);

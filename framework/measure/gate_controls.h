@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Is the ruler straight? Beside a parity gate two inputs are run whose answer is known: the raw model against itself, and the
- * raw model with the weights of its layers moved on by one, which no threshold may accept. */
+ * raw model with the weights of its layers moved on by one, which no threshold may accept. A gate that gets one of them wrong
+ * proves nothing, whatever it found about the output. */
 #ifndef MEASURE_GATE_CONTROLS_H
 #define MEASURE_GATE_CONTROLS_H
 
@@ -23,8 +24,9 @@ struct controls {
     double output_kld;             /* of what the gate measured: the measure where nothing was asked */
 };
 
-/* Adds the list "controls": [{"control", "expected", "found", "top1", "kld", "ok"}]. They judge the gate, not the output: no verdict
- * depends on them. A model of one layer has no second control. */
-tsr_status gate_controls(const struct controls *controls, const struct env *env, struct members *members, tsr_error *err);
+/* Adds the list "controls": [{"control", "expected", "found", "top1", "kld", "ok"}]. *wrong names the first that is not ok, or is NULL. A
+ * model of one layer has no second control. */
+tsr_status gate_controls(const struct controls *controls, const struct env *env, struct members *members, const char **wrong,
+                         tsr_error *err);
 
 #endif

@@ -15,6 +15,7 @@ struct report {
     const json_t *receipt, *run, *gates; /* gates: the list; NULL where none ran */
     json_t *given_gates, *plan, *points; /* read from files, or NULL */
     json_t *others[REPORT_OTHERS_MAX];  /* results of job_report */
+    const json_t *other_gates[REPORT_OTHERS_MAX]; /* lists, of the given file or of the receipt; NULL where none ran */
     struct str commands[4];             /* by enum report_command: OUT in them is quoted for a shell */
 };
 

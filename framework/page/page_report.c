@@ -8,6 +8,7 @@
 #include <format/json.h>
 #include <pipeline/job.h>
 #include <reading/members.h>
+#include <reading/output_digest.h>
 #include <string.h>
 
 #define INPUT_BYTES_MAX ((uint64_t)256 << 20)
@@ -184,6 +185,53 @@ static tsr_status read_json(const char *path, json_t **value, tsr_error *err) {
     return st;
 }
 
+static const json_t *receipt_gates(const json_t *receipt) {
+    return json_object_get(json_object_get(receipt, "gates"), "results");
+}
+
+/* In what `tessera gate --json` printed, of one output or of several: the gates of the output with these files, or NULL. */
+static const json_t *find_gates(const json_t *given, const char *output_digest) {
+    const json_t *several = json_object_get(given, "outputs");
+    size_t i;
+    json_t *one;
+    if (!several) return strcmp(field_text(given, "output_digest"), output_digest) ? NULL : json_object_get(given, "gates");
+    json_array_foreach((json_t *)(uintptr_t)several, i, one) {
+        if (!strcmp(field_text(one, "output_digest"), output_digest)) return json_object_get(one, "gates");
+    }
+    return NULL;
+}
+
+/* Gates of a file where it has them, else the receipt's: findings about other bytes are not shown. */
+static tsr_status choose_gates(const struct report *report, const json_t *receipt, const json_t **gates, tsr_error *err) {
+    struct digest digest;
+    char hex[DIGEST_HEX];
+    *gates = NULL;
+    if (report->given_gates) {
+        tsr_status st = output_digest_listed(json_object_get(receipt, "files"), &digest, err);
+        if (st != TSR_OK) return st;
+        *gates = find_gates(report->given_gates, digest_to_hex(&digest, hex));
+    }
+    if (!*gates) *gates = receipt_gates(receipt);
+    return TSR_OK;
+}
+
+static tsr_status choose_all_gates(struct report *report, tsr_error *err) {
+    const struct report_page_options *options = report->options;
+    tsr_status st = choose_gates(report, report->receipt, &report->gates, err);
+    if (st == TSR_OK && report->given_gates && report->gates == receipt_gates(report->receipt)) {
+        return tsr_fail(err, TSR_E_INPUT, "%s: holds no gates of %s: what it measured has other bytes (output_digest)", options->gates, options->output);
+    }
+    for (uint64_t i = 0; i < options->other_count && i < REPORT_OTHERS_MAX && st == TSR_OK; i++) {
+        st = choose_gates(report, json_object_get(report->others[i], "receipt"), &report->other_gates[i], err);
+    }
+    return st;
+}
+
+static tsr_status expect_gates(const json_t *value, const char *path, tsr_error *err) {
+    if (!value || json_is_array(json_object_get(value, "gates")) || json_is_array(json_object_get(value, "outputs"))) return TSR_OK;
+    return tsr_fail(err, TSR_E_INPUT, "%s: expected what `tessera gate --json` prints, found no list \"gates\"", path);
+}
+
 static tsr_status expect_list(const json_t *value, const char *path, const char *member, const char *made_by, tsr_error *err) {
     if (!value || json_is_array(json_object_get(value, member))) return TSR_OK;
     return tsr_fail(err, TSR_E_INPUT, "%s: expected %s, found no list \"%s\"", path, made_by, member);
@@ -207,17 +255,15 @@ static tsr_status open_report(struct report *report, const struct report_page_op
     if (st == TSR_OK) st = read_json(options->gates, &report->given_gates, err);
     if (st == TSR_OK) st = read_json(options->plan, &report->plan, err);
     if (st == TSR_OK) st = read_json(options->points, &report->points, err);
-    if (st == TSR_OK) st = expect_list(report->given_gates, options->gates, "gates", "what `tessera gate --json` prints", err);
+    if (st == TSR_OK) st = expect_gates(report->given_gates, options->gates, err);
     if (st == TSR_OK) st = expect_list(report->plan, options->plan, "tensors", "what `tessera plan --json` prints", err);
     if (st == TSR_OK) st = expect_list(report->points, options->points, "points", "a file of points (docs/report.md)", err);
     if (st != TSR_OK) return st;
     report->receipt = json_object_get(report->whole, "receipt");
     report->run = json_object_get(report->whole, "run");
     if (json_is_null(report->run)) report->run = NULL;
-    report->gates = report->given_gates ? json_object_get(report->given_gates, "gates")
-                                        : json_object_get(json_object_get(report->receipt, "gates"), "results");
     make_commands(report);
-    return TSR_OK;
+    return choose_all_gates(report, err);
 }
 
 static void close_report(struct report *report) {

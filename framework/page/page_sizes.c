@@ -30,10 +30,10 @@ struct points {
     struct str left_out;
 };
 
-static const json_t *parity_of(const json_t *receipt) {
+static const json_t *parity_of(const json_t *gates) {
     size_t i;
     json_t *gate;
-    json_array_foreach(json_object_get(json_object_get(receipt, "gates"), "results"), i, gate) {
+    json_array_foreach((json_t *)(uintptr_t)gates, i, gate) {
         if (!strcmp(field_text(gate, "gate"), "parity")) return gate;
     }
     return NULL;
@@ -55,7 +55,7 @@ static double size_of(const json_t *totals) {
 
 static void add_other(struct points *points, const struct report *report, uint64_t index) {
     const json_t *receipt = json_object_get(report->others[index], "receipt"), *totals = json_object_get(receipt, "totals");
-    const json_t *parity = parity_of(receipt);
+    const json_t *parity = parity_of(report->other_gates[index]);
     const char *name = report->options->others[index];
     if (strcmp(field_text(json_object_get(receipt, "source"), "digest"), field_text(json_object_get(report->receipt, "source"), "digest"))) {
         leave_out(points, name, "made of another source");

@@ -14,6 +14,7 @@
 #include <measure/gate_controls.h>
 #include <measure/gate_json.h>
 #include <measure/gate_speech.h>
+#include <reading/output_digest.h>
 #include <string.h>
 
 /* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less
@@ -31,6 +32,8 @@ struct gating {
     struct open_model reference, other;
     bool has_reference, has_other;
     bool alone; /* no reference: the output is measured against itself */
+    bool is_output; /* compressed: has the next */
+    struct digest digest;
     char why_no_model[TSR_ERROR_TEXT];
     struct tokenizer *tokenizer;
     json_t *diff; /* of reference and output, NULL without a reference */
@@ -102,6 +105,15 @@ static tsr_status open_models(struct gating *g) {
     bool needs_text = g->gates.parity.wanted || g->gates.rollout.wanted || g->gates.chain.wanted || g->gates.speech.wanted;
     if (st == TSR_OK && needs_text) st = gate_tokenizer(&g->other, &g->tokenizer, g->err);
     return st;
+}
+
+/* What the findings are about: a report shows them with these bytes alone. */
+static tsr_status know_output(struct gating *g) {
+    struct reader reader = {0};
+    tsr_status st = reader_open(g->options->output, g->registry, g->env, &reader, g->err);
+    g->is_output = st == TSR_OK && reader.compressed && fs_kind_of(g->options->output) == FS_FOLDER;
+    reader_close(&reader);
+    return g->is_output ? output_digest(g->options->output, &g->digest, g->err) : st;
 }
 
 static tsr_status compare_weights(struct gating *g) {
@@ -259,6 +271,13 @@ static tsr_status explain_parity(struct gating *g, const struct gate_text *text,
     return gate_blame(&blame, g->env, &entry->members, g->err);
 }
 
+/* A gate that accepts what it must refuse proves nothing: that is no pass, also where the config calls it optional. */
+static void distrust(struct gate_entry *entry, const char *control) {
+    char found[TSR_ERROR_TEXT];
+    (void)snprintf(found, sizeof found, "%s", entry->reason);
+    gate_entry_say(entry, VERDICT_FAIL, "this gate proves nothing: its control \"%s\" went wrong; it found %.150s", control, found);
+}
+
 /* A reference that speaks has no such controls: its parity is another. */
 static tsr_status control_parity(struct gating *g, const struct gate_text *text, const struct parity_options *options,
                                  const struct parity_result *result, struct gate_entry *entry) {
@@ -274,8 +293,11 @@ static tsr_status control_parity(struct gating *g, const struct gate_text *text,
                                 .max_kld = g->gates.parity.max_kld,
                                 .output_kld = group_mean(result->kld, result->windows).mean};
     controls.options.kept = NULL; /* its positions are fewer */
+    const char *wrong = NULL;
     if (!g->options->controls || g->alone) return TSR_OK;
-    return gate_controls(&controls, g->env, &entry->members, g->err);
+    tsr_status st = gate_controls(&controls, g->env, &entry->members, &wrong, g->err);
+    if (st == TSR_OK && wrong) distrust(entry, wrong);
+    return st;
 }
 
 /* Unless the user says what memory there is. */
@@ -461,6 +483,11 @@ static tsr_status make_result(struct gating *g, json_t **result) {
     struct members whole = members_object();
     members_text(&whole, "output", g->options->output);
     members_text(&whole, "reference", g->options->reference);
+    if (g->is_output) {
+        members_digest(&whole, "output_digest", &g->digest);
+    } else {
+        members_text(&whole, "output_digest", NULL);
+    }
     members_text(&whole, "verdict", verdict_name(g->verdict));
     members_nest(&whole, "gates", &g->list);
     return members_finish(&whole, result, g->err);
@@ -481,6 +508,7 @@ tsr_status job_gate(const struct job_gate_options *options, const struct registr
     tsr_status st = read_config(&g);
     if (st == TSR_OK && !gate_config_any(&g.gates)) st = tsr_fail(err, TSR_E_CONFIG, "no gate is asked for");
     g.list = members_list();
+    if (st == TSR_OK) st = know_output(&g);
     if (st == TSR_OK) st = compare_weights(&g);
     if (st == TSR_OK) st = open_models(&g);
     if (st == TSR_OK) st = run_all(&g);

@@ -16,8 +16,14 @@ fails_with few_positions_decide_nothing 3 'FAIL-UNDECIDED' "$tool" gate "$work/b
 check the_source_agrees_with_itself grep -q "^control: the source against itself: expected no divergence anywhere, found none (top-1 1.0000, KLD 0)$" "$work/said"
 check moved_layers_are_refused grep -q "^control: layers moved on by one: expected refused, found refused (top-1 0.0" "$work/said"
 check controls_without_thresholds eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --controls | grep -q "found refused"'
-check thresholds_that_accept_anything_are_told eval '"$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --max-kld 100 --controls |
-    grep -q "found accepted .*THIS GATE CANNOT BE TRUSTED"'
+# A gate that accepts what it must refuse is no pass, whatever the output is like.
+anything() { "$tool" gate "$work/balanced" --reference "$model" --text "$work/short.txt" --max-kld 100 "$@"; }
+check thresholds_that_accept_anything_pass anything -q
+fails_with they_do_not_when_controls_look 3 'parity: FAIL: this gate proves nothing: its control "layers moved on by one" went wrong; it found top-1' anything --controls -q
+check thresholds_that_accept_anything_are_told eval 'anything --controls 2>/dev/null | grep -q "found accepted .*THIS GATE CANNOT BE TRUSTED"'
+printf 'tessera: 1\nrules:\n  - {codec: passthrough}\ngates:\n  parity: {text: %s, max_kld: 100, optional: true}\n' "$work/short.txt" >"$work/optional.yaml"
+fails_with nor_when_the_gate_is_optional 3 'proves nothing' "$tool" gate "$work/balanced" --reference "$model" -c "$work/optional.yaml" --controls -q
+fails_with controls_need_a_reference 1 'needs --reference' "$tool" gate "$work/balanced" --text "$work/short.txt" --controls
 check fixture_passes "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" -q
 fails_with tolerance_can_be_too_tight 3 'reference: FAIL' "$tool" gate "$fixture" --fixture "$fixture/golden.safetensors" --tolerance 1e-9 -q
 fails_with foreign_fixture 2 'logits' "$tool" gate "$fixture" --fixture "$PWD/tests/data/causal-lm/mistral/golden.safetensors" -q

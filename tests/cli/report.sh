@@ -35,6 +35,25 @@ json.dump({"source": "0" * 32, "text": text, "points": points}, open(f"{work}/fo
 END
 check with_all_there_is eval '"$tool" report "$work/gated" "$work/balanced" "$work/lossless" --plan "$work/plan.json" \
     --gates "$work/gates.json" --points "$work/points.json" --html "$work/all.html" && page "$work/all.html" "$work/gated.json" gates'
+# A file of gates says whose they are.
+whose() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["output_digest"])' "$1"; }
+"$tool" gate "$work/gated" "$work/balanced" --reference "$model" --text demo/text/stories.txt --positions 600 --json >"$work/two.json"
+"$tool" report "$work/balanced" --json >"$work/balanced.json"
+check gates_of_several_outputs_find_theirs eval '"$tool" report "$work/balanced" "$work/gated" --gates "$work/two.json" --html "$work/two.html" &&
+    page "$work/two.html" "$work/balanced.json" gates && ! grep -q "no parity gate on the same text" "$work/two.html"'
+check the_digest_is_that_of_the_files [ "$(whose "$work/gates.json")" = \
+    "$(PYTHONPATH=contrib/refdecoder python3 - "$work/gated/tessera.json" <<'END'
+import json, sys
+from xxh3 import digest
+files = [file for file in json.load(open(sys.argv[1]))["files"] if file["name"].endswith(".safetensors")]
+lines = "".join(f"{file['digest']} {file['name']}\n" for file in sorted(files, key=lambda file: file["name"].encode()))
+print(digest(lines.encode()).hex())
+END
+    )" ]
+fails_with gates_of_another_output_are_refused 2 'gates.json: holds no gates of .*balanced: what it measured has other bytes' \
+    "$tool" report "$work/balanced" --gates "$work/gates.json" --html "$work/no.html"
+sed 's/"output_digest"/"no_digest"/' "$work/gates.json" >"$work/nobodys.json"
+fails_with gates_of_nobody_are_refused 2 'nobodys.json: holds no gates of' "$tool" report "$work/gated" --gates "$work/nobodys.json" --html "$work/no.html"
 check predictions_are_called_so eval 'grep -q "The plan predicted [0-9]* bytes" "$work/all.html" && grep -q "tag predicted.>predicted" "$work/all.html"'
 check controls_are_shown eval 'grep -q "<td>the source against itself</td><td>no divergence anywhere</td><td class=.PASS.>none</td><td>1.0000</td>" "$work/all.html" &&
     grep -q "<td>layers moved on by one</td><td>refused</td><td class=.PASS.>refused</td>" "$work/all.html"'
@@ -51,6 +70,7 @@ fails_with gates_that_are_no_json 2 'model.safetensors' "$tool" report "$work/ga
 fails_with a_folder_that_is_not_there 4 'nowhere' "$tool" report "$work/gated" --html "$work/nowhere/no.html"
 check nothing_is_left_of_a_page_that_failed [ ! -e "$work/no.html" ]
 
+printf 'tessera: 1\nrules:\n  - {codec: passthrough}\ngates:\n  width: {max_error: 1e-6}\n' >"$work/exact.yaml"
 # Hostile names and texts, in every place that a file can fill.
 hostile='<script>alert(1)</script>"&'"'"']]>'
 python3 - "$work/hostile" "$hostile" <<'END'
@@ -74,6 +94,8 @@ json.dump({"gates": [gate, parity, {"gate": "chain", "layers": [{"mean_cosine": 
           open(f"{folder}.json", "w"))
 END
 "$tool" compress "$work/hostile" -o "$work/out&<b>" -q
+"$tool" gate "$work/out&<b>" -c "$work/exact.yaml" --reference "$work/hostile" --json >"$work/exact.json"
+sed -i "s/^{/{\"output_digest\": \"$(whose "$work/exact.json")\", /" "$work/hostile.json"
 "$tool" report "$work/out&<b>" --json >"$work/hostile-report.json"
 check hostile_names_stay_text eval '"$tool" report "$work/out&<b>" --gates "$work/hostile.json" --html "$work/hostile.html" &&
     page "$work/hostile.html" "$work/hostile-report.json" gates'
@@ -89,6 +111,7 @@ for i, value in enumerate(values):
     json.dump({"gates": [dict.fromkeys(keys, value) | {"gate": "parity"}, {"gate": "chain", "layers": value}]},
               open(f"{sys.argv[1]}/odd-{i}.json", "w"))
 END
+sed -i "s/^{/{\"output_digest\": \"$(whose "$work/gates.json")\", /" "$work"/odd-*.json
 odd=0
 for file in "$work"/odd-*.json; do
     "$tool" report "$work/gated" --gates "$file" --html "$work/odd.html" && page "$work/odd.html" "$work/gated.json" gates || odd=$((odd + 1))
