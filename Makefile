@@ -222,6 +222,7 @@ bootstrap: ## install missing Debian packages
 
 demo: ## set up, build, compress the bundled model with every shipped config
 	@contrib/bootstrap
+	@[ -e $(BINARY) ] || echo "building: a minute or two of silence"
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@TESSERA_BUILD=$(B) contrib/demo
 
