@@ -178,16 +178,31 @@ void page_shell_word(struct str *command, const char *word) {
     str_add_text(command, "'");
 }
 
-void page_table_begin(struct page *page, const struct page_table *table) {
-    page_add(page, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"%s\">\n<table class=\"t%u%s\"><thead><tr>",
-             table->label, table->text_columns, table->sorts ? " sorts" : "");
+static void begin_table(struct page *page, const struct page_table *table, const char *label, const char *kind) {
+    page_add(page, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"%s%s\">\n<table class=\"t%u%s\"><thead><tr>",
+             table->label, label, table->text_columns, kind);
     for (unsigned i = 0; table->titles[i]; i++) page_add(page, "<th scope=\"col\">%s</th>", table->titles[i]);
     page_add(page, "</tr></thead><tbody>\n");
+}
+
+void page_table_begin(struct page *page, const struct page_table *table) {
+    begin_table(page, table, "", table->sorts ? " sorts" : "");
     page->has_table = page->has_table || table->sorts;
+    page->rows = 0;
+    page->folded = false;
+}
+
+void page_row(struct page *page, const struct page_table *table) {
+    if (page->rows++ != PAGE_ROWS_OPEN) return;
+    page_add(page, "</tbody></table></div>\n<details class=\"more\"><summary>Further rows</summary>\n");
+    begin_table(page, table, ", further rows", "");
+    page->folded = true;
 }
 
 void page_table_end(struct page *page) {
     page_add(page, "</tbody></table></div>\n");
+    if (page->folded) page_add(page, "</details>\n");
+    page->folded = false;
 }
 
 /* ---- the whole ---- */

@@ -18,6 +18,8 @@ struct page {
     unsigned ids;      /* given away */
     bool in_section;
     bool has_table;    /* one that sorts and filters */
+    uint64_t rows;     /* of the table at hand */
+    bool folded;       /* its later rows are */
 };
 
 /* Markup with conversions of printf: %s is escaped text (NULL is ""), numbers as printf writes them. */
@@ -53,6 +55,10 @@ struct page_table {
     bool sorts;
 };
 void page_table_begin(struct page *page, const struct page_table *table);
+/* Before each row of a table that may be long. What comes behind the first PAGE_ROWS_OPEN is folded away: a browser lays it out when
+ * somebody looks. The script unfolds it before it sorts or filters. */
+#define PAGE_ROWS_OPEN 500
+void page_row(struct page *page, const struct page_table *table);
 void page_table_end(struct page *page);
 
 /* The whole page in fresh memory (mem_free). Clears the page also on failure. TSR_E_LIMIT beyond PAGE_BYTES_MAX. */

@@ -63,6 +63,7 @@ static void add_jobs(struct page *page, const json_t *result) {
     page_table_begin(page, &table);
     json_array_foreach(json_object_get(result, "jobs"), i, job) {
         if (page->body.length < ROWS_BYTES_MAX) {
+            page_row(page, &table);
             add_job(page, job);
         } else {
             left_out++;

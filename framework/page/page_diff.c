@@ -53,6 +53,7 @@ static void add_tensors(struct page *page, const json_t *result) {
     json_array_foreach(json_object_get(result, "tensors"), i, tensor) {
         if (!strcmp(field_text(tensor, "status"), "identical")) continue;
         if (page->body.length < ROWS_BYTES_MAX) {
+            page_row(page, &table);
             add_row(page, tensor);
         } else {
             left_out++;

@@ -73,7 +73,14 @@ const char PAGE_SCRIPT[] =
     "  if (typeof a === 'number') return typeof b === 'number' ? a - b : -1;\n"
     "  return typeof b === 'number' ? 1 : a.localeCompare(b, 'en', {numeric: true});\n"
     "}\n"
+    "function unfold(table) {\n"
+    "  const more = table.parentNode.nextElementSibling;\n"
+    "  if (!more || more.className !== 'more') return;\n"
+    "  table.tBodies[0].append(...more.querySelector('tbody').rows);\n"
+    "  more.remove();\n"
+    "}\n"
     "function sort(table, header, column) {\n"
+    "  unfold(table);\n"
     "  const down = header.getAttribute('aria-sort') === 'ascending', body = table.tBodies[0];\n"
     "  const rows = Array.from(body.rows, row => [value(row, column), row]);\n"
     "  rows.sort((a, b) => (down ? -1 : 1) * compare(a[0], b[0]));\n"
@@ -82,6 +89,7 @@ const char PAGE_SCRIPT[] =
     "  body.append(...rows.map(pair => pair[1]));\n"
     "}\n"
     "function filter(table, text, status) {\n"
+    "  unfold(table);\n"
     "  const words = text.toLowerCase().split(/\\s+/);\n"
     "  let shown = 0;\n"
     "  for (const row of table.tBodies[0].rows) {\n"
@@ -108,4 +116,4 @@ const char PAGE_SCRIPT[] =
     "  table.parentNode.before(label);\n"
     "}\n";
 
-const char PAGE_SCRIPT_SHA256[] = "K1fKtgexBxYcsTaHioKS3kBHI48NthIQe7/0V33dBXA=";
+const char PAGE_SCRIPT_SHA256[] = "qKnvyzaJWu8SLKh0rvEaEUF2nnokXxPFu7UoqIBz/0I=";

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MAX 5000 /* more take a browser too long to lay out */
+#define ROWS_MAX 5000 /* more take a browser too long to lay out, once they are unfolded */
 #define FRAME_BYTES 40000 /* head, style, script, contents, ends */
 
 struct ranked {
@@ -85,11 +85,12 @@ static json_t *planned_by_name(const struct report *report) {
 }
 
 /* Rows with the most bytes, as many as fit; then in the order of the checkpoint. */
-static void add_rows(struct page *page, const struct report *report, struct ranked *ranked, size_t count) {
+static void add_rows(struct page *page, const struct page_table *table, const struct report *report, struct ranked *ranked, size_t count) {
     struct page trial = {0};
     size_t room = page->body.length + FRAME_BYTES < PAGE_BYTES_MAX ? PAGE_BYTES_MAX - FRAME_BYTES - page->body.length : 0, fit = 0;
     qsort(ranked, count, sizeof *ranked, compare_ranked);
     for (; fit < count && fit < ROWS_MAX; fit++) {
+        page_row(&trial, table);
         size_t before = trial.body.length;
         add_row(&trial, report, &ranked[fit]);
         if (trial.body.length <= room) continue;
@@ -98,6 +99,7 @@ static void add_rows(struct page *page, const struct report *report, struct rank
     }
     if (!trial.body.failed) str_add(&page->body, trial.body.text ? trial.body.text : "", trial.body.length);
     page->body.failed = page->body.failed || trial.body.failed;
+    page->folded = trial.folded;
     page_clear(&trial);
     page_table_end(page);
     if (fit < count) {
@@ -124,7 +126,7 @@ void report_tensors(struct page *page, const struct report *report) {
         json_array_foreach((json_t *)(uintptr_t)tensors, i, tensor) {
             ranked[i] = (struct ranked){tensor, json_object_get(planned, field_text(tensor, "name")), field_count(tensor, "bytes"), i};
         }
-        add_rows(page, report, ranked, count);
+        add_rows(page, &table, report, ranked, count);
     } else {
         page_table_end(page);
     }

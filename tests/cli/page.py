@@ -102,7 +102,8 @@ def figure_problems(root, report):
         for gate in receipt["gates"].get("results", []):
             yield from (f"gate {gate['gate']} lacks {key}" for key in ("verdict", "reason") if gate[key][:70] not in page)
     table = next(t for t in root.iter(SPACE + "table") if "sorts" in t.get("class"))
-    rows = {text_of(r[0]): r for r in table.iter(SPACE + "tr") if r[0].tag == SPACE + "td"}
+    tables = [table, *(more for fold in root.iter(SPACE + "details") if fold.get("class") == "more" for more in fold.iter(SPACE + "table"))]
+    rows = {text_of(r[0]): r for table in tables for r in table.iter(SPACE + "tr") if r[0].tag == SPACE + "td"}
     compared = 0
     for tensor in receipt["tensors"]:
         row = rows.get(tensor["name"])

@@ -18,6 +18,20 @@ trap 'rm -rf "$work"' EXIT
 "$tool" report "$work/balanced" --gates "$work/gates.json" --plan "$work/plan.json" --html "$out/report.html"
 "$tool" diff "$model" "$work/balanced" --html "$out/diff.html"
 
+# As many tensors as a page shows.
+python3 - "$work/many" <<'END'
+import json, os, struct, sys
+count = 5000
+os.makedirs(sys.argv[1])
+header = {f"model.layers.{i // 12}.self_attn.{'qkvo'[i % 4]}_proj.part{i % 12}.weight":
+          {"dtype": "BF16", "shape": [2, 2], "data_offsets": [8 * i, 8 * i + 8]} for i in range(count)}
+text = json.dumps(header).encode()
+with open(f"{sys.argv[1]}/model.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + b"".join(struct.pack("<Q", i * 0x0123456789abcdf & (2**64 - 1)) for i in range(count)))
+END
+"$tool" compress "$work/many" -o "$work/many.tsr" -q
+"$tool" report "$work/many.tsr" --html "$out/many.html"
+
 browser() { # arguments of chromium
     timeout 120 chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr --log-level=0 \
         --user-data-dir="$work/profile" "$@"
@@ -53,6 +67,26 @@ for what, good in (("contrast", seen["worst"] >= 4.5), ("fits", seen["overflow"]
 END
     if grep -q 'CONSOLE' "$work/log"; then grep CONSOLE "$work/log"; echo "not ok - ${name}_console"; else echo "ok - ${name}_console"; fi
 }
+
+# From the beginning of the navigation to the frame after the load event, what is drawn then included.
+opens() { # page
+    python3 - "$out/$1.html" "$work/$1.html" <<'END'
+import re, sys
+page = open(sys.argv[1], encoding="utf-8").read()
+page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*/>', "", page)
+probe = "addEventListener('load', () => requestAnimationFrame(() => setTimeout(() => console.log('OPENED', Math.round(performance.now())))))"
+open(sys.argv[2], "w", encoding="utf-8").write(page.replace("</body>", f"<script>{probe}</script></body>"))
+END
+    for _ in 1 2 3 4 5; do
+        browser --window-size=1280,2000 --screenshot="$work/opened.png" "file://$work/$1.html" 2>&1 | grep -oE 'OPENED [0-9]+' | cut -d' ' -f2
+    done | sort -n | sed -n 3p
+}
+for page in report many; do
+    milliseconds=$(opens $page)
+    echo "  $page: $(stat -c %s "$out/$page.html") bytes, opens in $milliseconds ms (median of 5; load averages $(cut -d' ' -f1-3 /proc/loadavg))"
+    [ "${milliseconds:-9999}" -lt 1000 ] && echo "ok - ${page}_opens_within_a_second" || echo "not ok - ${page}_opens_within_a_second"
+done
+try_page many 1280 light
 
 for page in report diff; do
     for width in 390 1280; do
