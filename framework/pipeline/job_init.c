@@ -150,7 +150,7 @@ static void add_rule(struct initing *in, const struct init_role *role) {
     char bytes[32];
     str_add_format(&in->text, "  - {role: %s, regime: %s, dtype: [", role->role, regime_name(role->regime));
     add_dtypes(in, role->dtypes);
-    str_add_format(&in->text, "], codec: trellis, params: {bits: auto}%s}  # %llu tensor%s, %s\n",
+    str_add_format(&in->text, "], codec: trellis, params: {bits: auto, states: 64}%s}  # %llu tensor%s, %s\n",
                    role->regime == TSR_REGIME_INDEX ? ", row_error_max: 0" : "", (unsigned long long)role->tensors,
                    plural(role->tensors), text_bytes(role->bytes, bytes, sizeof bytes));
 }
