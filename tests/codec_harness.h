@@ -107,6 +107,7 @@ struct harness_job {
     const void *dictionary; /* of the tensor's group, or NULL */
     uint64_t dictionary_bytes;
     uint64_t level; /* of a progressive decoder */
+    uint32_t version; /* of the bitstream to decode; 0: the codec's own */
 };
 
 static inline tsr_tensor harness_tensor(uint64_t rows, uint64_t columns, int32_t dtype) {
@@ -222,7 +223,7 @@ static inline tsr_status harness_decode(const struct harness_job *job, const str
                                    .dictionary = job->dictionary,
                                    .dictionary_bytes = job->dictionary_bytes,
                                    .level = job->level,
-                                   .bitstream_version = job->codec->bitstream_version,
+                                   .bitstream_version = job->version ? job->version : job->codec->bitstream_version,
                                    .decoding = 1};
     void *self = NULL;
     uint64_t at = 0;

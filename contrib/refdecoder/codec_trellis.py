@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.tessera.trellis, bitstream 1 (plugins/trellis/README.md)."""
+"""org.tessera.trellis, bitstreams 1 and 2 (plugins/trellis/README.md)."""
+import struct
+
 import numpy as np
 
 from codec_scalar import RAW, read_rice, unzigzag
 from errors import require
-from rans import LANES, LOW, Model
+from rans import LANES, LOW, Model, Tables
 from reader import Bits, Reader
 
-ID, VERSIONS, GIVES = "org.tessera.trellis", (1,), "f32"
+ID, VERSIONS, GIVES = "org.tessera.trellis", (1, 2), "f32"
 INDEX_MAX = 1 << 22
 POLYNOMIALS = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
                8: (0o515, 0o362)}
@@ -54,18 +56,137 @@ class Stream:
         require(self.word == len(self.words) and all(x == LOW for x in self.states), "stream that does not end")
 
 
+# ---- distributions of version 2: doubles with + - * / alone, in the order of the README ----
+
+LIMIT_MAX = 2047
+
+
+def log2(value):
+    bits = struct.unpack("<Q", struct.pack("<d", value))[0]
+    exponent = float((bits >> 52) - 1023)
+    value = struct.unpack("<d", struct.pack("<Q", bits & (1 << 52) - 1 | 1023 << 52))[0]
+    if value > 1.4142135623730951:
+        value /= 2
+        exponent += 1
+    t = (value - 1) / (value + 1)
+    square, total = t * t, 0.0
+    for k in range(17, 0, -2):
+        total = total * square + 1.0 / k
+    return exponent + 2 * t * total * 1.4426950408889634
+
+
+def exp2(value):
+    whole = int(value - 0.5 if value < 0 else value + 0.5)
+    x, total = (value - whole) * 0.6931471805599453, 1.0
+    for k in range(14, 0, -1):
+        total = 1 + total * x / k
+    return total * 2.0 ** whole
+
+
+class Shape:
+    """Numbers of all scales, and the frequencies that follow from them."""
+    MOST = (31, 127, 127, 255, 255, 15)
+
+    def __init__(self, probability_bits, unit, scales, base):
+        self.bits, self.unit, self.scales, self.base = probability_bits, unit, scales, base
+
+    def read(self, bits):
+        self.lists = []
+        for most in self.MOST:
+            code, rice, codes = bits.get(8), bits.get(3), []
+            for scale in range(self.scales):
+                code += unzigzag(read_rice(bits, rice)) if scale else 0
+                require(0 <= code <= most, "distribution out of range")
+                codes.append(code)
+            self.lists.append(codes)
+
+    def densities(self, scale, quantiser):
+        power = (4 + self.lists[0][scale]) / 8.0
+        log_scale = self.base / 16 + (scale << self.unit) / 4
+        shift = (self.lists[1 + quantiser][scale] - 32) / 8.0 - power * log_scale
+        w, total, first = [0.0], 0.0, 0.0
+        for m in range(1, LIMIT_MAX + 1):
+            log_depth = power * log2(float(2 * m - quantiser)) + shift
+            depth = 2.0 ** 60 if log_depth > 60 else 0.0 if log_depth < -60 else exp2(log_depth)
+            first = depth if m == 1 else first
+            if depth - first > 24:
+                break
+            w.append(exp2(first - depth))
+            total += w[m]
+        return w, total
+
+    def frequencies(self, scale, quantiser):
+        """Of -M .. M and the escape."""
+        w, total = self.densities(scale, quantiser)
+        every, limit, units = 1 << self.bits, len(w) - 1, 2.0 ** 30
+        while limit > 1 and w[limit] * (every // 2) < total:
+            limit -= 1
+        odds = exp2((self.lists[3 + quantiser][scale] - 128) / 8.0)
+        outside = units * exp2(-1.0 - self.lists[5][scale])
+        zero = (units - outside) * (odds / (1 + odds))
+        inside = 0.0
+        for m in range(1, limit + 1):
+            inside += w[m]
+        each = (units - outside - zero) / (2 * inside)
+        whole = [int(zero)] + [int(w[m] * each) for m in range(1, limit + 1)]
+        parts = [whole[abs(i)] for i in range(-limit, limit + 1)] + [int(outside)]
+        slot, shared, at, out = sum(parts) // every, every - len(parts), 0, []
+        above = [max(part - slot, 0) for part in parts]
+        for part in above:
+            out.append(1 + (at + part) * shared // sum(above) - at * shared // sum(above) if any(above) else 1)
+            at += part
+        return out
+
+
 class Decoder:
     def __init__(self, head):
         reader = Reader(head.codec_header)
-        self.mantissa_bits, log_states, self.classes = reader.numbers("BBB")
-        self.middle = reader.varint()
-        require(1 <= self.mantissa_bits <= 7 and 2 <= log_states <= 8 and 1 <= self.classes <= 16 and self.middle <= 2047,
-                "header numbers")
+        self.version, self.columns = head.bitstream, [0] * head.columns
+        self.mantissa_bits, log_states = reader.numbers("BB")
+        require(1 <= self.mantissa_bits <= 7 and 2 <= log_states <= 8, "header numbers")
         self.next = next_states(log_states)
+        if self.version == 1:
+            self.read_first_version(reader)
+        else:
+            self.read_second_version(reader, head.columns)
+
+    def read_first_version(self, reader):
+        self.classes, self.middle = reader.number(1), reader.varint()
+        require(1 <= self.classes <= 16 and self.middle <= 2047, "header numbers")
+        self.rows_coded = self.classes > 1
         self.values = [self.read_points(reader, context % 2) for context in range(2 * self.classes)]
         self.model = Model(reader)
         require(self.model.alphabet == 2 * self.middle + 2 and self.model.contexts == 2 * self.classes and
                 not reader.left(), "model of another shape")
+
+    def read_second_version(self, reader, columns):
+        probability_bits, unit, self.classes, base, flags, self.row_centre = reader.numbers("BBBhBb")
+        require(12 <= probability_bits <= 14 and unit <= 2 and 1 <= self.classes <= 32 and flags < 4, "header numbers")
+        self.rows_coded = bool(flags & 1)
+        groups = ((self.classes - 1 << unit) >> 2) + 1
+        offsets = Reader(reader.data[reader.at:])
+        for _ in range(2 * groups):
+            reader.take(reader.number(1))
+        bits = Bits(reader.take(reader.left()))
+        if flags & 2:
+            self.columns = self.read_columns(bits, columns)
+        shape = Shape(probability_bits, unit, self.classes, base)
+        shape.read(bits)
+        require(bits.size - bits.at < 8 and bits.get(bits.size - bits.at) == 0, "header bits left over")
+        found = [shape.frequencies(i // 2, i % 2) for i in range(2 * self.classes)]
+        self.limits = [len(f) // 2 - 1 for f in found]
+        self.middle = max(self.limits)
+        pads = [[0] * (self.middle - limit) for limit in self.limits]
+        self.model = Tables(probability_bits, [pad + f[:-1] + pad + f[-1:] for pad, f in zip(pads, found)])
+        lists = [self.read_points(offsets, i % 2) for i in range(2 * groups)]
+        self.values = [lists[2 * ((i // 2 << unit) >> 2) + i % 2] for i in range(2 * self.classes)]
+
+    @staticmethod
+    def read_columns(bits, columns):
+        centre, rice = bits.get(8), bits.get(4)
+        codes = [(centre ^ 128) - 128 + unzigzag(read_rice(bits, rice)) for _ in range(columns)]
+        require(all(-128 <= code < 128 for code in codes), "column out of range")
+        return codes
 
     def read_points(self, reader, quantiser):
         """Points in steps of the symbols 0 .. 2M (the indices -M .. M)."""
@@ -84,7 +205,7 @@ class Decoder:
     def decode(self, tile, data):
         reader = Reader(data)
         centre, rice = reader.numbers("HB")
-        class_rice = reader.number(1) if self.classes > 1 else 0
+        class_rice = reader.number(1) if self.rows_coded else 0
         side_bytes, stream_bytes = reader.varint(), reader.varint()
         require(rice <= 15 and class_rice <= 15, "Rice parameter")
         side, stream = Bits(reader.take(side_bytes)), reader.take(stream_bytes)
@@ -92,11 +213,21 @@ class Decoder:
         for _ in range(tile.rows):
             code = centre + unzigzag(read_rice(side, rice))
             require(0 <= code < 1 << 16, "step code out of range")
-            kind = read_rice(side, class_rice) if code > RAW and self.classes > 1 else 0
-            require(kind < self.classes, "class out of range")
+            kind = read_rice(side, class_rice) if code > RAW and self.rows_coded else 0
+            if self.version == 1:
+                require(kind < self.classes, "class out of range")
+            else:
+                kind = self.row_centre + unzigzag(kind)
+                require(-128 <= kind < 128, "row out of range")
             rows.append((code, kind))
         require(side.size - side.at < 8, "side bits left over")
         return self.reconstruct(tile, rows, stream, reader)
+
+    def escaped(self, stored, context):
+        if self.version == 1:
+            return unzigzag(stored)
+        magnitude = stored // 2 + self.limits[context] + 1
+        return -magnitude if stored % 2 else magnitude
 
     def reconstruct(self, tile, rows, stream, reader):
         count = sum(code > RAW for code, _ in rows) * tile.columns
@@ -109,13 +240,15 @@ class Decoder:
             step = self.step(code)
             for c in range(tile.columns):
                 quantiser = states[c] & 1
-                symbol = symbols.symbol(2 * kind + quantiser)
+                scale = max(0, min(self.classes - 1, kind + self.columns[tile.column + c]))
+                context = 2 * scale + quantiser
+                symbol = symbols.symbol(context)
                 if symbol == 2 * self.middle + 1:
-                    index = unzigzag(reader.varint())
+                    index = self.escaped(reader.varint(), context)
                     require(abs(index) <= INDEX_MAX, "escape out of range")
                     value = point(quantiser, index)
                 else:
-                    index, value = symbol - self.middle, self.values[2 * kind + quantiser][symbol]
+                    index, value = symbol - self.middle, self.values[context][symbol]
                 out[r, c] = value * step
                 states[c] = self.next[states[c]][index & 1]
         symbols.end()

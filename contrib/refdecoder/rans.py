@@ -33,15 +33,12 @@ class LazyBits(Bits):
         return value
 
 
-class Model:
+class Tables:
     """Frequencies of `contexts` distributions over `alphabet` symbols, each summing to 2^bits (or to nothing)."""
 
-    def __init__(self, reader):
-        self.bits, self.alphabet, self.contexts = reader.numbers("BHB")
-        require(8 <= self.bits <= 14 and 1 <= self.alphabet <= 4096 and 1 <= self.contexts <= 64, "model of impossible shape")
-        bits = LazyBits(bytes(reader.data[reader.at:]))
-        self.freq = np.array([self.read_context(bits) for _ in range(self.contexts)], np.uint32)
-        reader.take((bits.at + 7) // 8)
+    def __init__(self, bits, frequencies):
+        self.bits, self.freq = bits, np.array(frequencies, np.uint32)
+        self.contexts, self.alphabet = self.freq.shape
         sums = self.freq.sum(axis=1)
         require(np.all((sums == 0) | (sums == 1 << self.bits)), "model whose probabilities do not sum to one")
         self.start = np.cumsum(self.freq, axis=1, dtype=np.uint32) - self.freq
@@ -49,6 +46,17 @@ class Model:
         for context in range(self.contexts):
             if sums[context]:
                 self.symbol_of[context] = np.repeat(np.arange(self.alphabet), self.freq[context])
+
+
+class Model(Tables):
+    """A stored one."""
+
+    def __init__(self, reader):
+        self.bits, self.alphabet, self.contexts = reader.numbers("BHB")
+        require(8 <= self.bits <= 14 and 1 <= self.alphabet <= 4096 and 1 <= self.contexts <= 64, "model of impossible shape")
+        bits = LazyBits(bytes(reader.data[reader.at:]))
+        super().__init__(self.bits, [self.read_context(bits) for _ in range(self.contexts)])
+        reader.take((bits.at + 7) // 8)
 
     def read_context(self, bits):
         freq, before = [], 0

@@ -73,7 +73,8 @@ static tsr_status create_decoder(struct trellis_decoder *decoder, const tsr_code
     decoder->host = setup->host;
     decoder->entropy = find_entropy(setup->host, err);
     if (!decoder->entropy) return TSR_E_UNSUPPORTED;
-    return trellis_decoder_init(decoder, setup->header, setup->header_bytes, err);
+    decoder->version = (uint32_t)setup->bitstream_version;
+    return trellis_decoder_init(decoder, setup->tensor, setup->header, setup->header_bytes, err);
 }
 
 static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *err) {

@@ -1,66 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decodes headers and tiles in the order of trellis_bitstream.h. Every number is checked before it is used; whatever is
+ * Decodes tiles in the order of trellis_bitstream.h. Every number is checked before it is used; whatever is
  * not what an encoder writes is TSR_E_CORRUPT. A symbol's context is known once the row above is: columns go side by
  * side, and the entropy coder is asked for at most a row of symbols at a time. One F32 multiplication a weight, no
  * libm. */
 #include "trellis_decode.h"
-
-#include "input.h"
-
-static tsr_status corrupt(tsr_error *err, const char *what) {
-    return tsr_fail(err, TSR_E_CORRUPT, "trellis: %s", what);
-}
-
-static tsr_status read_points(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
-    const uint32_t alphabet = 2 * decoder->middle + 2, contexts = 2 * decoder->class_count;
-    decoder->points = decoder->host->alloc(decoder->host, (uint64_t)contexts * alphabet * sizeof *decoder->points);
-    if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for reconstruction points");
-    for (uint32_t c = 0; c < contexts; c++) {
-        uint32_t count = input_byte(input);
-        const uint8_t *offsets = input_take(input, count);
-        if (!offsets || count > TRELLIS_OFFSETS_MAX) return corrupt(err, "header: damaged reconstruction points");
-        int8_t signed_offsets[TRELLIS_OFFSETS_MAX];
-        memcpy(signed_offsets, offsets, count);
-        trellis_fill_points(decoder->points + (uint64_t)c * alphabet, c % 2, decoder->middle, signed_offsets, count);
-    }
-    return TSR_OK;
-}
-
-static tsr_status read_model(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
-    uint64_t consumed = 0;
-    tsr_entropy_shape shape = {.struct_size = sizeof shape};
-    tsr_status status =
-        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
-    if (status != TSR_OK) return status;
-    decoder->entropy->model_shape(decoder->model, &shape);
-    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 ||
-        shape.contexts != 2 * decoder->class_count) {
-        return corrupt(err, "header: model of another shape");
-    }
-    return TSR_OK;
-}
-
-tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {
-    struct input input = {header, size, false};
-    decoder->mantissa_bits = input_byte(&input);
-    uint32_t log_states = input_byte(&input);
-    decoder->class_count = input_byte(&input);
-    decoder->middle = input_varint(&input);
-    if (input.short_of) return corrupt(err, "header: cut short");
-    if (decoder->mantissa_bits < 1 || decoder->mantissa_bits > 7 || decoder->class_count < 1 || log_states > 8 ||
-        decoder->class_count > TRELLIS_CLASSES_MAX || decoder->middle > TRELLIS_LIMIT_MAX ||
-        !trellis_code_init(&decoder->code, UINT32_C(1) << log_states)) {
-        return corrupt(err, "header: numbers out of range");
-    }
-    tsr_status status = read_points(decoder, &input, err);
-    return status == TSR_OK ? read_model(decoder, &input, err) : status;
-}
-
-void trellis_decoder_clear(struct trellis_decoder *decoder) {
-    decoder->host->free(decoder->host, decoder->points);
-    if (decoder->model) decoder->entropy->model_destroy(decoder->host, decoder->model);
-}
 
 /* What a tile is being decoded with; the arrays are the worker's scratch. */
 struct tile_work {
@@ -68,7 +12,7 @@ struct tile_work {
     const tsr_tile *tile;
     uint16_t *codes;   /* [rows] */
     uint64_t *coded;   /* [rows]: rows that have symbols, in order */
-    uint8_t *classes;  /* [rows] */
+    int8_t *row_codes; /* [rows] */
     uint8_t *states;   /* [columns] */
     uint8_t *contexts; /* [piece] */
     uint16_t *symbols; /* [piece] */
@@ -98,7 +42,7 @@ static tsr_status work_init(struct tile_work *work, tsr_error *err) {
     work->symbols = work->codes + tile->rows;
     work->contexts = (uint8_t *)(work->symbols + piece);
     work->states = work->contexts + piece;
-    work->classes = work->states + tile->columns;
+    work->row_codes = (int8_t *)(work->states + tile->columns);
     memset(work->states, 0, (size_t)tile->columns);
     return TSR_OK;
 }
@@ -112,49 +56,66 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
         if (code < 0 || (coded && (code > UINT16_MAX || !step_code_is_step((uint32_t)code, decoder->mantissa_bits)))) {
             return false;
         }
-        uint32_t class = coded && decoder->class_count > 1 ? bits_get_rice(bits, rice[1]) : 0;
-        if (class >= decoder->class_count) return false;
+        const uint32_t stored = coded && decoder->rows_coded ? bits_get_rice(bits, rice[1]) : 0;
+        const int32_t row_code = decoder->version == 1 ? (int32_t)stored : decoder->row_centre + unzigzag(stored);
+        if (row_code < INT8_MIN || row_code > INT8_MAX) return false;
+        if (decoder->version == 1 && stored >= decoder->shape.scales) return false;
         work->codes[r] = (uint16_t)code;
-        work->classes[r] = (uint8_t) class;
+        work->row_codes[r] = (int8_t)row_code;
         if (coded) work->coded[work->coded_rows++] = r;
     }
     return !bits->overrun && bits->count - bits->at < 8;
 }
 
-static int32_t take_index(struct tile_work *work) {
-    int32_t index = unzigzag(input_varint(&work->rest));
+static int32_t within(struct tile_work *work, int32_t index) {
     if (index > TRELLIS_INDEX_MAX || index < -TRELLIS_INDEX_MAX) work->rest.short_of = true;
     return work->rest.short_of ? 0 : index;
+}
+
+static int32_t take_index(struct tile_work *work, uint32_t context) {
+    const uint32_t stored = input_varint(&work->rest);
+    if (work->decoder->version == 1) return within(work, unzigzag(stored));
+    if (stored / 2 > TRELLIS_INDEX_MAX) return within(work, TRELLIS_INDEX_MAX + 1);
+    const int32_t magnitude = (int32_t)(stored / 2 + work->decoder->limits[context] + 1);
+    return within(work, stored % 2 ? -magnitude : magnitude);
 }
 
 /* Contexts of columns [first, first + count) of one row. */
 static void fill_contexts(const struct tile_work *work, uint64_t row, uint64_t first, uint64_t count,
                           uint8_t *contexts) {
-    const uint8_t class = (uint8_t)(2 * work->classes[row]);
-    for (uint64_t i = 0; i < count; i++) contexts[i] = (uint8_t)(class | (work->states[first + i] & 1));
+    const struct trellis_decoder *decoder = work->decoder;
+    const uint8_t *states = work->states + first;
+    const int32_t code = work->row_codes[row], last = (int32_t)decoder->shape.scales - 1;
+    const uint8_t alone = (uint8_t)(2 * trellis_scale(&decoder->shape, code, 0));
+    const int8_t *columns = decoder->columns ? decoder->columns + work->tile->first_column + first : NULL;
+    for (uint64_t i = 0; !columns && i < count; i++) contexts[i] = (uint8_t)(alone | (states[i] & 1));
+    for (uint64_t i = 0; columns && i < count; i++) {
+        int32_t scale = code + columns[i];
+        scale = scale < 0 ? 0 : scale;
+        scale = scale > last ? last : scale;
+        contexts[i] = (uint8_t)(2 * scale | (states[i] & 1));
+    }
 }
 
 /* Values of these columns, and the states below them. */
 static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, uint64_t count,
-                         const uint16_t *symbols) {
+                         const uint16_t *symbols, const uint8_t *contexts) {
     const struct trellis_decoder *decoder = work->decoder;
     const uint8_t *next = decoder->code.next;
-    const uint32_t middle = decoder->middle, escape = 2 * middle + 1, alphabet = escape + 1;
-    const float *points = decoder->points + (uint64_t)work->classes[row] * 2 * alphabet;
+    const uint32_t middle = decoder->middle, escape = 2 * middle + 1;
     const float step = step_code_value(work->codes[row], decoder->mantissa_bits);
     const bool wanted = row >= work->first && row < work->last;
     float *x = wanted ? work->x + (row - work->first) * work->tile->columns + first : NULL;
     uint8_t *states = work->states + first;
     for (uint64_t i = 0; i < count; i++) {
-        const uint32_t state = states[i], quantiser = state & 1;
         uint32_t parity = (symbols[i] ^ middle) & 1;
-        float point = points[quantiser * alphabet + symbols[i]];
+        float point = decoder->points[decoder->points_at[contexts[i]] + symbols[i]];
         if (symbols[i] == escape) {
-            int32_t index = take_index(work);
+            int32_t index = take_index(work, contexts[i]);
             parity = (uint32_t)index & 1;
-            point = trellis_value(quantiser, index);
+            point = trellis_value(contexts[i] & 1, index);
         }
-        states[i] = next[2 * state + parity];
+        states[i] = next[2 * states[i] + parity];
         if (wanted) x[i] = point * step;
     }
 }
@@ -168,7 +129,7 @@ static void for_rows(struct tile_work *work, uint64_t at, uint64_t count, bool c
         if (contexts)
             fill_contexts(work, row, first, part, work->contexts + done);
         else
-            take_symbols(work, row, first, part, work->symbols + done);
+            take_symbols(work, row, first, part, work->symbols + done, work->contexts + done);
         done += part;
     }
 }
@@ -177,7 +138,7 @@ static tsr_status decode_symbols(struct tile_work *work, const uint8_t *stream, 
     const struct trellis_decoder *decoder = work->decoder;
     const uint64_t count = work->coded_rows * work->tile->columns, piece = piece_of(work->tile->columns);
     tsr_entropy_stream state;
-    if (count == 0) return size == 0 ? TSR_OK : corrupt(err, "tile: symbols for no row");
+    if (count == 0) return size == 0 ? TSR_OK : trellis_corrupt(err, "tile: symbols for no row");
     tsr_status status = decoder->entropy->stream_begin(&state, decoder->model, stream, size, count, err);
     for (uint64_t at = 0; at < count && status == TSR_OK; at += piece) {
         const uint64_t part = count - at < piece ? count - at : piece;
@@ -186,7 +147,7 @@ static tsr_status decode_symbols(struct tile_work *work, const uint8_t *stream, 
         if (status == TSR_OK) for_rows(work, at, part, false);
     }
     if (status == TSR_OK) status = decoder->entropy->stream_end(&state, err);
-    if (status == TSR_OK && work->rest.short_of) status = corrupt(err, "tile: damaged escapes");
+    if (status == TSR_OK && work->rest.short_of) status = trellis_corrupt(err, "tile: damaged escapes");
     return status;
 }
 
@@ -215,20 +176,20 @@ tsr_status trellis_decode_rows(const struct trellis_decoder *decoder, const tsr_
     uint8_t rice[2] = {0, 0};
     uint64_t centre = input_number(&input, 2);
     rice[0] = (uint8_t)input_byte(&input);
-    if (decoder->class_count > 1) rice[1] = (uint8_t)input_byte(&input);
+    if (decoder->rows_coded) rice[1] = (uint8_t)input_byte(&input);
     uint64_t side_bytes = input_varint(&input);
     uint64_t stream_bytes = input_varint(&input);
     const uint8_t *side = input_take(&input, side_bytes);
     const uint8_t *stream = input_take(&input, stream_bytes);
-    if (input.short_of) return corrupt(err, "tile: cut short");
-    if (rice[0] > RICE_MAX || rice[1] > RICE_MAX) return corrupt(err, "tile: Rice parameter above 15");
+    if (input.short_of) return trellis_corrupt(err, "tile: cut short");
+    if (rice[0] > RICE_MAX || rice[1] > RICE_MAX) return trellis_corrupt(err, "tile: Rice parameter above 15");
     tsr_status status = work_init(&work, err);
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};
-    if (!read_rows(&work, &bits, centre, rice)) return corrupt(err, "tile: damaged steps");
+    if (!read_rows(&work, &bits, centre, rice)) return trellis_corrupt(err, "tile: damaged steps");
     work.rest = input;
     status = decode_symbols(&work, stream, stream_bytes, err);
-    if (status == TSR_OK && !decode_others(&work)) status = corrupt(err, "tile: bytes missing or left over");
+    if (status == TSR_OK && !decode_others(&work)) status = trellis_corrupt(err, "tile: bytes missing or left over");
     return status;
 }
 

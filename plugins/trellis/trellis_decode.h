@@ -13,16 +13,26 @@ struct trellis_decoder {
     const tsr_host *host;
     const tsr_entropy *entropy;
     struct trellis_code code;
+    uint32_t version; /* of the bitstream */
     uint32_t mantissa_bits;
-    uint32_t class_count;
-    uint32_t middle; /* M */
+    bool rows_coded;
+    int32_t row_centre;
+    int8_t *columns;            /* codes, or NULL: all 0 */
+    struct trellis_shape shape; /* version 1: a scale is a class, nothing else of it is used */
+    uint32_t middle;            /* M of the model */
+    uint32_t limits[2 * TRELLIS_SCALES_MAX];   /* of contexts, version 2 */
     tsr_entropy_model *model;
-    float *points; /* [class_count][quantiser][2 * middle + 2], trellis_fill_points */
+    float *points;                             /* [list][2 * middle + 2], trellis_fill_points */
+    uint32_t points_at[2 * TRELLIS_SCALES_MAX]; /* where the list of a context begins */
 };
 
-/* Fills a decoder whose first two members are set; pair with clear, after failure too. */
-tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const void *header, uint64_t size, tsr_error *err);
+/* Fills a decoder whose first two members and version are set; pair with clear, after failure too. */
+tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const tsr_tensor *tensor, const void *header,
+                                uint64_t size, tsr_error *err);
 void trellis_decoder_clear(struct trellis_decoder *decoder);
+
+/* Headers of version 1 and 2 (trellis_header.c). */
+tsr_status trellis_corrupt(tsr_error *err, const char *what);
 
 tsr_status trellis_decode_tile(const struct trellis_decoder *decoder, const tsr_tile *tile, const void *src,
                                uint64_t size, float *x, tsr_error *err);

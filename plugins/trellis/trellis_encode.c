@@ -7,11 +7,7 @@
 #include "sink.h"
 
 #include <math.h>
-
-static bool is_escape(const struct trellis_encoder *encoder, const struct segment *row, int32_t index) {
-    const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
-    return magnitude > encoder->limits[encoder->bucket_class[row->bucket]];
-}
+#include <stdlib.h>
 
 /* Symbols and contexts from indices, in the order of rows: states are followed as decoders do. Returns their number. */
 static uint64_t make_symbols(const struct trellis_tile_work *work) {
@@ -23,13 +19,15 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
     for (uint64_t r = 0; r < work->tile->rows; r++) {
         const struct segment *row = &work->rows[r];
         if (!segment_is_coded(row)) continue;
-        const uint32_t class = encoder->bucket_class[row->bucket];
+        const int32_t code = trellis_row_code(row);
         for (uint64_t c = 0; c < columns; c++, count++) {
-            const uint32_t state = work->states[c];
+            const uint32_t state = work->states[c], magnitude = (uint32_t)abs(index[count]);
+            const int32_t column = trellis_column_code(encoder, work->tile->first_column + c);
+            const uint32_t context = 2 * trellis_scale(&encoder->shape, code, column) + (state & 1);
             uint32_t symbol = (uint32_t)((int32_t)encoder->middle + index[count]);
-            if (is_escape(encoder, row, index[count])) symbol = 2 * encoder->middle + 1;
+            if (magnitude > encoder->limits[context]) symbol = 2 * encoder->middle + 1;
             work->symbols[count] = (uint16_t)symbol;
-            work->contexts[count] = (uint8_t)(2 * class + (state & 1));
+            work->contexts[count] = (uint8_t)context;
             work->states[c] = encoder->code.next[2 * state + ((uint32_t)index[count] & 1)];
         }
     }
@@ -37,12 +35,11 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
 }
 
 /* The stream goes behind a gap for its own length, which is known only afterwards, and is moved up then. */
-static tsr_status write_symbols(const struct trellis_tile_work *work, const struct side *side, struct sink *sink,
-                                tsr_error *err) {
+static tsr_status write_symbols(const struct trellis_tile_work *work, const struct side *side, uint64_t count,
+                                struct sink *sink, tsr_error *err) {
     const struct trellis_encoder *encoder = work->encoder;
     const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
     const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
-    const uint64_t count = make_symbols(work);
     uint64_t stream_bytes = 0;
     sink_varint(sink, (uint32_t)side_bytes);
     if (sink->full || gap > sink->capacity - sink->at) return tsr_fail(err, TSR_E_SPACE, "trellis: tile buffer full");
@@ -61,14 +58,11 @@ static tsr_status write_symbols(const struct trellis_tile_work *work, const stru
 }
 
 /* Escaped indices, then raw rows. */
-static void write_rest(const struct trellis_tile_work *work, struct sink *sink) {
+static void write_rest(const struct trellis_tile_work *work, uint64_t count, struct sink *sink) {
     const uint64_t columns = work->tile->columns;
-    const int32_t *index = work->indices;
-    for (uint64_t r = 0; r < work->tile->rows; r++) {
-        if (!segment_is_coded(&work->rows[r])) continue;
-        for (uint64_t c = 0; c < columns; c++, index++) {
-            if (is_escape(work->encoder, &work->rows[r], *index)) sink_varint(sink, zigzag(*index));
-        }
+    for (uint64_t i = 0; i < count; i++) {
+        const uint32_t magnitude = (uint32_t)abs(work->indices[i]), limit = work->encoder->limits[work->contexts[i]];
+        if (magnitude > limit) sink_varint(sink, 2 * (magnitude - limit - 1) + (work->indices[i] < 0));
     }
     for (uint64_t r = 0; r < work->tile->rows; r++) {
         for (uint64_t c = 0; work->rows[r].code == STEP_CODE_RAW && c < columns; c++) {
@@ -85,10 +79,11 @@ tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, u
     struct side side = side_plan(work->rows, work->tile->rows, trellis_classes(work->encoder));
     sink_number(&sink, side.centre, 2);
     sink_number(&sink, side.code_rice, 1);
-    if (work->encoder->class_count > 1) sink_number(&sink, side.class_rice, 1);
-    tsr_status status = write_symbols(work, &side, &sink, err);
+    if (work->encoder->rows_coded) sink_number(&sink, side.class_rice, 1);
+    const uint64_t count = make_symbols(work);
+    tsr_status status = write_symbols(work, &side, count, &sink, err);
     if (status != TSR_OK) return status;
-    write_rest(work, &sink);
+    write_rest(work, count, &sink);
     if (sink.full)
         return tsr_fail(err, TSR_E_SPACE, "trellis: tile needs more than %llu bytes", (unsigned long long)capacity);
     *written = sink.at;
@@ -130,7 +125,8 @@ tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_
     trellis_work_init(&work, memory);
     trellis_lane_init(&lane, memory + work_bytes);
     for (uint64_t r = 0; r < tile->rows; r++) {
-        const struct trellis_row_facts facts = trellis_row_look(x + r * columns, columns);
+        const struct trellis_row_facts facts =
+            trellis_row_look(x + r * columns, trellis_gain(encoder, tile->first_column), columns);
         work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
     for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {
@@ -139,7 +135,8 @@ tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_
                                              .x = x + c,
                                              .stride = columns,
                                              .width = columns - c < TRELLIS_LANES ? columns - c : TRELLIS_LANES,
-                                             .classes = true,
+                                             .first = tile->first_column + c,
+                                             .final = true,
                                              .indices = work.indices + c,
                                              .index_stride = columns};
         trellis_columns_find(encoder, &some, &lane);

@@ -12,7 +12,11 @@
 #include <tessera/codec.h>
 #include <tessera/ext/entropy.h>
 
-enum { TRELLIS_CONTEXTS_MAX = 2 * TRELLIS_CLASSES_MAX };
+enum {
+    TRELLIS_CODE_ZERO = 128,    /* a row's bucket is its code and this much */
+    TRELLIS_COLUMN_MOST = 63,   /* magnitude of a column's code */
+    TRELLIS_ROW_BUCKETS = 256
+};
 
 struct trellis_settings {
     double bits; /* asked for, side information included */
@@ -35,40 +39,66 @@ struct trellis_encoder {
     double weighted_rms; /* unit of steps when there are row weights, see trellis_row_choose */
     double scale;        /* step of a row in its unit */
     uint32_t mantissa_bits;
-    uint32_t middle; /* M of the bitstream: largest limit of the classes */
-    uint32_t class_count;
-    uint8_t bucket_class[TRELLIS_CLASSES_MAX]; /* class of a bucket of spreads */
-    uint32_t limits[TRELLIS_CLASSES_MAX];      /* of classes: larger magnitudes are escapes */
-    struct trellis_offsets offsets[TRELLIS_CONTEXTS_MAX];
-    struct trellis_costs costs[2 * TRELLIS_CLASSES_MAX]; /* what paths go by: of buckets, and behind them of classes */
-    float *cost_memory;                                  /* [2 * TRELLIS_CLASSES_MAX][quantiser][TRELLIS_COSTS] */
+    int8_t *columns;     /* [tensor->columns] codes of their scales, or NULL: all 0 */
+    float *column_gain;  /* [tensor->columns]: 1 / scale^2 of these, or NULL */
+    struct trellis_shape shape;
+    double scale_share[TRELLIS_SCALES_MAX]; /* of all weights that are coded and not */
+    uint64_t column_bits;                   /* of the columns' codes in the header */
+    int32_t column_centre;
+    uint32_t column_rice;
+    int32_t row_low;     /* log2 of the spread of a row with code 0, in units; see trellis_row_choose */
+    bool rows_coded;     /* else all rows have row_centre for a code */
+    int32_t row_centre;
+    uint8_t row_class[TRELLIS_ROW_BUCKETS]; /* what is written for a bucket: zigzag of the distance to the centre */
+    uint32_t middle;     /* M of the bitstream: largest of the limits */
+    uint32_t limits[2 * TRELLIS_SCALES_MAX]; /* of contexts: larger magnitudes are escapes */
+    struct trellis_offsets offsets[2 * TRELLIS_SCALES_MAX]; /* [group][quantiser] */
+    float *costs;        /* [2][scale][quantiser][TRELLIS_COSTS]: what paths go by in prepare, and then in encode */
     tsr_entropy_model *model;
 };
 
 /* What must be known of a row's values. */
 struct trellis_row_facts {
     double rms;
+    double spread; /* RMS of the weights over the scales of their columns */
     float largest;
 };
 
-struct trellis_row_facts trellis_row_look(const float *row, uint64_t columns);
+/* gain[columns] or NULL: trellis_encoder.column_gain from the row's first column on. */
+struct trellis_row_facts trellis_row_look(const float *row, const float *gain, uint64_t columns);
 
 /* For row `index` of the tensor. */
 struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
                                   uint64_t index);
 
-/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
-static inline uint32_t trellis_bucket_count(const struct trellis_encoder *encoder) {
-    return encoder->row_weight ? TRELLIS_CLASSES_MAX : 1;
-}
+/* log2 of a row's spread over its nominal step of scale 1, in units of the shape: what its code is made of. */
+int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index);
 
 static inline struct side_classes trellis_classes(const struct trellis_encoder *encoder) {
-    return (struct side_classes){encoder->bucket_class, encoder->class_count};
+    return (struct side_classes){encoder->row_class, encoder->rows_coded ? 2 : 1};
+}
+
+static inline int32_t trellis_row_code(const struct segment *row) {
+    return (int32_t)row->bucket - TRELLIS_CODE_ZERO;
+}
+
+static inline int32_t trellis_column_code(const struct trellis_encoder *encoder, uint64_t column) {
+    return encoder->columns ? encoder->columns[column] : 0;
+}
+
+static inline const float *trellis_gain(const struct trellis_encoder *encoder, uint64_t column) {
+    return encoder->column_gain ? encoder->column_gain + column : NULL;
+}
+
+static inline float *trellis_costs(const struct trellis_encoder *encoder, bool final, uint32_t scale,
+                                   uint32_t quantiser) {
+    const uint64_t at = final ? 2 * TRELLIS_SCALES_MAX : 0;
+    return encoder->costs + (at + 2 * scale + quantiser) * TRELLIS_COSTS;
 }
 
 /* Room for the paths of TRELLIS_LANES columns. */
 struct trellis_lane {
-    const struct trellis_costs **costs; /* all arrays: of a segment of rows */
+    int32_t *rows; /* all arrays: of a segment of rows */
     float *u;
     int32_t *indices, *choices;
     uint8_t *before;
@@ -83,7 +113,8 @@ struct trellis_columns {
     uint64_t count;
     const float *x;
     uint64_t stride, width;
-    bool classes; /* costs are those of classes, not of buckets */
+    uint64_t first; /* column of the tensor */
+    bool final;     /* costs are those of the model */
     /* Gets an index for each row that is coded, index_stride apart; and, unless NULL, u[width] of it. */
     int32_t *indices;
     float *u;
@@ -121,9 +152,5 @@ tsr_status trellis_prepare(struct trellis_encoder *encoder, const tsr_row_source
 uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_tile *tile);
 tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_tile *tile, const float *x, void *dst,
                                uint64_t capacity, uint64_t *written, tsr_error *err);
-
-/* log2 of value > 0 and 2^x for |x| < 1000 by + - * / alone: the same bits on every machine, to about 1e-12. */
-double trellis_log2(double value);
-double trellis_exp2(double value);
 
 #endif

@@ -36,16 +36,22 @@ static uint32_t least_of(const float *metric, uint32_t states) {
     return where;
 }
 
+static int32_t scale_of(const struct trellis_strip *strip, uint64_t row, uint32_t lane) {
+    const int32_t sum = strip->rows[row] + strip->columns[lane];
+    return sum < 0 ? 0 : sum >= strip->scales ? strip->scales - 1 : sum;
+}
+
 static void find_lane(struct trellis_strip *strip, uint32_t lane) {
     const struct trellis_code *code = strip->code;
     float metrics[2][TRELLIS_STATES_MAX];
     for (uint32_t s = 0; s < code->states; s++) metrics[0][s] = s == strip->states[lane] ? 0 : TRELLIS_NEVER;
     for (uint64_t r = 0; r < strip->count; r++) {
         const float a = fabsf(strip->u[r * TRELLIS_LANES + lane]);
+        const float *costs = strip->costs + 2 * TRELLIS_COSTS * scale_of(strip, r, lane);
         float branch[4], *metric = metrics[r % 2];
         for (uint32_t i = 0; i < 4; i++) {
             int32_t *choice = &strip->choices[(r * 4 + i) * TRELLIS_LANES + lane];
-            branch[i] = choose(strip->costs[r]->cost[i / 2], i / 2, i % 2, a, choice);
+            branch[i] = choose(costs + i / 2 * TRELLIS_COSTS, i / 2, i % 2, a, choice);
         }
         if (r % TRELLIS_RENORMALISE == TRELLIS_RENORMALISE - 1) {
             float least = metric[least_of(metric, code->states)];

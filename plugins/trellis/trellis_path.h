@@ -14,15 +14,14 @@ enum {
     TRELLIS_COSTS = 2048    /* magnitudes whose cost is told apart */
 };
 
-/* What magnitudes cost in one class of rows, times lambda, by quantiser; larger ones cost what the last one does. */
-struct trellis_costs {
-    const float *cost[2]; /* [TRELLIS_COSTS] */
-};
-
 /* Up to TRELLIS_SEGMENT rows of TRELLIS_LANES columns. */
 struct trellis_strip {
     const struct trellis_code *code;
-    const struct trellis_costs *const *costs; /* [count], of each row's class */
+    /* What magnitudes cost at a scale, times lambda, by quantiser; larger ones cost what the last one does. */
+    const float *costs;                       /* [scales][2][TRELLIS_COSTS] */
+    int32_t scales;
+    const int32_t *rows;                      /* [count] codes; the scale is row + column within 0..scales - 1 */
+    int32_t columns[TRELLIS_LANES];
     const float *u;                           /* [count][TRELLIS_LANES] in steps, magnitudes below 2^23 */
     uint64_t count;
     uint8_t states[TRELLIS_LANES]; /* where paths begin; gets where they end */

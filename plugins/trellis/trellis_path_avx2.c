@@ -10,8 +10,10 @@
 /* Without -mavx2 too, as the tests compile it. */
 #define AVX2 __attribute__((target("avx2")))
 
-AVX2 static inline __m256 cost_of(const float *costs, __m256i magnitude) {
-    return _mm256_i32gather_ps(costs, _mm256_min_epi32(magnitude, _mm256_set1_epi32(TRELLIS_COSTS - 1)), 4);
+/* at: of magnitude 0 in costs, for each lane. */
+AVX2 static inline __m256 cost_of(const float *costs, __m256i at, __m256i magnitude) {
+    magnitude = _mm256_min_epi32(magnitude, _mm256_set1_epi32(TRELLIS_COSTS - 1));
+    return _mm256_i32gather_ps(costs, _mm256_add_epi32(at, magnitude), 4);
 }
 
 /* Squared distance to the point of a magnitude, which is 0 for 0 in both quantisers. */
@@ -22,15 +24,16 @@ AVX2 static inline __m256 error_of(__m256 a, __m256i magnitude, __m256i quantise
     return _mm256_mul_ps(distance, distance);
 }
 
-AVX2 static inline __m256 choose(const float *costs, int32_t quantiser, int32_t parity, __m256 a, int32_t *choice) {
+AVX2 static inline __m256 choose(const float *costs, __m256i at, int32_t quantiser, int32_t parity, __m256 a,
+                                 int32_t *choice) {
     const __m256i q = _mm256_set1_epi32(quantiser), p = _mm256_set1_epi32(parity), one = _mm256_set1_epi32(1);
     __m256 half = _mm256_mul_ps(_mm256_add_ps(a, _mm256_set1_ps((float)quantiser)), _mm256_set1_ps(0.5f));
     __m256i whole = _mm256_cvttps_epi32(half);
     __m256i below = _mm256_sub_epi32(whole, _mm256_and_si256(_mm256_xor_si256(whole, p), one));
     below = _mm256_max_epi32(below, p);
     __m256i above = _mm256_add_epi32(below, _mm256_set1_epi32(2));
-    __m256 near = _mm256_add_ps(error_of(a, below, q), cost_of(costs, below));
-    __m256 far = _mm256_add_ps(error_of(a, above, q), cost_of(costs, above));
+    __m256 near = _mm256_add_ps(error_of(a, below, q), cost_of(costs, at, below));
+    __m256 far = _mm256_add_ps(error_of(a, above, q), cost_of(costs, at, above));
     __m256 closer = _mm256_cmp_ps(far, near, _CMP_LT_OQ);
     __m256i magnitude = _mm256_blendv_epi8(below, above, _mm256_castps_si256(closer));
     _mm256_storeu_si256((__m256i *)(void *)choice, magnitude);
@@ -68,6 +71,15 @@ AVX2 static void begin(const struct trellis_strip *strip, __m256 *metric) {
     }
 }
 
+/* Where the costs of each lane's scale begin. */
+AVX2 static inline __m256i costs_at(const struct trellis_strip *strip, int32_t row) {
+    __m256i scale = _mm256_loadu_si256((const __m256i *)(const void *)strip->columns);
+    scale = _mm256_add_epi32(scale, _mm256_set1_epi32(row));
+    scale = _mm256_max_epi32(scale, _mm256_setzero_si256());
+    scale = _mm256_min_epi32(scale, _mm256_set1_epi32(strip->scales - 1));
+    return _mm256_mullo_epi32(scale, _mm256_set1_epi32(2 * TRELLIS_COSTS));
+}
+
 AVX2 void trellis_find_avx2(struct trellis_strip *strip) {
     const struct trellis_code *code = strip->code;
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -79,8 +91,10 @@ AVX2 void trellis_find_avx2(struct trellis_strip *strip) {
         __m256 *metric = metrics[r % 2];
         __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(strip->u + r * TRELLIS_LANES));
         int32_t *choices = strip->choices + r * 4 * TRELLIS_LANES;
+        const __m256i at = costs_at(strip, strip->rows[r]);
         for (int32_t i = 0; i < 4; i++) {
-            branch[i] = choose(strip->costs[r]->cost[i / 2], i / 2, i % 2, a, choices + i * TRELLIS_LANES);
+            const float *costs = strip->costs + i / 2 * TRELLIS_COSTS;
+            branch[i] = choose(costs, at, i / 2, i % 2, a, choices + i * TRELLIS_LANES);
         }
         if (r % TRELLIS_RENORMALISE == TRELLIS_RENORMALISE - 1) {
             __m256 least = least_of(metric, code->states, &where);

@@ -3,6 +3,7 @@
  * Before the first tile: the scale that gives the rate asked for, with costs that belong to it, then classes, limits,
  * points and the entropy model, and the header that carries them. */
 #include "trellis_rate.h"
+#include "trellis_scales.h"
 
 #include "sink.h"
 
@@ -82,18 +83,10 @@ struct preparation {
     uint64_t header_bytes;
 };
 
-static void reset_classes(struct trellis_encoder *encoder) {
-    encoder->class_count = trellis_bucket_count(encoder);
-    for (uint32_t b = 0; b < TRELLIS_CLASSES_MAX; b++) {
-        encoder->bucket_class[b] = (uint8_t)(b < encoder->class_count ? b : 0);
-    }
-}
-
 static void set_scale(struct preparation *work, double log_scale) {
     const uint64_t rows = work->encoder->tensor->rows;
     work->encoder->scale = trellis_exp2(log_scale);
     for (uint64_t r = 0; r < rows; r++) work->rows[r] = trellis_row_choose(work->encoder, &work->facts[r], r);
-    reset_classes(work->encoder);
     work->side_bits = side_plan(work->rows, rows, trellis_classes(work->encoder)).bits;
 }
 
@@ -129,29 +122,42 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
 }
 
 static uint64_t header_bound(const struct trellis_encoder *encoder) {
-    const uint64_t contexts = 2 * encoder->class_count;
-    return 3 + VARINT_MAX + contexts * (1 + TRELLIS_OFFSETS_MAX) +
-           contexts * encoder->entropy->model_bound(2 * encoder->middle + 2);
+    const uint64_t offsets = UINT64_C(2) * trellis_groups(&encoder->shape) * (1 + TRELLIS_OFFSETS_MAX);
+    return TRELLIS_HEADER_FIXED + offsets + (encoder->column_bits + trellis_shape_bits(&encoder->shape) + 7) / 8;
 }
 
-static tsr_status make_header(const struct trellis_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {
-    uint64_t at = 0, model_bytes = 0;
+static void write_columns(const struct trellis_encoder *encoder, struct sink_bits *bits) {
+    if (!encoder->columns) return;
+    bits_put(bits, (uint8_t)encoder->column_centre, 8);
+    bits_put(bits, encoder->column_rice, 4);
+    for (uint64_t c = 0; c < encoder->tensor->columns; c++) {
+        bits_put_rice(bits, zigzag(encoder->columns[c] - encoder->column_centre), encoder->column_rice);
+    }
+}
+
+/* Into zeroed bytes; returns how many. */
+static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *bytes) {
+    const struct trellis_shape *shape = &encoder->shape;
+    struct sink sink = {bytes, header_bound(encoder), 0, false};
     uint8_t log_states = 0;
     while (encoder->code.states >> (log_states + 1)) log_states++;
-    bytes[at++] = (uint8_t)encoder->mantissa_bits;
-    bytes[at++] = log_states;
-    bytes[at++] = (uint8_t)encoder->class_count;
-    put_varint(bytes, &at, encoder->middle);
-    for (uint32_t c = 0; c < 2 * encoder->class_count; c++) {
-        const struct trellis_offsets *offsets = &encoder->offsets[c];
-        bytes[at++] = (uint8_t)offsets->count;
-        memcpy(bytes + at, offsets->values, offsets->count);
-        at += offsets->count;
+    sink_number(&sink, encoder->mantissa_bits, 1);
+    sink_number(&sink, log_states, 1);
+    sink_number(&sink, shape->probability_bits, 1);
+    sink_number(&sink, shape->unit, 1);
+    sink_number(&sink, shape->scales, 1);
+    sink_number(&sink, (uint32_t)shape->base, 2);
+    sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns ? TRELLIS_COLUMNS_CODED : 0), 1);
+    sink_number(&sink, (uint8_t)encoder->row_centre, 1);
+    for (uint32_t i = 0; i < 2 * trellis_groups(shape); i++) {
+        const struct trellis_offsets *offsets = &encoder->offsets[i];
+        sink_number(&sink, offsets->count, 1);
+        for (uint32_t m = 0; m < offsets->count; m++) sink_number(&sink, (uint8_t)offsets->values[m], 1);
     }
-    tsr_status status =
-        encoder->entropy->model_write(encoder->model, bytes + at, header_bound(encoder) - at, &model_bytes, err);
-    *size = at + model_bytes;
-    return status;
+    struct sink_bits bits = {bytes + sink.at, 0};
+    write_columns(encoder, &bits);
+    trellis_shape_write(shape, &bits);
+    return sink.at + (bits.at + 7) / 8;
 }
 
 /* Measures at the present scale and builds everything. */
@@ -165,7 +171,8 @@ static tsr_status build(struct preparation *work, tsr_error *err) {
     encoder->host->free(encoder->host, work->header);
     work->header = encoder->host->alloc(encoder->host, header_bound(encoder));
     if (!work->header) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for a header");
-    status = make_header(encoder, work->header, &work->header_bytes, err);
+    memset(work->header, 0, (size_t)header_bound(encoder));
+    work->header_bytes = make_header(encoder, work->header);
     bits.fixed += 8 * (double)work->header_bytes;
     work->search.rate = trellis_bits_rate(encoder, &bits);
     return status;
@@ -213,23 +220,29 @@ static uint32_t choose_mantissa_bits(const struct trellis_encoder *encoder) {
     return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
 }
 
+/* Quarters of an octave where the codes are paid for by the weights. */
+static uint32_t choose_unit(const struct trellis_encoder *encoder) {
+    const double weights = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
+    return weights >= 1 << 18 ? 0 : weights >= 1 << 14 ? 1 : 2;
+}
+
 void trellis_encoder_clear(struct trellis_encoder *encoder) {
     if (!encoder->host) return;
     if (encoder->model) encoder->entropy->model_destroy(encoder->host, encoder->model);
-    encoder->host->free(encoder->host, encoder->cost_memory);
+    encoder->host->free(encoder->host, encoder->costs);
+    encoder->host->free(encoder->host, encoder->columns);
+    encoder->host->free(encoder->host, encoder->column_gain);
 }
 
 static tsr_status allocate(struct preparation *work, tsr_error *err) {
     struct trellis_encoder *encoder = work->encoder;
     const tsr_host *host = encoder->host;
     const uint64_t rows = encoder->tensor->rows + 1;
-    work->counts.buckets = trellis_bucket_count(encoder);
-    work->counts.tallies = host->alloc(host, work->counts.buckets * sizeof *work->counts.tallies);
+    work->counts.tallies = host->alloc(host, TRELLIS_SCALES_MAX * sizeof *work->counts.tallies);
     work->facts = host->alloc(host, rows * sizeof *work->facts);
     work->rows = host->alloc(host, rows * sizeof *work->rows);
-    encoder->cost_memory =
-        host->alloc(host, UINT64_C(4) * TRELLIS_CLASSES_MAX * TRELLIS_COSTS * sizeof *encoder->cost_memory);
-    if (!work->counts.tallies || !work->facts || !work->rows || !encoder->cost_memory)
+    encoder->costs = host->alloc(host, UINT64_C(4) * TRELLIS_SCALES_MAX * TRELLIS_COSTS * sizeof *encoder->costs);
+    if (!work->counts.tallies || !work->facts || !work->rows || !encoder->costs)
         return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to prepare %llu rows", (unsigned long long)rows);
     work->measure.rows = work->rows;
     return TSR_OK;
@@ -238,10 +251,16 @@ static tsr_status allocate(struct preparation *work, tsr_error *err) {
 static tsr_status prepare(struct preparation *work, tsr_error *err) {
     struct trellis_encoder *encoder = work->encoder;
     encoder->mantissa_bits = choose_mantissa_bits(encoder);
+    encoder->shape.unit = choose_unit(encoder);
+    encoder->shape.scales = 1;
     tsr_status status = allocate(work, err);
+    if (status == TSR_OK) status = trellis_columns_choose(encoder, work->measure.source, err);
     if (status == TSR_OK) status = trellis_measure_rows(encoder, work->measure.source, work->facts, err);
     if (status != TSR_OK) return status;
     set_weighted_rms(work);
+    encoder->scale = 1;
+    status = trellis_scales_choose(encoder, work->facts, err);
+    if (status != TSR_OK) return status;
     status = search_rate(work, err);
     return status == TSR_OK ? build_at_rate(work, err) : status;
 }

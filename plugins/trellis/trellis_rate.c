@@ -3,6 +3,10 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
 #include "trellis_rate.h"
 
+#include "trellis_fit.h"
+
+#include <math.h>
+
 /* Most of the rate that fixed costs may take from the weights. */
 #define FIXED_SHARE 0.1
 /* Relative saving that finer probabilities must bring. */
@@ -17,39 +21,15 @@
 _Static_assert(TRELLIS_COSTS == TRELLIS_LIMIT_MAX + 1, "a cost for every magnitude that has a symbol");
 
 enum {
-    CLASS_WEIGHTS_LEAST = 1 << 12, /* a smaller class costs more in tables than it saves */
+    LEARN_LEAST = 1 << 10,         /* weights of a scale whose costs are learned */
+    TRUST_LEAST = 1 << 9,          /* and of one whose entropy is believed */
     STREAM_OVERHEAD_BITS = 8 * 76, /* states of the coder, less what they carry, and the fixed part of a tile */
-    HEADER_BITS = 8 * 12,
-    SYMBOL_TABLE_BITS = 5, /* about what the model stores for each symbol */
-    ESCAPE_BITS = 8,       /* and as many more for indices beyond 63 */
+    SCALE_BITS = 17,               /* about what the shape of one scale takes */
+    OFFSET_COUNT_LEAST = 64,
+    OFFSET_LEAST = 2,
+    ESCAPE_BITS = 8, /* and as many more beyond the 64 magnitudes behind the limit */
     MIDDLE = TRELLIS_LIMIT_MAX
 };
-
-double trellis_log2(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    double exponent = (double)((int64_t)(bits >> 52) - 1023);
-    bits = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
-    memcpy(&value, &bits, sizeof bits);
-    if (value > 1.4142135623730951) {
-        value /= 2;
-        exponent += 1;
-    }
-    /* ln m = 2 artanh((m - 1) / (m + 1)) */
-    double t = (value - 1) / (value + 1), square = t * t, sum = 0;
-    for (int k = 17; k >= 1; k -= 2) sum = sum * square + 1.0 / k;
-    return exponent + 2 * t * sum * LOG2_E;
-}
-
-double trellis_exp2(double value) {
-    int whole = (int)(value < 0 ? value - 0.5 : value + 0.5);
-    double x = (value - whole) * 0.6931471805599453, sum = 1;
-    for (int k = 14; k >= 1; k--) sum = 1 + sum * x / k;
-    uint64_t bits = (uint64_t)(whole + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
 
 /* Bits of `count` events among `total` at their own frequency. */
 static double entropy_bits(uint64_t count, uint64_t total) {
@@ -71,29 +51,23 @@ double trellis_bits_rate(const struct trellis_encoder *encoder, const struct tre
 
 /* ---- costs ---- */
 
-static float *costs_of(const struct trellis_encoder *encoder, uint32_t index, uint32_t quantiser) {
-    return encoder->cost_memory + ((uint64_t)index * 2 + quantiser) * TRELLIS_COSTS;
-}
-
-/* A Gaussian of the bucket's spread over the points of one quantiser, which are two steps apart. */
-static void guess_bucket(struct trellis_encoder *encoder, uint32_t bucket) {
-    double spread = 1 / encoder->scale;
-    if (trellis_bucket_count(encoder) > 1) spread *= trellis_exp2(((double)bucket - 8) / 2);
+/* A Gaussian of the scale's spread over the points of one quantiser, which are two steps apart. */
+static void guess_scale(struct trellis_encoder *encoder, uint32_t scale) {
+    const double units = (double)(encoder->row_low + (int32_t)scale);
+    const double spread = trellis_exp2(units * (1u << encoder->shape.unit) / 4) / encoder->scale;
     for (uint32_t q = 0; q < 2; q++) {
+        float *costs = trellis_costs(encoder, false, scale, q);
         for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
             double point = (double)trellis_point(q, m) / spread;
             double bits = point * point * (LOG2_E / 2) + 1.3257 + trellis_log2(spread / 2);
             bits = bits < 0.1 ? 0.1 : bits > 30 ? 30 : bits;
-            costs_of(encoder, bucket, q)[m] = (float)(LAMBDA * bits);
+            costs[m] = (float)(LAMBDA * bits);
         }
     }
 }
 
 void trellis_rate_guess(struct trellis_encoder *encoder) {
-    for (uint32_t i = 0; i < 2 * TRELLIS_CLASSES_MAX; i++) {
-        for (uint32_t q = 0; q < 2; q++) encoder->costs[i].cost[q] = costs_of(encoder, i, q);
-    }
-    for (uint32_t b = 0; b < trellis_bucket_count(encoder); b++) guess_bucket(encoder, b);
+    for (uint32_t s = 0; s < encoder->shape.scales; s++) guess_scale(encoder, s);
 }
 
 static uint64_t tally_total(const struct trellis_tally *tally) {
@@ -103,203 +77,185 @@ static uint64_t tally_total(const struct trellis_tally *tally) {
 }
 
 /* Costs of one quantiser from its counts: both signs cost the same, what was not seen a little more than what was seen
- * once, and magnitudes beyond the limit what escapes cost. */
-static void learn_quantiser(struct trellis_encoder *encoder, uint32_t index, uint32_t quantiser,
-                            const struct trellis_tally *tally, uint32_t limit, double relax) {
+ * once. */
+static void learn_quantiser(struct trellis_encoder *encoder, uint32_t scale, uint32_t quantiser,
+                            const struct trellis_tally *tally) {
     const uint64_t total = tally_total(tally);
     const double total_log = trellis_log2((double)(total ? total : 1));
-    float *costs = costs_of(encoder, index, quantiser);
-    uint64_t outside = tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
-    for (uint32_t m = limit + 1; m <= MIDDLE; m++)
-        outside += (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
-    const double escape = total_log - trellis_log2(outside ? (double)outside : 0.3) + ESCAPE_BITS;
+    float *costs = trellis_costs(encoder, false, scale, quantiser);
     for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         uint64_t both = (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
-        double bits = total_log - trellis_log2(both ? (double)both / 2 : 0.3);
-        if (m > limit) bits = escape + (m < 64 ? 0 : ESCAPE_BITS);
-        double now = relax == 1 ? 0 : (double)costs[m];
-        now += relax * (LAMBDA * bits - now);
+        double bits = total_log - trellis_log2(both ? (double)both / 2 : 0.3), now = (double)costs[m];
+        now += RELAX * (LAMBDA * bits - now);
         costs[m] = now < 0 ? 0 : (float)now;
     }
 }
 
 void trellis_rate_learn(struct trellis_encoder *encoder, const struct trellis_counts *counts) {
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        if (counts->bucket_weights[b] < CLASS_WEIGHTS_LEAST / 4) continue;
-        for (uint32_t q = 0; q < 2; q++)
-            learn_quantiser(encoder, b, q, &counts->tallies[b][q], TRELLIS_LIMIT_MAX, RELAX);
+    for (uint32_t s = 0; s < encoder->shape.scales; s++) {
+        if (counts->scale_weights[s] < LEARN_LEAST) continue;
+        for (uint32_t q = 0; q < 2; q++) learn_quantiser(encoder, s, q, &counts->tallies[s][q]);
     }
+}
+
+/* Bits a weight of the whole tensor from those of each scale in a sample: scales as they are in the tensor. One that the
+ * sample hardly has costs what the nearest costs, and what their distance does. */
+static double mean_bits(const struct trellis_encoder *encoder, const double *bits, const uint64_t *weights) {
+    const double octaves = (1u << encoder->shape.unit) / 4.0;
+    double sum = 0;
+    for (uint32_t s = 0; s < encoder->shape.scales; s++) {
+        uint32_t distance = 0, near = s;
+        for (; distance < TRELLIS_SCALES_MAX; distance++) {
+            near = s + distance;
+            if (near < encoder->shape.scales && weights[near] >= TRUST_LEAST) break;
+            near = s - distance;
+            if (distance <= s && weights[near] >= TRUST_LEAST) break;
+        }
+        if (distance == TRELLIS_SCALES_MAX) near = s;
+        if (weights[near] == 0) continue;
+        const double own = bits[near] / (double)weights[near] + octaves * ((double)s - (double)near);
+        sum += encoder->scale_share[s] * (own > 0 ? own : 0);
+    }
+    return sum;
+}
+
+/* Bits that the header takes besides the columns. */
+static double header_bits(const struct trellis_encoder *encoder) {
+    const double lists = 66 + SCALE_BITS * (double)encoder->shape.scales;
+    return 8 * TRELLIS_HEADER_FIXED + 2 * 8 * 2 * (double)trellis_groups(&encoder->shape) + lists;
 }
 
 struct trellis_bits trellis_rate_estimate(const struct trellis_encoder *encoder, const struct trellis_counts *counts,
                                           uint64_t side_bits) {
-    double weights = 0, tables = 0, part = tensor_weights(encoder) / (double)(counts->weights ? counts->weights : 1);
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        for (uint32_t q = 0; q < 2; q++) {
-            const struct trellis_tally *tally = &counts->tallies[b][q];
+    const double part = tensor_weights(encoder) / (double)(counts->weights ? counts->weights : 1);
+    double bits[TRELLIS_SCALES_MAX] = {0};
+    for (uint32_t s = 0; s < encoder->shape.scales; s++) {
+        for (uint32_t q = 0; q < 2 && counts->scale_weights[s] > 0; q++) {
+            const struct trellis_tally *tally = &counts->tallies[s][q];
             const uint64_t total = tally_total(tally);
-            for (uint32_t s = 0; total > 0 && s < TRELLIS_SYMBOLS_MAX; s++) {
-                weights += entropy_bits(tally->symbols[s], total);
-                if (tally->symbols[s] > 1) tables += SYMBOL_TABLE_BITS;
-            }
+            for (uint32_t i = 0; i < TRELLIS_SYMBOLS_MAX; i++) bits[s] += entropy_bits(tally->symbols[i], total);
         }
     }
-    return (struct trellis_bits){weights * part / tensor_weights(encoder),
-                                 tables + HEADER_BITS + (double)side_bits + (double)counts->raw_bits * part +
-                                     STREAM_OVERHEAD_BITS * tile_count(encoder)};
+    return (struct trellis_bits){mean_bits(encoder, bits, counts->scale_weights),
+                                 header_bits(encoder) + (double)side_bits + (double)encoder->column_bits +
+                                     (double)counts->raw_bits * part + STREAM_OVERHEAD_BITS * tile_count(encoder)};
 }
 
-/* ---- classes, limits, points, model ---- */
+/* ---- shapes, points, model ---- */
 
-/* Adjacent buckets share a class until it is worth a table of its own. */
-static void assign_classes(struct trellis_encoder *encoder, const struct trellis_counts *counts) {
-    uint64_t weights = 0, left = 0;
-    uint32_t class = 0;
-    for (uint32_t b = 0; b < TRELLIS_CLASSES_MAX; b++) left += counts->bucket_weights[b];
-    for (uint32_t b = 0; b < TRELLIS_CLASSES_MAX; b++) {
-        encoder->bucket_class[b] = (uint8_t) class;
-        weights += counts->bucket_weights[b];
-        left -= counts->bucket_weights[b];
-        if (weights < CLASS_WEIGHTS_LEAST || left < CLASS_WEIGHTS_LEAST) continue;
-        weights = 0;
-        class ++;
+/* Costs of a context by its frequencies f, and the bits of what was counted in it. */
+static double take_frequencies(struct trellis_encoder *encoder, uint32_t context, const struct trellis_tally *tally,
+                               const uint32_t *f) {
+    const uint32_t limit = encoder->limits[context];
+    const double whole = encoder->shape.probability_bits;
+    const double escape = whole - trellis_log2((double)f[2 * limit + 1]) + ESCAPE_BITS;
+    float *costs = trellis_costs(encoder, true, context / 2, context % 2);
+    double sum = (escape + 2 * ESCAPE_BITS) * tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
+    for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
+        double both = (double)tally->symbols[MIDDLE + m] + (m ? (double)tally->symbols[MIDDLE - m] : 0);
+        double bits = m > limit ? escape + (m - limit <= 64 ? 0 : ESCAPE_BITS)
+                                : whole - trellis_log2((double)f[limit + m]);
+        costs[m] = (float)(LAMBDA * bits);
+        sum += both * bits;
     }
-    encoder->class_count = class + 1;
+    return sum;
 }
 
-static void add_tally(struct trellis_tally *to, const struct trellis_tally *from) {
-    for (uint32_t s = 0; s < TRELLIS_SYMBOLS_MAX; s++) to->symbols[s] += from->symbols[s];
-    for (uint32_t m = 0; m < TRELLIS_OFFSETS_MAX; m++) to->overshoot[m] += from->overshoot[m];
-}
-
-/* Moves counts of buckets to the place of their class; a class never has a larger number than its buckets. */
-static void fold(const struct trellis_encoder *encoder, struct trellis_counts *counts) {
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        uint32_t class = encoder->bucket_class[b];
-        if (class == b) continue;
-        if (b == 0 || encoder->bucket_class[b - 1] != class) {
-            memset(counts->tallies[class], 0, sizeof counts->tallies[class]);
-            counts->bucket_weights[class] = 0;
-        }
-        counts->bucket_weights[class] += counts->bucket_weights[b];
-        for (uint32_t q = 0; q < 2; q++) add_tally(&counts->tallies[class][q], &counts->tallies[b][q]);
-    }
-}
-
-/* Where the tail begins to be cheaper as escapes, and the bits that all symbols cost then. A symbol rarer than one slot
- * of the coder's 2^probability_bits takes the slot from the others all the same. */
-static uint32_t choose_limit(const struct trellis_tally *tallies, uint32_t probability_bits, double *best) {
-    const uint64_t totals[2] = {tally_total(&tallies[0]), tally_total(&tallies[1])};
-    uint64_t inside[2] = {0, 0};
-    double kept = 0;
-    uint32_t limit = 0;
-    for (uint32_t m = 0; m < TRELLIS_LIMIT_MAX; m++) {
-        double cost = 0;
+/* All contexts at the shape's precision; the model's counts too, unless NULL. Bits of what was counted. */
+static double take_shape(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t *room,
+                         uint32_t *model, double *bits) {
+    const uint32_t alphabet = 2 * encoder->middle + 2;
+    double sum = 0;
+    for (uint32_t s = 0; s < encoder->shape.scales; s++) {
+        bits[s] = 0;
         for (uint32_t q = 0; q < 2; q++) {
-            const double slot = (double)totals[q] / (double)(1u << probability_bits);
-            for (uint32_t n = 0; n < (m ? 2 : 1); n++) {
-                uint64_t count = tallies[q].symbols[n ? MIDDLE - m : MIDDLE + m];
-                inside[q] += count;
-                kept += entropy_bits(count, totals[q]) + SYMBOL_TABLE_BITS;
-                if ((double)count < slot) kept += (slot - (double)count) * LOG2_E;
-            }
-            uint64_t outside = totals[q] - inside[q];
-            cost += entropy_bits(outside, totals[q]) + ESCAPE_BITS * (m < 63 ? 1 : 2) * (double)outside;
+            const uint32_t limit = trellis_shape_frequencies(&encoder->shape, s, q, room);
+            encoder->limits[2 * s + q] = limit;
+            bits[s] += take_frequencies(encoder, 2 * s + q, &counts->tallies[s][q], room);
+            if (!model) continue;
+            uint32_t *own = model + (size_t)(2 * s + q) * alphabet;
+            memcpy(own + encoder->middle - limit, room, (2 * limit + 1) * sizeof *own);
+            own[alphabet - 1] = room[2 * limit + 1];
         }
-        if (m == 0 || kept + cost < *best) {
-            *best = kept + cost;
-            limit = m;
-        }
-        if (inside[0] == totals[0] && inside[1] == totals[1]) break;
+        sum += bits[s];
     }
-    return limit;
+    return sum;
 }
 
 /* 12-bit probabilities, or 14 bits where these save FINE_GAIN: their tables are four times as large. */
-static uint32_t choose_probability_bits(struct trellis_encoder *encoder, const struct trellis_counts *counts) {
-    uint32_t limits[2][TRELLIS_CLASSES_MAX];
-    double sums[2] = {0, 0};
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        for (uint32_t fine = 0; fine < 2; fine++) {
-            double bits = 0;
-            limits[fine][c] = choose_limit(counts->tallies[c], fine ? 14 : 12, &bits);
-            sums[fine] += bits;
-        }
+static tsr_status choose_shape(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t *room,
+                               tsr_error *err) {
+    double bits[TRELLIS_SCALES_MAX], sums[2];
+    struct trellis_shape shapes[2];
+    for (uint32_t fine = 0; fine < 2; fine++) {
+        encoder->shape.probability_bits = fine ? 14 : 12;
+        tsr_status status = trellis_fit(encoder->host, counts, &encoder->shape, err);
+        if (status != TSR_OK) return status;
+        sums[fine] = take_shape(encoder, counts, room, NULL, bits);
+        shapes[fine] = encoder->shape;
     }
-    int chosen = sums[1] < (1 - FINE_GAIN) * sums[0];
+    encoder->shape = shapes[sums[1] < (1 - FINE_GAIN) * sums[0]];
     encoder->middle = 0;
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        encoder->limits[c] = limits[chosen][c];
-        if (encoder->limits[c] > encoder->middle) encoder->middle = encoder->limits[c];
+    for (uint32_t i = 0; i < 2 * encoder->shape.scales; i++) {
+        const uint32_t limit = trellis_shape_frequencies(&encoder->shape, i / 2, i % 2, room);
+        if (limit > encoder->middle) encoder->middle = limit;
     }
-    return chosen ? 14 : 12;
+    return TSR_OK;
 }
 
 /* Points move to the mean of what was coded by them. */
-static void set_offsets(struct trellis_offsets *offsets, const struct trellis_tally *tally, uint32_t limit) {
+static void set_offsets(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t group,
+                        uint32_t quantiser) {
+    struct trellis_offsets *offsets = &encoder->offsets[2 * group + quantiser];
     offsets->count = 0;
-    for (uint32_t m = 1; m <= TRELLIS_OFFSETS_MAX && m <= limit; m++) {
-        uint64_t count = (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
-        double offset = count ? tally->overshoot[m - 1] / (double)count * 128 : 0;
-        offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
-        offsets->values[m - 1] = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
-        if (offsets->values[m - 1] != 0) offsets->count = m;
-    }
-}
-
-/* Counts of the model, [class][quantiser][2M+2], none below `least` for what can be coded: what encode meets may differ
- * slightly from what was counted. Returns the bits that escapes take outside the model. */
-static double model_counts(const struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t floor,
-                           uint32_t *model) {
-    const uint32_t alphabet = 2 * encoder->middle + 2;
-    double outside_bits = 0;
-    memset(model, 0, (size_t)encoder->class_count * 2 * alphabet * sizeof *model);
-    for (uint32_t context = 0; context < 2 * encoder->class_count; context++) {
-        const uint32_t limit = encoder->limits[context / 2];
-        const struct trellis_tally *tally = &counts->tallies[context / 2][context % 2];
-        uint32_t *own = model + (size_t)context * alphabet, escapes = tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
-        outside_bits += 3.0 * ESCAPE_BITS * escapes;
-        for (uint32_t s = 0; s < TRELLIS_SYMBOLS_MAX - 1; s++) {
-            const uint32_t magnitude = s < MIDDLE ? MIDDLE - s : s - MIDDLE, count = tally->symbols[s];
-            if (magnitude > limit) {
-                escapes += count;
-                outside_bits += (double)ESCAPE_BITS * (magnitude < 64 ? 1 : 2) * count;
-            } else {
-                own[encoder->middle + s - MIDDLE] = count > floor ? count : floor;
-            }
+    for (uint32_t m = 1; m <= TRELLIS_OFFSETS_MAX; m++) {
+        double count = 0, sum = 0;
+        for (uint32_t s = 0; s < encoder->shape.scales; s++) {
+            const struct trellis_tally *tally = &counts->tallies[s][quantiser];
+            if (trellis_group(&encoder->shape, s) != group) continue;
+            count += (double)tally->symbols[MIDDLE + m] + (double)tally->symbols[MIDDLE - m];
+            sum += tally->overshoot[m - 1];
         }
-        own[alphabet - 1] = escapes > floor ? escapes : floor;
+        double offset = count >= OFFSET_COUNT_LEAST ? sum / count * 128 : 0;
+        offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
+        const int8_t rounded = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
+        offsets->values[m - 1] = rounded;
+        if (rounded > OFFSET_LEAST || rounded < -OFFSET_LEAST) offsets->count = m;
     }
-    return outside_bits;
 }
 
-tsr_status trellis_rate_build(struct trellis_encoder *encoder, struct trellis_counts *counts, uint64_t side_bits,
+static void set_base(struct trellis_encoder *encoder) {
+    const double units = (double)encoder->row_low * (1u << encoder->shape.unit) / 4;
+    encoder->shape.base = (int32_t)floor(16 * (units - trellis_log2(encoder->scale)) + 0.5);
+}
+
+tsr_status trellis_rate_build(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint64_t side_bits,
                               struct trellis_bits *bits, tsr_error *err) {
     const tsr_host *host = encoder->host;
-    assign_classes(encoder, counts);
-    fold(encoder, counts);
-    uint32_t probability_bits = choose_probability_bits(encoder, counts);
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        for (uint32_t q = 0; q < 2; q++) {
-            const struct trellis_tally *tally = &counts->tallies[c][q];
-            set_offsets(&encoder->offsets[2 * c + q], tally, encoder->limits[c]);
-            learn_quantiser(encoder, TRELLIS_CLASSES_MAX + c, q, tally, encoder->limits[c], 1);
-        }
-    }
-    const tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, 2 * encoder->class_count, probability_bits,
-                                     0};
-    uint32_t *model = host->alloc(host, (uint64_t)shape.contexts * shape.alphabet * sizeof *model);
-    if (!model) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for %u counts", shape.contexts * shape.alphabet);
+    double of_scale[TRELLIS_SCALES_MAX];
+    uint32_t *room = host->alloc(host, TRELLIS_SYMBOLS_MAX * sizeof *room), *model = NULL;
+    set_base(encoder);
+    tsr_status status = room ? choose_shape(encoder, counts, room, err)
+                             : tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for frequencies");
+    if (status != TSR_OK) goto done;
+    const tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, 2 * encoder->shape.scales,
+                                     encoder->shape.probability_bits, 0};
+    const uint64_t size = (uint64_t)shape.contexts * shape.alphabet * sizeof *model;
+    model = host->alloc(host, size);
+    status = model ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for frequencies");
+    if (status != TSR_OK) goto done;
+    memset(model, 0, (size_t)size);
+    (void)take_shape(encoder, counts, room, model, of_scale);
+    for (uint32_t g = 0; g < 2 * trellis_groups(&encoder->shape); g++) set_offsets(encoder, counts, g / 2, g % 2);
     encoder->entropy->model_destroy(host, encoder->model);
     encoder->model = NULL;
-    double outside = model_counts(encoder, counts, 1, model);
-    tsr_status status = encoder->entropy->model_create_contexts(host, model, &shape, &encoder->model, err);
-    (void)model_counts(encoder, counts, 0, model);
-    double coded = status == TSR_OK ? encoder->entropy->model_cost(encoder->model, model) : 0;
+    status = encoder->entropy->model_create_contexts(host, model, &shape, &encoder->model, err);
+    bits->weights = mean_bits(encoder, of_scale, counts->scale_weights);
+    bits->fixed = (double)side_bits + STREAM_OVERHEAD_BITS * tile_count(encoder) +
+                  (double)counts->raw_bits * tensor_weights(encoder) /
+                      (double)(counts->weights ? counts->weights : 1);
+done:
     host->free(host, model);
-    const double measured = (double)(counts->weights ? counts->weights : 1);
-    bits->weights = (coded + outside) / measured;
-    bits->fixed = (double)side_bits + (double)counts->raw_bits * tensor_weights(encoder) / measured +
-                  STREAM_OVERHEAD_BITS * tile_count(encoder);
+    host->free(host, room);
     return status;
 }

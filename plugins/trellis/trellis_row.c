@@ -10,17 +10,23 @@
 /* Outside these an F32 step or its inverse could leave the range of normal numbers: such rows are stored raw. */
 #define RMS_LEAST 0x1p-100
 #define PEAK_MOST 0x1p+120f
+#define UNITS_MOST 400
 
-struct trellis_row_facts trellis_row_look(const float *row, uint64_t columns) {
-    double lanes[4] = {0};
+struct trellis_row_facts trellis_row_look(const float *row, const float *gain, uint64_t columns) {
+    double lanes[4] = {0}, spreads[4] = {0};
     float largest = 0;
     for (uint64_t i = 0; i < columns; i++) {
         float magnitude = fabsf(row[i]);
         largest = magnitude > largest ? magnitude : largest;
-        lanes[i % 4] += (double)magnitude * (double)magnitude;
+        const double square = (double)magnitude * (double)magnitude;
+        lanes[i % 4] += square;
+        if (gain) spreads[i % 4] += square * (double)gain[i];
     }
+    const double *of_spread = gain ? spreads : lanes;
     double total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
-    return (struct trellis_row_facts){columns ? sqrt(total / (double)columns) : 0, largest};
+    double spread = (of_spread[0] + of_spread[2]) + (of_spread[1] + of_spread[3]);
+    if (columns == 0) return (struct trellis_row_facts){0};
+    return (struct trellis_row_facts){sqrt(total / (double)columns), sqrt(spread / (double)columns), largest};
 }
 
 /* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
@@ -32,21 +38,28 @@ static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
     return (bits + (1u << (shift - 1))) >> shift;
 }
 
-/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
-static uint32_t bucket_of(double ratio) {
-    double square = ratio * ratio * 1.4142135623730951;
-    uint64_t bits;
-    memcpy(&bits, &square, sizeof bits);
-    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
-    return exponent < 0 ? 0 : exponent >= TRELLIS_CLASSES_MAX ? TRELLIS_CLASSES_MAX - 1 : (uint32_t)exponent;
-}
-
 /* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
  * 1 / RMS^2 and no weights at all mean the same steps. */
 static double unit_of(const struct trellis_encoder *encoder, double rms, uint64_t index) {
     if (!encoder->row_weight) return rms;
     double weight = (double)encoder->row_weight[index];
     return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
+}
+
+int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index) {
+    const double ratio = facts->spread / unit_of(encoder, facts->rms, index);
+    if (!(ratio > 0x1p-60)) return -UNITS_MOST;
+    const double units = floor(trellis_log2(ratio) * 4 / (double)(1u << encoder->shape.unit) + 0.5);
+    return units < -UNITS_MOST ? -UNITS_MOST : units > UNITS_MOST ? UNITS_MOST : (int32_t)units;
+}
+
+/* Within 100 of the centre, so that what is written fits a byte. */
+static uint32_t bucket_of(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index) {
+    int32_t distance = encoder->rows_coded ? trellis_row_units(encoder, facts, index) - encoder->row_low : 0;
+    if (encoder->rows_coded) distance -= encoder->row_centre;
+    distance = distance < -100 ? -100 : distance > 100 ? 100 : distance;
+    const int32_t code = encoder->row_centre + distance;
+    return (uint32_t)((code < -127 ? -127 : code > 127 ? 127 : code) + TRELLIS_CODE_ZERO);
 }
 
 struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
@@ -59,7 +72,7 @@ struct segment trellis_row_choose(const struct trellis_encoder *encoder, const s
     }
     double step = encoder->scale * unit_of(encoder, facts->rms, index), least = (double)facts->largest * 0x1p-20;
     if (step < least) step = least;
-    if (trellis_bucket_count(encoder) > 1) row.bucket = bucket_of(facts->rms * encoder->scale / step);
+    row.bucket = bucket_of(encoder, facts, index);
     row.code = code_nearest(step, encoder->mantissa_bits);
     if (!step_code_is_step(row.code, encoder->mantissa_bits)) {
         row.code = STEP_CODE_ZERO;
@@ -70,31 +83,28 @@ struct segment trellis_row_choose(const struct trellis_encoder *encoder, const s
 }
 
 uint64_t trellis_lane_bytes(const struct trellis_encoder *encoder) {
-    const uint64_t row = sizeof(struct trellis_costs *) + TRELLIS_LANES * 4 * 6 + encoder->code.states;
+    const uint64_t row = sizeof(int32_t) + TRELLIS_LANES * 4 * 6 + encoder->code.states;
     return TRELLIS_SEGMENT * row + 64;
 }
 
 void trellis_lane_init(struct trellis_lane *lane, void *memory) {
-    lane->costs = memory;
-    lane->choices = (int32_t *)(void *)(lane->costs + TRELLIS_SEGMENT);
+    lane->rows = memory;
+    lane->choices = lane->rows + TRELLIS_SEGMENT;
     lane->indices = lane->choices + TRELLIS_SEGMENT * 4 * TRELLIS_LANES;
     lane->u = (float *)(void *)(lane->indices + TRELLIS_SEGMENT * TRELLIS_LANES);
     lane->before = (uint8_t *)(lane->u + TRELLIS_SEGMENT * TRELLIS_LANES);
 }
 
 /* Takes coded rows from row `*at` on into a segment; returns their number. */
-static uint64_t load_segment(const struct trellis_encoder *encoder, const struct trellis_columns *columns, uint64_t *at,
-                             struct trellis_lane *lane) {
+static uint64_t load_segment(const struct trellis_columns *columns, uint64_t *at, struct trellis_lane *lane) {
     uint64_t count = 0;
     for (; *at < columns->count && count < TRELLIS_SEGMENT; (*at)++) {
         const struct segment *row = &columns->rows[*at];
         if (!segment_is_coded(row)) continue;
         const float *x = columns->x + *at * columns->stride;
         float *u = lane->u + count * TRELLIS_LANES;
-        uint32_t own =
-            columns->classes ? (uint32_t)TRELLIS_CLASSES_MAX + encoder->bucket_class[row->bucket] : row->bucket;
         for (uint64_t i = 0; i < TRELLIS_LANES; i++) u[i] = i < columns->width ? x[i] * row->inverse : 0;
-        lane->costs[count++] = &encoder->costs[own];
+        lane->rows[count++] = trellis_row_code(row);
     }
     return count;
 }
@@ -102,14 +112,18 @@ static uint64_t load_segment(const struct trellis_encoder *encoder, const struct
 void trellis_columns_find(const struct trellis_encoder *encoder, const struct trellis_columns *columns,
                           struct trellis_lane *lane) {
     struct trellis_strip strip = {.code = &encoder->code,
-                                  .costs = lane->costs,
+                                  .costs = trellis_costs(encoder, columns->final, 0, 0),
+                                  .scales = (int32_t)encoder->shape.scales,
+                                  .rows = lane->rows,
                                   .u = lane->u,
                                   .indices = lane->indices,
                                   .choices = lane->choices,
                                   .before = lane->before};
     uint64_t done = 0;
+    for (uint64_t i = 0; i < columns->width; i++)
+        strip.columns[i] = trellis_column_code(encoder, columns->first + i);
     for (uint64_t at = 0; at < columns->count;) {
-        strip.count = load_segment(encoder, columns, &at, lane);
+        strip.count = load_segment(columns, &at, lane);
         encoder->find(&strip);
         for (uint64_t i = 0; i < strip.count; i++, done++) {
             const uint64_t to = done * columns->index_stride, from = i * TRELLIS_LANES;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A codec's decoder on any header and tile, the body of one fuzz target a codec. Input: rows, columns, two length bytes, the
- * header, the tile. */
+ * A codec's decoder on any header and tile, the body of one fuzz target a codec. Input: rows, columns, two length bytes
+ * (15 bits), the header, the tile. */
 #ifndef TESTS_FUZZ_CODEC_TARGET_H
 #define TESTS_FUZZ_CODEC_TARGET_H
 
@@ -18,7 +18,7 @@ static inline int codec_target(struct harness_job job, const uint8_t *data, size
     static const tsr_param_value zeros[CODEC_TARGET_PARAMS];
     struct harness_host host;
     if (size < CODEC_TARGET_HEAD) return 0;
-    uint64_t rows = data[0], columns = (uint64_t)data[1] * 3, header_bytes = data[2] + 256u * data[3];
+    uint64_t rows = data[0], columns = (uint64_t)data[1] * 3, header_bytes = data[2] + 256u * (data[3] & 127u);
     if (header_bytes > size - CODEC_TARGET_HEAD) header_bytes = size - CODEC_TARGET_HEAD;
     uint64_t tile_bytes = size - CODEC_TARGET_HEAD - header_bytes;
     harness_init(&host);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Frequencies from the codes of a shape, and the codes as bits. README.md, "Distributions", says the same in words;
+ * every operation here is part of the format. */
+#include "trellis_shape.h"
+
+#include <string.h>
+
+#define LOG2_E 1.4426950408889634
+/* Magnitudes whose density is below 2^-this of the first one's do not count. */
+#define DEPTH 24.0
+#define UNITS 1073741824.0 /* 2^30: probabilities as whole numbers */
+
+static const uint8_t CODE_MOST[TRELLIS_LISTS] = {31, 127, 127, 255, 255, 15};
+
+double trellis_log2(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    double exponent = (double)((int64_t)(bits >> 52) - 1023);
+    bits = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
+    memcpy(&value, &bits, sizeof bits);
+    if (value > 1.4142135623730951) {
+        value /= 2;
+        exponent += 1;
+    }
+    /* ln m = 2 artanh((m - 1) / (m + 1)) */
+    double t = (value - 1) / (value + 1), square = t * t, sum = 0;
+    for (int k = 17; k >= 1; k -= 2) sum = sum * square + 1.0 / k;
+    return exponent + 2 * t * sum * LOG2_E;
+}
+
+double trellis_exp2(double value) {
+    int whole = (int)(value < 0 ? value - 0.5 : value + 0.5);
+    double x = (value - whole) * 0.6931471805599453, sum = 1;
+    for (int k = 14; k >= 1; k--) sum = 1 + sum * x / k;
+    uint64_t bits = (uint64_t)(whole + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+/* ---- frequencies ---- */
+
+/* Densities at the points of magnitudes 1.. over that of the first, w[0] unused; returns how many, *sum theirs. */
+static uint32_t densities(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, double *w,
+                          double *sum) {
+    const double power = (4 + shape->codes[TRELLIS_POWER][scale]) / 8.0;
+    const double log_slope = (shape->codes[TRELLIS_SLOPE_0 + quantiser][scale] - 32) / 8.0;
+    const double shift = log_slope - power * trellis_shape_log(shape, scale);
+    double first = 0;
+    uint32_t m = 1;
+    *sum = 0;
+    for (; m <= TRELLIS_LIMIT_MAX; m++) {
+        double log_depth = power * trellis_log2((double)trellis_point(quantiser, m)) + shift;
+        double depth = log_depth > 60 ? 0x1p60 : log_depth < -60 ? 0 : trellis_exp2(log_depth);
+        if (m == 1) first = depth;
+        if (depth - first > DEPTH) break;
+        w[m] = trellis_exp2(first - depth);
+        *sum += w[m];
+    }
+    return m - 1;
+}
+
+/* Whole numbers that are as probable, of magnitudes and of the escape. */
+static void probabilities(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, double *w,
+                          uint32_t limit, uint64_t *escape) {
+    const double odds = trellis_exp2((shape->codes[TRELLIS_ZERO_0 + quantiser][scale] - 128) / 8.0);
+    const double outside = UNITS * trellis_exp2(-1.0 - shape->codes[TRELLIS_ESCAPE][scale]);
+    const double zero = (UNITS - outside) * (odds / (1 + odds));
+    double inside = 0;
+    for (uint32_t m = 1; m <= limit; m++) inside += w[m];
+    const double each = (UNITS - outside - zero) / (2 * inside);
+    w[0] = zero;
+    for (uint32_t m = 1; m <= limit; m++) w[m] *= each;
+    *escape = (uint64_t)outside;
+}
+
+/* A slot for each of `count` symbols, the others of `all` in proportion to what their shares are above one. */
+static void share_slots(const uint64_t *shares, uint32_t count, uint32_t all, uint32_t *f) {
+    uint64_t total = 0, slot, above = 0, at = 0;
+    for (uint32_t i = 0; i < count; i++) total += shares[i];
+    slot = total / all;
+    for (uint32_t i = 0; i < count; i++) above += shares[i] > slot ? shares[i] - slot : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t next = at + (shares[i] > slot ? shares[i] - slot : 0);
+        f[i] = 1;
+        if (above > 0) f[i] += (uint32_t)(next * (all - count) / above - at * (all - count) / above);
+        at = next;
+    }
+}
+
+uint32_t trellis_shape_frequencies(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, uint32_t *f) {
+    double w[TRELLIS_LIMIT_MAX + 1], sum;
+    uint64_t shares[TRELLIS_SYMBOLS_MAX];
+    uint32_t limit = densities(shape, scale, quantiser, w, &sum), all = UINT32_C(1) << shape->probability_bits;
+    while (limit > 1 && w[limit] * (all / 2) < sum) limit--;
+    probabilities(shape, scale, quantiser, w, limit, &shares[2 * limit + 1]);
+    for (uint32_t m = 0; m <= limit; m++) shares[limit + m] = shares[limit - m] = (uint64_t)w[m];
+    share_slots(shares, 2 * limit + 2, all, f);
+    return limit;
+}
+
+/* ---- codes as bits ---- */
+
+enum { FIRST_BITS = 8, RICE_BITS = 3 };
+
+static uint64_t list_bits(const struct trellis_shape *shape, uint32_t list, uint32_t rice) {
+    const uint8_t *codes = shape->codes[list];
+    uint64_t bits = FIRST_BITS + RICE_BITS;
+    for (uint32_t s = 1; s < shape->scales; s++) bits += rice_bits(zigzag(codes[s] - codes[s - 1]), rice);
+    return bits;
+}
+
+static uint32_t list_rice(const struct trellis_shape *shape, uint32_t list) {
+    uint32_t best = 0;
+    for (uint32_t rice = 1; rice < 1u << RICE_BITS; rice++) {
+        if (list_bits(shape, list, rice) < list_bits(shape, list, best)) best = rice;
+    }
+    return best;
+}
+
+uint64_t trellis_shape_bits(const struct trellis_shape *shape) {
+    uint64_t bits = 0;
+    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) bits += list_bits(shape, list, list_rice(shape, list));
+    return bits;
+}
+
+void trellis_shape_write(const struct trellis_shape *shape, struct sink_bits *bits) {
+    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) {
+        const uint8_t *codes = shape->codes[list];
+        const uint32_t rice = list_rice(shape, list);
+        bits_put(bits, codes[0], FIRST_BITS);
+        bits_put(bits, rice, RICE_BITS);
+        for (uint32_t s = 1; s < shape->scales; s++) bits_put_rice(bits, zigzag(codes[s] - codes[s - 1]), rice);
+    }
+}
+
+bool trellis_shape_read(struct trellis_shape *shape, struct bits *bits) {
+    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) {
+        uint8_t *codes = shape->codes[list];
+        int32_t code = (int32_t)bits_get(bits, FIRST_BITS);
+        const uint32_t rice = bits_get(bits, RICE_BITS);
+        for (uint32_t s = 0; s < shape->scales; s++) {
+            if (s > 0) code += unzigzag(bits_get_rice(bits, rice));
+            if (code < 0 || code > CODE_MOST[list]) return false;
+            codes[s] = (uint8_t)code;
+        }
+    }
+    return !bits->overrun;
+}
