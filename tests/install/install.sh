@@ -27,6 +27,21 @@ check pkg_config_finds_the_headers eval 'echo "#include <tessera/plugin.h>" |
     gcc -x c -std=c11 -fsyntax-only $(pkg-config --cflags tessera) -'
 check pkg_config_names_the_plugin_folder [ "$(pkg-config --variable=plugindir tessera)" = "$work/prefix/lib/tessera" ]
 
+# Debian's packages together take every file: what a new kind of file needs is seen here, not when packages are built.
+untaken() { # [list of files]
+    python3 - "$OLDPWD/debian" "${1:-$work/prefix/share/tessera/installed-files}" <<'END'
+import fnmatch, glob, sys
+patterns = [line.split()[0] for name in glob.glob(sys.argv[1] + "/*.install") + [sys.argv[1] + "/not-installed"] for line in open(name) if line.strip()]
+for line in open(sys.argv[2]):
+    path = "usr/" + line.strip().replace("lib/", "lib/x86_64-linux-gnu/", 1) if line.startswith("lib/") else "usr/" + line.strip()
+    parts = path.split("/")
+    if not path.endswith("/") and not any(fnmatch.fnmatch("/".join(parts[:i]), p) for p in patterns for i in range(1, len(parts) + 1)):
+        print(path)
+END
+}
+check debian_packages_take_every_file [ -z "$(untaken)" ]
+check a_file_that_none_takes_is_seen eval '[ "$(untaken <(echo share/nowhere/x))" = usr/share/nowhere/x ]'
+
 # The example, with what was installed and nothing else; the prefix can be moved.
 example=$OLDPWD/contrib/example
 strict="-std=c11 -Wall -Wextra -Wconversion -Werror -pedantic"
