@@ -90,12 +90,14 @@ static tsr_status read_others(const struct session *session, struct gate_config 
     gates->speech.text = session_value(session, OPT_SPEECH);
     gates->speech.wanted = gates->speech.text != NULL;
     gates->speech.picture = session_value(session, OPT_PICTURE);
+    gates->speech.sounds = session_value(session, OPT_SOUNDS);
     gates->chain.wanted = session_has(session, OPT_MIN_COS);
     tsr_status st = read_number(session, OPT_TOLERANCE, 0, 1, &gates->reference.tolerance, err);
     if (!st) st = read_count(session, OPT_MAX_TOKENS, &gates->rollout.tokens, err);
     if (!st) st = read_number(session, OPT_MIN_MATCH, 0, 1, &gates->rollout.min_match, err);
     if (!st) st = read_number(session, OPT_MIN_COS, 0, 1, &gates->chain.min_cos, err);
     if (!st && gates->speech.picture && !gates->speech.wanted) st = tsr_fail(err, TSR_E_CONFIG, "--picture: needs --speech");
+    if (!st && gates->speech.sounds && !gates->speech.wanted) st = tsr_fail(err, TSR_E_CONFIG, "--sounds: needs --speech");
     if (!st && gates->chain.wanted && !gates->parity.text) st = tsr_fail(err, TSR_E_CONFIG, "--min-cos: needs --text");
     return st;
 }
@@ -167,8 +169,8 @@ static tsr_status gate_run(struct session *session, tsr_error *err) {
     if (!status && options.config && gate_config_any(&options.gates)) {
         status = tsr_fail(err, TSR_E_CONFIG, "--config: holds the gates, give it or thresholds, not both");
     }
-    if (!status && options.gates.speech.picture && session->arguments.operand_count > 1) {
-        status = tsr_fail(err, TSR_E_CONFIG, "--picture: is of one output");
+    if (!status && (options.gates.speech.picture || options.gates.speech.sounds) && session->arguments.operand_count > 1) {
+        status = tsr_fail(err, TSR_E_CONFIG, "--picture, --sounds: are of one output");
     }
     if (!status) status = session_open(session, err);
     if (!status) status = session_plugins(session, err);
@@ -188,7 +190,7 @@ const struct command COMMAND_GATE = {
            "The exit code is 3 when a gate does not pass, and when --controls shows that it accepts what it must refuse.",
     .options = {OPT_REFERENCE, OPT_CONFIG, OPT_TEXT, OPT_MIN_TOP1, OPT_MAX_KLD, OPT_CONFIDENCE, OPT_POSITIONS, OPT_WINDOW,
                 OPT_SKIP, OPT_PROMPTS, OPT_MAX_TOKENS, OPT_MIN_MATCH, OPT_MIN_COS, OPT_FIXTURE, OPT_TOLERANCE, OPT_CONTROLS, OPT_SPEECH,
-                OPT_PICTURE, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
+                OPT_PICTURE, OPT_SOUNDS, OPT_PATH, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH, OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .examples = {{"tessera gate small --reference ./my-model --text eval.txt --min-top1 0.97 --max-kld 0.02",
                   "parity on held-out text"},
                  {"tessera gate small smaller --reference ./my-model --text eval.txt", "what two outputs of one model differ by"},

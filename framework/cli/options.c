@@ -88,6 +88,7 @@ const struct option OPTIONS[OPT_COUNT] = {
     [OPT_MIN_COS] = {"min-cos", 0, "C", "smallest mean cosine of the hidden state behind any layer"},
     [OPT_SPEECH] = {"speech", 0, "FILE", "lines that a model that speaks says: each must sound like speech"},
     [OPT_PICTURE] = {"picture", 0, "FILE", "waveforms and spectrograms of --speech, an SVG file"},
+    [OPT_SOUNDS] = {"sounds", 0, "NAME", "keep the first line of --speech in NAME-raw.wav and NAME-tested.wav, for report --sound"},
     [OPT_CONTROLS] = {"controls", 0, NULL, "parity also runs inputs that it must accept and refuse: is the gate itself right"},
     [OPT_REPLAY] = {"replay", 0, NULL, "do the job again from --reference and compare every figure of the receipt"},
     [OPT_QUERY] = {"query", 0, "FILE[:TENSOR]", "query vectors, a safetensors file (and the tensor in it)"},

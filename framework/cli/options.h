@@ -81,6 +81,7 @@ enum option_id {
     OPT_PATH,
     OPT_SPEECH,
     OPT_PICTURE,
+    OPT_SOUNDS,
     OPT_PUBLISH_ANYWAY,
     OPT_CONTROLS,
     OPT_REPLAY,

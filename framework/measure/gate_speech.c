@@ -7,6 +7,8 @@
 #include "speech_picture.h"
 
 #include <base/alloc.h>
+#include <base/str.h>
+#include <format/wave.h>
 #include <math.h>
 
 /* ---- parity ---- */
@@ -179,6 +181,29 @@ static tsr_status draw(const struct gate_speech *g, const struct speech_sound_re
     return speech_picture_write(g->gates->speech.picture, sounds + skip, 2 - skip, speech_facts(g->other).sample_rate, g->err);
 }
 
+static tsr_status keep_sound(const struct gate_speech *g, const char *which, const float *samples, uint64_t count) {
+    struct wave_writer *writer = NULL;
+    struct str path = {0};
+    str_add_format(&path, "%s-%s.wav", g->gates->speech.sounds, which);
+    tsr_status st = path.failed ? tsr_fail(g->err, TSR_E_NOMEM, "out of memory for a path") : TSR_OK;
+    if (st == TSR_OK) st = wave_create(path.text, speech_facts(g->other).sample_rate, WAVE_PCM16, &writer, g->err);
+    if (st == TSR_OK) st = wave_write(writer, samples, count, g->err);
+    if (st == TSR_OK) {
+        st = wave_finish(writer, g->err);
+    } else {
+        wave_abandon(writer);
+    }
+    str_clear(&path);
+    return st;
+}
+
+static tsr_status keep_sounds(const struct gate_speech *g, const struct speech_sound_result *result) {
+    tsr_status st = TSR_OK;
+    if (!g->gates->speech.sounds) return TSR_OK;
+    if (result->raw) st = keep_sound(g, "raw", result->raw, result->raw_count);
+    return st == TSR_OK ? keep_sound(g, "tested", result->ours, result->our_count) : st;
+}
+
 tsr_status gate_speech_sound(const struct gate_speech *g, struct gate_entry *entry) {
     struct speech_lines lines = {0};
     struct speech_sound_result result = {0};
@@ -195,6 +220,7 @@ tsr_status gate_speech_sound(const struct gate_speech *g, struct gate_entry *ent
         if (result.has_distance) add_distance(&entry->members, &result.distance);
         judge_sound(g, &result, entry);
         st = draw(g, &result);
+        if (st == TSR_OK) st = keep_sounds(g, &result);
     }
     speech_sound_clear(&result);
     speech_lines_clear(&lines);

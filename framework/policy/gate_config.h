@@ -45,6 +45,7 @@ struct gate_config {
         const char *text;    /* lines to speak; NULL: parity's */
         const char *profile; /* of limits: "default" or NULL */
         const char *picture; /* SVG to write, or NULL */
+        const char *sounds;  /* SOUNDS-raw.wav and SOUNDS-tested.wav are written, of the first line; or NULL */
         uint64_t frames;     /* most of a line */
         double max_difference; /* relative, from the raw model: level, zero crossings, envelope */
         double max_mel;        /* mean absolute difference of log10 mel bands */

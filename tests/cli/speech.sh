@@ -85,6 +85,13 @@ fails_with lossy_loses_decisions 3 'parity: FAIL' compare "$work/lossy" --text "
 check parity_tells_every_group eval 'compare "$work/near" --text "$work/lines.txt" --json | python3 -c "import json,sys; g = json.load(sys.stdin)[\"gates\"][0]; assert len(g[\"by_group\"]) == 4 and g[\"talker\"][\"top1\"][\"bound\"] > 0.8"'
 fails_with random_weights_are_no_speech 3 'speech: FAIL' compare "$work/lossless" --speech "$work/lines.txt" --picture "$work/picture.svg"
 check picture_is_drawn eval 'python3 -c "import base64, re, sys, xml.dom.minidom, zlib; t = open(sys.argv[1]).read(); xml.dom.minidom.parseString(t); p = [base64.b64decode(b) for b in re.findall(\"base64,([^\\\"]+)\", t)]; assert len(p) == 2 and all(len(zlib.decompress(b[41:-16])) > 1000 for b in p)" "$work/picture.svg"'
+# The sounds of the gate are what the report shows, without a second run.
+check the_gate_keeps_its_sounds eval '! compare "$work/lossless" --speech "$work/lines.txt" --sounds "$work/first" -q 2>"$work/err" &&
+    "$tool" report "$work/lossless" --html "$work/sounds.html" --sound "$work/first-raw.wav=Original" --sound "$work/first-tested.wav" &&
+    [ "$(grep -o "<audio" "$work/sounds.html" | wc -l)" -eq 2 ] && grep -q "Waveform of Original" "$work/sounds.html" &&
+    cmp "$work/first-raw.wav" "$work/first-tested.wav"'
+fails_with sounds_need_speech 1 'sounds' compare "$work/lossless" --prompts "$work/lines.txt" --sounds "$work/x"
+fails_with sounds_that_cannot_be_written 4 'nowhere' compare "$work/lossless" --speech "$work/lines.txt" --sounds /nowhere/x -q
 fails_with picture_needs_speech 1 'picture' compare "$work/lossless" --prompts "$work/lines.txt" --picture "$work/x.svg"
 check lossless_profile_proves_and_publishes "$tool" compress "$data/b" -c qwen3-tts-lossless -o "$work/proved" -q
 fails_with quality_profile_refuses_random_weights 3 'parity: FAIL' "$tool" compress "$data/b" -c qwen3-tts-quality -o "$work/refused" -q
