@@ -300,6 +300,24 @@ static void unequal_columns_cost_what_they_tell(void) {
     trial_end(&trial);
 }
 
+/* Steps that are all alike are not rounded to an eighth of an octave. */
+static void every_rate_is_met_with_equal_row_weights(void) {
+    enum { ROWS_OF_ONE_WEIGHT = 256 };
+    struct trial trial;
+    float weights[ROWS_OF_ONE_WEIGHT];
+    tsr_encode_hints hints = {sizeof hints, weights, NULL};
+    begin(&trial, ROWS_OF_ONE_WEIGHT, 512, 4, 8);
+    trial_fill(trial.x, trial.count, 33);
+    for (int r = 0; r < ROWS_OF_ONE_WEIGHT; r++) weights[r] = 1;
+    trial.job.hints = &hints;
+    for (int i = 0; i <= 16; i++) {
+        trial.params[BITS].real = 3.5 + i / 16.0;
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), trial.params[BITS].real, 0.006 * trial.params[BITS].real);
+    }
+    trial_end(&trial);
+}
+
 static void states_that_are_no_power_of_two_are_refused(void) {
     struct trial trial;
     begin(&trial, 4, 4, 4, 12);
@@ -461,6 +479,7 @@ static const struct unit_test TESTS[] = {
     {"gaussian_weights_take_their_entropy", gaussian_weights_take_their_entropy},
     {"weights_of_a_model_take_their_entropy", weights_of_a_model_take_their_entropy},
     {"unequal_columns_cost_what_they_tell", unequal_columns_cost_what_they_tell},
+    {"every_rate_is_met_with_equal_row_weights", every_rate_is_met_with_equal_row_weights},
     {"states_that_are_no_power_of_two_are_refused", states_that_are_no_power_of_two_are_refused},
     {"row_weights_set_the_steps", row_weights_set_the_steps},
     {"odd_shapes_come_back", odd_shapes_come_back},
