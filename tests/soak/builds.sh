@@ -57,7 +57,6 @@ foreign() {
 }
 
 for level in 0 1 3; do variant "gcc-O$level" CC="${CC:-gcc}" CFLAGS="-O$level"; done
-variant clang-O2 CC=clang
-variant clang-O0 CC=clang CFLAGS=-O0
+for level in 0 1 2 3; do variant "clang-O$level" CC="${CLANG:-clang}" CFLAGS="-O$level"; done
 variant no-sndfile CC="${CC:-gcc}" SNDFILE=
 foreign
