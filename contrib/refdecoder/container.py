@@ -13,7 +13,8 @@ from errors import Damaged, Unsupported, require
 from reader import Reader
 from xxh3 import digest
 
-VERSIONS = {"0.1": 1, "0.2": 2}  # the format of a file, and what its payloads and blobs say
+# The format of a file, and what its payloads and blobs say.
+VERSIONS = {"0.1": 1, "0.2": 2, **{"1.%d" % minor: 256 + minor for minor in range(256)}}
 HEADER_START = b'{"__metadata__":{"tessera.header_digest":"'
 DTYPES = ("?", "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I64", "I32", "I16", "I8", "U64", "U32",
           "U16", "U8", "BOOL", "C64")
@@ -49,7 +50,7 @@ class File:
         header = parse_json(self.data[8:8 + length])
         metadata = header.pop("__metadata__")
         if metadata.get("tessera.format") not in VERSIONS:
-            raise Unsupported("format %s, this decoder reads %s" % (metadata.get("tessera.format"), " ".join(VERSIONS)))
+            raise Unsupported("format %s, this decoder reads 1.x, 0.2 and 0.1" % metadata.get("tessera.format"))
         self.version = VERSIONS[metadata["tessera.format"]]
         self.tensors, end = {}, 8 + length
         for name, tensor in header.items():
@@ -120,7 +121,7 @@ class Payload:
         prefix += self.columns if flags & 4 else 0
         require(prefix <= len(data), "payload: directory does not fit")
         require(digest(data[:prefix - 16]) == data[prefix - 16:prefix], "payload: checksum of head or directory")
-        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= (1, 7)[version - 1] and zero == 0, "payload: unknown dtype, rank or flag")
+        require(self.dtype < len(DTYPES) and rank <= 8 and flags <= 7 and zero == 0, "payload: unknown dtype, rank or flag")
         require((self.dtype == OPAQUE) == (name_size != 0) and header_size <= 1 << 24, "payload: dtype name or header size")
         self.transposed = bool(flags & 1)
         reader = Reader(data[52:prefix - 16])

@@ -8,10 +8,9 @@
 #include <base/digest.h>
 #include <tessera/tensor.h>
 
-#define CONTAINER_VERSION_MAJOR 0
-#define CONTAINER_VERSION_MINOR 2 /* written; 1 is read too */
-#define CONTAINER_VERSION_TEXT "0.2"
-#define CONTAINER_VERSION_OLDER_TEXT "0.1"
+#define CONTAINER_VERSION_MAJOR 1
+#define CONTAINER_VERSION_MINOR 0 /* written; later ones are read too */
+#define CONTAINER_VERSION_TEXT "1.0"
 
 /* __metadata__ of every output file. */
 #define CONTAINER_KEY_FORMAT "tessera.format"        /* CONTAINER_VERSION_TEXT */
@@ -31,13 +30,13 @@
 
 #define PAYLOAD_MAGIC "TSRP"
 #define PAYLOAD_VERSION (CONTAINER_VERSION_MAJOR << 8 | CONTAINER_VERSION_MINOR)
-#define PAYLOAD_VERSION_OLDER (CONTAINER_VERSION_MAJOR << 8 | 1)
 #define PAYLOAD_FIXED_BYTES 52
 #define PAYLOAD_ENTRY_BYTES 20 /* u32 length (bit 31: raw source bytes), 16 bytes digest */
 #define PAYLOAD_RAW_BIT UINT32_C(0x80000000)
 #define PAYLOAD_FLAG_TRANSPOSED 1 /* the matrix view is the transposed source */
 #define PAYLOAD_FLAG_DICTIONARY 2 /* the digest of a dictionary stands behind the codec header */
 #define PAYLOAD_FLAG_COLUMNS 4    /* a scale for each column stands behind these */
+#define PAYLOAD_FLAGS_KNOWN UINT64_C(7)
 #define PAYLOAD_SCALE_MOST 64     /* magnitude of the scale of a column */
 #define PAYLOAD_CODEC_HEADER_MAX (UINT64_C(1) << 24)
 #define PAYLOAD_TILE_WEIGHTS_MAX (UINT64_C(1) << 22)

@@ -46,6 +46,19 @@ static tsr_status digest_header(const struct safetensors *st, size_t place, stru
     return TSR_OK;
 }
 
+/* What payloads and blobs say in a file of this format, or 0 for one that is not read: 1 and a minor below 256, and the two
+ * of development, which are 1.0 with less in it. */
+static uint64_t version_of(const char *text) {
+    uint64_t minor = 0;
+    if (!strcmp(text, "0.1") || !strcmp(text, "0.2")) return (uint64_t)(text[2] - '0');
+    if (!text_starts_with(text, "1.")) return 0;
+    const char *digits = text + 2;
+    const size_t count = strspn(digits, "0123456789");
+    if (!count || count > 3 || digits[count] || (count > 1 && digits[0] == '0')) return 0;
+    for (size_t i = 0; i < count; i++) minor = 10 * minor + (uint64_t)(digits[i] - '0');
+    return minor < 256 ? CONTAINER_VERSION_MAJOR << 8 | minor : 0;
+}
+
 tsr_status container_check(const struct safetensors *st, tsr_error *err) {
     const size_t start = strlen(CONTAINER_HEADER_START), digits = DIGEST_HEX - 1;
     char stored[DIGEST_HEX];
@@ -62,16 +75,15 @@ tsr_status container_check(const struct safetensors *st, tsr_error *err) {
     if (!digest_equal(&found, &expected)) return header_fail(st, err, "is damaged (checksum)");
     const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
     if (!version) return header_fail(st, err, "has no " CONTAINER_KEY_FORMAT);
-    if (!strcmp(version, CONTAINER_VERSION_TEXT) || !strcmp(version, CONTAINER_VERSION_OLDER_TEXT)) return TSR_OK;
-    return tsr_fail(err, TSR_E_UNSUPPORTED,
-                    "%s: format %s, this program reads " CONTAINER_VERSION_OLDER_TEXT " and " CONTAINER_VERSION_TEXT,
-                    st->file.path, version);
+    if (version_of(version)) return TSR_OK;
+    return tsr_fail(err, TSR_E_UNSUPPORTED, "%s: format %s, this program reads 1.x, 0.2 and 0.1", st->file.path,
+                    version);
 }
 
 /* The version that payloads and blobs of this file must have; a part file does not say, and is of this one. */
 static uint64_t version_within(const struct safetensors *st) {
     const char *version = safetensors_metadata(st, CONTAINER_KEY_FORMAT);
-    return version && !strcmp(version, CONTAINER_VERSION_OLDER_TEXT) ? PAYLOAD_VERSION_OLDER : PAYLOAD_VERSION;
+    return version ? version_of(version) : PAYLOAD_VERSION;
 }
 
 /* ---- the head of a payload ---- */
@@ -93,6 +105,13 @@ struct reading {
 static tsr_status damage(const struct reading *reading, const char *what) {
     return tsr_fail(reading->err, TSR_E_CORRUPT, "%s: tensor \"%s\": payload: %s", reading->payload->file->path,
                     reading->payload->name, what);
+}
+
+/* A later minor may have flags that change how a payload is read; in a file of ours they are damage. */
+static tsr_status unknown_flag(const struct reading *reading) {
+    if (reading->version <= PAYLOAD_VERSION) return damage(reading, "has an unknown flag");
+    return tsr_fail(reading->err, TSR_E_UNSUPPORTED, "%s: tensor \"%s\": payload has a flag that this program, for format %s, "
+                    "does not know", reading->payload->file->path, reading->payload->name, CONTAINER_VERSION_TEXT);
 }
 
 static tsr_status no_memory(const struct reading *reading) {
@@ -129,9 +148,7 @@ static tsr_status read_fixed(struct reading *reading) {
     head->transposed = flags & PAYLOAD_FLAG_TRANSPOSED;
     head->has_dictionary = flags & PAYLOAD_FLAG_DICTIONARY;
     lengths->columns = flags & PAYLOAD_FLAG_COLUMNS ? head->columns : 0;
-    uint64_t known = PAYLOAD_FLAG_TRANSPOSED |
-                     (reading->version > PAYLOAD_VERSION_OLDER ? PAYLOAD_FLAG_DICTIONARY | PAYLOAD_FLAG_COLUMNS : 0);
-    if ((flags & ~known) || reserved) return damage(reading, "has an unknown flag");
+    if ((flags & ~PAYLOAD_FLAGS_KNOWN) || reserved) return unknown_flag(reading);
     if ((flags & PAYLOAD_FLAG_COLUMNS) && (!head->columns || head->columns > PAYLOAD_TILE_WEIGHTS_MAX)) {
         return damage(reading, "has scales of too many columns");
     }

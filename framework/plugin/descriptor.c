@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What "mandatory" means is written here: the smallest struct_size of each table is the offset behind its last
- * mandatory member in ABI 0.1. Later members are optional by nature and asked for with TSR_HAS. */
+ * mandatory member in ABI 1.0. Later members are optional by nature and asked for with TSR_HAS. */
 #include "descriptor.h"
 
 #include <stdbool.h>

@@ -132,11 +132,9 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
     hhtld->settings = settings_of(setup->params);
     hhtld->encoder.host = hhtld->decoder.host = host;
     hhtld->encoder.products = hhtld->decoder.products = products;
-    if (TSR_HAS(setup, tsr_codec_setup, dictionary)) {
-        hhtld->dictionary = setup->dictionary;
-        hhtld->dictionary_bytes = setup->dictionary_bytes;
-    }
-    hhtld->encoder.heel = hhtld_heel(TSR_HAS(setup, tsr_codec_setup, role) ? setup->role : NULL);
+    hhtld->dictionary = setup->dictionary;
+    hhtld->dictionary_bytes = setup->dictionary_bytes;
+    hhtld->encoder.heel = hhtld_heel(setup->role);
     tsr_status st = setup->decoding ? open_header(hhtld, setup, err) : can_encode(setup, err);
     if (st == TSR_OK)
         *self = hhtld;

@@ -88,7 +88,7 @@ static void destroy(void *self) {
 static tsr_status fill(struct slotl *slotl, const tsr_codec_setup *setup, tsr_error *err) {
     tsr_status st = TSR_OK;
     const uint8_t *basis = NULL;
-    if (TSR_HAS(setup, tsr_codec_setup, dictionary) && setup->dictionary) {
+    if (setup->dictionary) {
         st = slotl_read_dictionary(setup->dictionary, setup->dictionary_bytes, setup->tensor->columns, &basis,
                                    &slotl->lent_rank, err);
         slotl->lent_basis = (const uint16_t *)(const void *)basis;

@@ -59,7 +59,7 @@ static void encoder_init(struct spiral_encoder *encoder, const tsr_codec_setup *
     encoder->tensor = setup->tensor;
     encoder->search = spiral_search_get();
     encoder->row_weight = setup->hints ? setup->hints->row_weight : NULL;
-    encoder->stride = TSR_HAS(setup, tsr_codec_setup, stride) && setup->stride <= UINT32_MAX ? setup->stride : 1;
+    encoder->stride = setup->stride <= UINT32_MAX ? setup->stride : 1;
     encoder->settings = (struct spiral_settings){.bits = params[PARAM_BITS].real,
                                                  .points = (uint32_t)params[PARAM_POINTS].integer,
                                                  .rotate = params[PARAM_HADAMARD].integer != 0};

@@ -49,9 +49,9 @@ static void destroy(void *self) {
 static tsr_status set_encoder(const tsr_codec_setup *setup, struct spiral_index *index, tsr_error *err) {
     tsr_status st = can_encode(setup, err);
     if (st != TSR_OK) return st;
-    index->role = TSR_HAS(setup, tsr_codec_setup, role) ? setup->role : NULL;
-    index->address = spiral_index_address(TSR_HAS(setup, tsr_codec_setup, stride) ? setup->stride : 1,
-                                          (uint64_t)setup->params[PARAM_ANCHORS].integer, setup->tensor->columns);
+    index->role = setup->role;
+    index->address = spiral_index_address(setup->stride, (uint64_t)setup->params[PARAM_ANCHORS].integer,
+                                          setup->tensor->columns);
     return TSR_OK;
 }
 

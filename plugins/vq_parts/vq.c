@@ -83,10 +83,9 @@ static tsr_status check_tensor(const struct vq_kind *kind, const struct vq_setti
 tsr_status vq_can_encode(const struct vq_kind *kind, const struct vq_settings *settings, const tsr_codec_setup *setup,
                          tsr_error *err) {
     const struct vq_sums sums = vq_sum(settings, setup->tensor);
-    const bool shared = TSR_HAS(setup, tsr_codec_setup, dictionary_bytes) && setup->dictionary;
     tsr_status status = check_settings(kind, settings, err);
     if (status == TSR_OK) status = check_tensor(kind, settings, setup->tensor, err);
-    if (status != TSR_OK || shared) return status;
+    if (status != TSR_OK || setup->dictionary) return status;
     return vq_guard(kind, settings, vq_dim(settings, setup->tensor), &sums, err);
 }
 
@@ -159,9 +158,8 @@ static tsr_status init_decoder(struct vq *vq, const tsr_codec_setup *setup, cons
 
 static tsr_status init(struct vq *vq, const struct vq_kind *kind, const struct vq_settings *settings,
                        const tsr_codec_setup *setup, tsr_error *err) {
-    const bool has = TSR_HAS(setup, tsr_codec_setup, dictionary_bytes);
-    const uint8_t *dictionary = has ? setup->dictionary : NULL;
-    const uint64_t bytes = has ? setup->dictionary_bytes : 0;
+    const uint8_t *dictionary = setup->dictionary;
+    const uint64_t bytes = setup->dictionary_bytes;
     vq->kind = kind;
     vq->host = setup->host;
     vq->tensor = setup->tensor;

@@ -50,9 +50,12 @@ static void seal(uint8_t *bytes, uint64_t covered, uint64_t size) {
 
 static void seal_payload(uint8_t *bytes, uint64_t size) {
     if (size < PAYLOAD_FIXED_BYTES) return;
+    const uint64_t flags = load_le(bytes + 8, 1);
     seal(bytes,
          PAYLOAD_FIXED_BYTES + 8 * load_le(bytes + 7, 1) + load_le(bytes + 9, 1) + load_le(bytes + 10, 1) +
-             load_le(bytes + 12, 4) + load_le(bytes + 16, 4) + PAYLOAD_ENTRY_BYTES * load_le(bytes + 48, 4),
+             load_le(bytes + 12, 4) + load_le(bytes + 16, 4) + PAYLOAD_ENTRY_BYTES * load_le(bytes + 48, 4) +
+             (flags & PAYLOAD_FLAG_DICTIONARY ? DIGEST_BYTES : 0) +
+             (flags & PAYLOAD_FLAG_COLUMNS ? load_le(bytes + 32, 8) : 0),
          size);
 }
 

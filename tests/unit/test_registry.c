@@ -91,8 +91,8 @@ struct refusal {
 
 static void wrong_plugins_are_refused_in_one_line(void) {
     static const struct refusal REFUSALS[] = {
-        {"major", "-DTSR_PLUGIN_NAME=tsr_plugin_v3", "made for plugin ABI 3, this program has ABI 0"},
-        {"symbol", "-DTSR_PLUGIN_NAME=another_name", "exports no symbol tsr_plugin_v0"},
+        {"major", "-DTSR_PLUGIN_NAME=tsr_plugin_v3", "made for plugin ABI 3, this program has ABI 1"},
+        {"symbol", "-DTSR_PLUGIN_NAME=another_name", "exports no symbol tsr_plugin_v1"},
         {"small", "-DVARIANT_CODEC_SIZE=8", "a codec has struct_size 8, expected"},
         {"odd", "-DVARIANT_CODEC_SIZE='sizeof(tsr_codec)+3'", "a codec has struct_size"},
         {"huge", "-DVARIANT_PLUGIN_SIZE=UINT64_MAX", "the plugin table has struct_size"},

@@ -73,7 +73,6 @@ typedef struct tsr_codec_setup {
     uint64_t bitstream_version; /* decoder: the version that wrote the bytes */
     int32_t decoding;           /* 0: self will encode; 1: self will decode */
     int32_t reserved;
-    /* Since ABI 0.2. */
     const void *dictionary;    /* what the codec's train wrote for the group of this tensor (ext/dictionary.h), or NULL */
     uint64_t dictionary_bytes;
     uint64_t level;            /* decoder of a PROGRESSIVE codec: use the first `level` parts of each tile, 0 for all */

@@ -23,11 +23,11 @@ typedef struct tsr_plugin {
     const tsr_model *const *models; /* NULL-terminated, or NULL */
 } tsr_plugin;
 
-#define TSR_PLUGIN_SYMBOL "tsr_plugin_v0"
+#define TSR_PLUGIN_SYMBOL "tsr_plugin_v1"
 
 /* Defines the exported constant: TSR_PLUGIN = { ... };  A static build gives each plugin its own name. */
 #ifndef TSR_PLUGIN_NAME
-#define TSR_PLUGIN_NAME tsr_plugin_v0
+#define TSR_PLUGIN_NAME tsr_plugin_v1
 #endif
 #if defined(__GNUC__)
 #define TSR_EXPORT __attribute__((visibility("default")))

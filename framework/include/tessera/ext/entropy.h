@@ -95,7 +95,7 @@ typedef struct tsr_entropy {
     /* Adds the symbols of values[count] to counts[2^symbol_bits]; split->model and contexts are not used. */
     void (*split_count)(const tsr_entropy_split *split, const uint16_t *values, uint64_t count, uint32_t *counts);
 
-    /* Since ABI 0.3. What split_encode wrote with symbol_bits 16 and contexts, decoded in pieces: begin with the number of
+    /* What split_encode wrote with symbol_bits 16 and contexts, decoded in pieces: begin with the number of
      * symbols that were coded, then pieces in order, contexts[count] each below the model's number of contexts, then
      * end, which finds damage that the pieces did not. Fast for pieces of multiples of 32 symbols. */
     tsr_status (*stream_begin)(tsr_entropy_stream *stream, const tsr_entropy_model *model, const void *src,
