@@ -12,10 +12,10 @@
 
 #include "bound.h"
 #include "plan_sample.h"
+#include "quantiser.h"
 
 #define CHUNK_WEIGHTS (UINT64_C(1) << 18)
 #define SAMPLED (UINT64_C(1) << 14)
-#define LOG_SQRT_2PIE 2.0470956
 
 struct looking {
     const struct plan_entry *entry;
@@ -51,7 +51,7 @@ static tsr_status look_at_all(struct looking *looking, struct matrix *matrix, ts
 
 static double deficit_of(struct looking *looking) {
     double entropy = bound_differential_entropy(looking->sample, looking->sampled, looking->sample + SAMPLED);
-    return isfinite(entropy) ? fmin(fmax(LOG_SQRT_2PIE - entropy, 0), 1) : 0;
+    return isfinite(entropy) ? fmin(fmax(QUANTISER_LOG_SQRT_2PIE - entropy, 0), 1) : 0;
 }
 
 static tsr_status open_matrix(struct looking *looking, const tsr_tensor *tensor, const struct coder_source *file,

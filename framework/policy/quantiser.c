@@ -6,7 +6,6 @@
 #include <math.h>
 
 #define CELLS 64             /* on each side: 8 rms at the finest step of the table */
-#define LOG_SQRT_2PIE 2.0471 /* log2 sqrt(2 pi e) */
 
 static double normal_below(double x) {
     return 0.5 * erfc(-x * 0.70710678118654752);
@@ -38,7 +37,7 @@ struct quantiser_point quantiser_at(const struct quantiser_curve *curve, double 
     double at = (log_ratio - QUANTISER_LEAST) * QUANTISER_STEPS;
     if (!(at > 0)) return (struct quantiser_point){0, exp2(2 * log_ratio)};
     int below = (int)at;
-    if (below >= QUANTISER_POINTS - 1) return (struct quantiser_point){log_ratio + LOG_SQRT_2PIE, 1.0 / 12};
+    if (below >= QUANTISER_POINTS - 1) return (struct quantiser_point){log_ratio + QUANTISER_LOG_SQRT_2PIE, 1.0 / 12};
     double part = at - below;
     return (struct quantiser_point){curve->bits[below] + part * (curve->bits[below + 1] - curve->bits[below]),
                                     curve->error[below] + part * (curve->error[below + 1] - curve->error[below])};

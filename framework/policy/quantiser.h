@@ -11,6 +11,9 @@
 #define QUANTISER_STEPS 8
 #define QUANTISER_POINTS 45
 
+/* Differential entropy of a Gaussian of RMS 1 in bits: log2 sqrt(2 pi e). */
+#define QUANTISER_LOG_SQRT_2PIE 2.0470956
+
 struct quantiser_curve {
     double bits[QUANTISER_POINTS];
     double error[QUANTISER_POINTS]; /* mean square, in squared steps */
