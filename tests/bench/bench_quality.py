@@ -19,6 +19,7 @@ same text: windows of 512 tokens, the second half of each scored.
     QUALITY_TYPES  peers of which nothing is asked ("Q8_0 Q6_K Q5_K_M IQ4_XS IQ3_XXS Q2_K")
     QUALITY_BITS  Tessera's points beside the profiles, all bytes counted ("5.2 4.17 3.4")
     QUALITY_SEEDS  subsets of the calibration text (10)      QUALITY_JOBS  workers of everything (the processors)
+    QUALITY_KNOWN=1  measures nothing: the tables of what QUALITY_WORK has so far
 
 What is not there is said and left out. Needs numpy."""
 import json
@@ -37,6 +38,7 @@ POSITIONS = int(os.environ.get("QUALITY_POSITIONS", "20000"))
 FEWER = int(os.environ.get("QUALITY_FEWER", "4080"))
 TYPES = os.environ.get("QUALITY_TYPES", "Q8_0 Q6_K Q5_K_M IQ4_XS IQ3_XXS Q2_K").split()
 BITS = os.environ.get("QUALITY_BITS", "5.2 4.17 3.4").split()
+KNOWN_ONLY = bool(os.environ.get("QUALITY_KNOWN"))
 SEEDS = int(os.environ.get("QUALITY_SEEDS", "10"))
 PROFILES = ["near-lossless", "quality", "balanced", "small", "tiny"]
 AT_FEWER = {"near-lossless"}  # measured on fewer positions: no peer is near
@@ -77,7 +79,10 @@ class Work:
         os.replace(self._file(name) + ".new", self._file(name))
 
     def once(self, name, make):
+        """None if it is not known and nothing is to be measured."""
         if not self.known(name):
+            if KNOWN_ONLY:
+                return None
             print(f"-- {name}", file=sys.stderr, flush=True)
             self.keep(name, make())
         return self.result(name)
@@ -102,7 +107,7 @@ class Bench:
 
     def gate(self, wanted, positions, text=0):
         """`wanted`: (name, what makes or finds the folder, whether it is thrown away). Figures are kept by name and positions."""
-        missing = [w for w in wanted if not self.work.known(self.figures_name(w[0], positions, text))]
+        missing = [w for w in wanted if not KNOWN_ONLY and not self.work.known(self.figures_name(w[0], positions, text))]
         for at in range(0, len(missing), GATED_AT_ONCE):
             part = [(name, make(), scratch) for name, make, scratch in missing[at:at + GATED_AT_ONCE]]
             part = [p for p in part if p[1]]
@@ -155,8 +160,9 @@ class Bench:
         def make():
             _, _, seconds, memory = peers.run([TOOL, "calibrate", self.model, "--text", text, "-o", path, "--fisher-tokens",
                                                str(tokens), "--seed", str(seed), "-f", "-q", "-j", peers.JOBS])
-            return {"path": path, "seconds": seconds, "memory": memory}
-        return self.work.once(f"statistics {name}", make)["path"]
+            return {"seconds": seconds, "memory": memory}
+        self.work.once(f"statistics {name}", make)
+        return path
 
     def statistics(self):
         both = [c for c in self.calibration if c]
@@ -207,7 +213,7 @@ def llama_types(bench):
 
 def make_llama(bench, label, model, kind):
     file = label.replace(" ", "-")
-    base = peers.to_gguf(bench.work, bench.llama, model, file)
+    base = None if KNOWN_ONLY else peers.to_gguf(bench.work, bench.llama, model, file)
     made = bench.work.once(f"{label} {kind} quantised",
                            lambda: peers.quantise(bench.work, bench.llama, base, bench.calibration[0], kind, file))
 
@@ -230,8 +236,9 @@ def llama_rows(bench):
         name = f"{label} {kind}"
         base, made = make_llama(bench, label, model, kind)
         figures = bench.work.once(f"{name} own {FEWER}", lambda: peers.own_runtime(bench.llama, base, made["path"], bench.texts[0], FEWER))
-        own.append({"name": f"{kind} {label}, own runtime", "bits": made["bytes"] * 8 / made["weights"], **figures,
-                    "positions": FEWER, "made": math.nan, "memory": math.nan})
+        if figures:
+            own.append({"name": f"{kind} {label}, own runtime", "bits": made["bytes"] * 8 / made["weights"], **figures,
+                        "positions": FEWER, "made": math.nan, "memory": math.nan})
 
         def decode(made=made, model=model, name=name):
             folder = bench.work.path(name.replace(" ", "-") + "-F32")
@@ -279,8 +286,9 @@ def our_rows(bench):
         bench.compress(name, config, bench.statistics())
     gate_made(bench, [name for name, _, _, positions in our_points() if positions == POSITIONS], POSITIONS)
     gate_made(bench, [name for name, *_ in our_points()], FEWER)
-    return {n: [bench.row(name, shown, n) for name, shown, _, positions in our_points() if n == FEWER or positions == n]
+    rows = {n: [bench.row(name, shown, n) for name, shown, _, positions in our_points() if n == FEWER or positions == n]
             for n in (POSITIONS, FEWER)}
+    return {n: [r for r in part if r] for n, part in rows.items()}
 
 
 def profiles_table(bench):
@@ -292,11 +300,11 @@ def profiles_table(bench):
     print("| profile | statistics | bytes | bits a weight | ratio | KLD | top-1 % | positions | processor s | MB |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for profile in PROFILES:
-        most = FEWER if profile in AT_FEWER else POSITIONS
-        for name, used, positions in ((f"profile {profile} with statistics", "yes", most), (f"profile {profile}", "no", FEWER)):
-            r = bench.row(name, profile, positions)
-            print(f"| `{profile}` | {used} | {r['bytes']} | {r['bits']:.3f} | {source / r['bytes']:.2f} | {r['kld']:.5f} | "
-                  f"{100 * r['top1']:.1f} | {positions} | {tables.number(r['made'], '.0f')} | {tables.number(r['memory'], '.0f')} |")
+        for name, used in ((f"profile {profile} with statistics", "yes"), (f"profile {profile}", "no")):
+            r = bench.row(name, profile, POSITIONS) or bench.row(name, profile, FEWER)
+            if r:
+                print(f"| `{profile}` | {used} | {r['bytes']} | {r['bits']:.3f} | {source / r['bytes']:.2f} | {r['kld']:.5f} | "
+                      f"{100 * r['top1']:.1f} | {r['positions']} | {tables.number(r['made'], '.0f')} | {tables.number(r['memory'], '.0f')} |")
 
 
 def seeds_part(bench, prefix, shown, subset, fisher_tokens, states, positions):
@@ -310,10 +318,13 @@ def seeds_part(bench, prefix, shown, subset, fisher_tokens, states, positions):
         text = bench.slice_of_texts(name, seed * step, min(step, subset), texts)
         stats = bench.calibrate(name, text, fisher_tokens, seed + 1)
         bench.compress(name, "4.17", stats, states)
-        os.remove(stats)
+        if not KNOWN_ONLY:
+            os.remove(stats)
     gate_made(bench, names, positions)
-    rows = [bench.row(name, name, positions) for name in names]
-    print(f"{shown}: {SEEDS} disjoint subsets ({subset // 1000} kB of each kind of text, {fisher_tokens} Fisher tokens, labels drawn anew), "
+    rows = [r for r in (bench.row(name, name, positions) for name in names) if r]
+    if len(rows) < 2:
+        return
+    print(f"{shown}: {len(rows)} disjoint subsets ({subset // 1000} kB of each kind of text, {fisher_tokens} Fisher tokens, labels drawn anew), "
           f"4.17 bits asked, {states} states, {positions} positions.\n")
     print(f"- KLD: {tables.spread([r['kld'] for r in rows])}")
     print(f"- top-1: {tables.spread([r['top1'] for r in rows])}")
@@ -345,15 +356,16 @@ def domains_part(bench):
         gate_made(bench, [mixed, alone], FEWER, text)
     for name, shown in ((mixed, "both kinds of text"), (alone, "the first kind alone")):
         first, second = (bench.figures(name, FEWER, text) for text in range(2))
-        print(f"| {shown} | {first['kld']:.4f} | {second['kld']:.4f} | {second['kld'] / first['kld']:.2f} | {100 * first['top1']:.1f} | "
-              f"{100 * second['top1']:.1f} |")
+        if first and second:
+            print(f"| {shown} | {first['kld']:.4f} | {second['kld']:.4f} | {second['kld'] / first['kld']:.2f} | {100 * first['top1']:.1f} | "
+                  f"{100 * second['top1']:.1f} |")
 
 
 # ---- the whole ----
 
 def write_points(bench, rows):
     """For `tessera report --points`."""
-    made = bench.work.result(f"{our_points()[0][0]} made")
+    made = next((bench.work.result(f"{name} made") for name, *_ in our_points() if bench.work.known(f"{name} made")), {"source": ""})
     points = [{"name": r["name"], "bytes": round(r["bytes"]), "kld": r["kld"]} for r in rows]
     with open(os.path.join(os.environ.get("QUALITY_PICTURE", "docs/results"), "quality.json"), "w") as file:
         json.dump({"source": made["source"], "text": rows[0]["text"] if rows else "", "points": points}, file, indent=1)
