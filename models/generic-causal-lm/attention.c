@@ -260,6 +260,14 @@ static uint64_t queries_a_task(const struct spec *spec) {
     return share < ROWS_A_TASK ? ROWS_A_TASK / share : 1;
 }
 
+static uint64_t block_floats(const struct spec *spec, uint64_t rows, uint64_t width) {
+    return rows * (width + spec->head_dim + value_width(spec) + 1);
+}
+
+uint64_t attention_scratch_floats(const struct spec *spec, uint64_t positions) {
+    return block_floats(spec, queries_a_task(spec) * (spec->heads / spec->kv_heads), key_blocks(positions) * KEY_BLOCK);
+}
+
 /* The last queries see most keys, so they come first. */
 static tsr_status attend_task(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     const struct pass *pass = ctx;
@@ -272,7 +280,7 @@ static tsr_status attend_task(void *ctx, uint64_t index, uint64_t worker, tsr_er
     uint64_t start = pass->work->first + block.first, rows = block.count * block.share;
     block.base = first_key(pass, start) / KEY_BLOCK * KEY_BLOCK;
     block.width = key_blocks(start + block.count - block.base) * KEY_BLOCK;
-    block.scores = host->scratch(host, worker, rows * (block.width + spec->head_dim + value_width(spec) + 1) * sizeof(float));
+    block.scores = host->scratch(host, worker, block_floats(spec, rows, block.width) * sizeof(float));
     if (!block.scores) return tsr_fail(err, TSR_E_NOMEM, "out of memory for attention scores");
     block.out = block.scores + rows * block.width;
     block.q = block.out + rows * value_width(spec);

@@ -348,6 +348,11 @@ static uint64_t lay_out(const struct spec *spec, uint64_t n, struct workspace *w
     return total;
 }
 
+uint64_t workspace_floats(const struct spec *spec, uint64_t tokens) {
+    struct workspace none = {0};
+    return lay_out(spec, tokens, &none);
+}
+
 tsr_status workspace_create(const struct model *model, uint64_t tokens, struct workspace *work, tsr_error *err) {
     *work = (struct workspace){0};
     uint64_t floats = lay_out(&model->spec, tokens, work);

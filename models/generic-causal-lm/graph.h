@@ -24,7 +24,14 @@ struct sequence {
     uint64_t capacity, length;
     float **keys;   /* [layers][kv_heads][blocks of KEY_BLOCK positions][head_dim][KEY_BLOCK] */
     float **values; /* [layers][kv_heads][capacity][value_width] */
+    bool shared;    /* all layers have the same */
 };
+
+/* `shared`: for a sequence that is taken whole through one layer after another. */
+tsr_status sequence_open(const struct model *model, uint64_t capacity, bool shared, struct sequence **sequence, tsr_error *err);
+void sequence_close(const struct model *model, struct sequence *sequence); /* NULL is allowed */
+/* Floats of the cache of one layer. */
+uint64_t sequence_layer_floats(const struct spec *spec, uint64_t capacity);
 
 static inline uint64_t key_blocks(uint64_t positions) {
     return (positions + KEY_BLOCK - 1) / KEY_BLOCK;
@@ -92,6 +99,8 @@ tsr_status apply_head(struct pass *pass, const float *states, uint64_t tokens, f
 
 /* out [tokens][hidden] = attention of the normed input, cache included. */
 tsr_status run_attention(struct pass *pass, const float *x, float *out, tsr_error *err);
+/* Floats of scratch that one worker takes for a sequence of so many positions. */
+uint64_t attention_scratch_floats(const struct spec *spec, uint64_t positions);
 /* What a rule of the scores needs: the first key that the query at `position` sees, and the bias of a key (alibi). */
 uint64_t first_key(const struct pass *pass, uint64_t position);
 float alibi_bias(const struct model *model, uint64_t head, uint64_t position, float scale);
@@ -118,6 +127,7 @@ void route_tokens(struct pass *pass);
 uint64_t gather_tokens(struct pass *pass, uint32_t expert, const float *x);
 
 tsr_status fill_rope(const struct model *model, struct workspace *work, uint64_t length, tsr_error *err);
+uint64_t workspace_floats(const struct spec *spec, uint64_t tokens);
 tsr_status workspace_create(const struct model *model, uint64_t tokens, struct workspace *work, tsr_error *err);
 void workspace_clear(const struct model *model, struct workspace *work);
 

@@ -2,6 +2,7 @@
  *
  * generic-causal-lm: one decoder-only graph for all families that a description file can tell apart. */
 #include "graph.h"
+#include "layers.h"
 #include "reverse.h"
 
 #include <string.h>
@@ -60,44 +61,15 @@ static void info(void *self, tsr_model_info *facts) {
     facts->context = spec->context;
 }
 
-static void sequence_destroy(void *self, void *handle) {
-    const struct model *model = self;
-    struct sequence *sequence = handle;
-    if (!sequence) return;
-    for (uint64_t i = 0; i < model->spec.layers; i++) {
-        model->host->free(model->host, sequence->keys[i]);
-        model->host->free(model->host, sequence->values[i]);
-    }
-    model->host->free(model->host, sequence);
+static tsr_status sequence_create(void *self, uint64_t capacity, void **handle, tsr_error *err) {
+    struct sequence *sequence = NULL;
+    tsr_status st = sequence_open(self, capacity, false, &sequence, err);
+    *handle = sequence;
+    return st;
 }
 
-/* The two lists of layer caches stand behind the struct. */
-static tsr_status sequence_create(void *self, uint64_t capacity, void **handle, tsr_error *err) {
-    const struct model *model = self;
-    const struct spec *spec = &model->spec;
-    const tsr_host *host = model->host;
-    uint64_t keys = spec->kv_heads * spec->head_dim * key_blocks(capacity) * KEY_BLOCK;
-    uint64_t values = spec->kv_heads * value_width(spec) * capacity;
-    uint64_t bytes = sizeof(struct sequence) + 2 * spec->layers * sizeof(float *);
-    if (capacity == 0 || capacity > (UINT64_C(1) << 32)) {
-        return tsr_fail(err, TSR_E_ARGUMENT, "a sequence of %llu tokens", (unsigned long long)capacity);
-    }
-    struct sequence *sequence = host->alloc(host, bytes);
-    if (!sequence) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a sequence");
-    memset(sequence, 0, bytes);
-    sequence->capacity = capacity;
-    sequence->keys = (float **)(sequence + 1);
-    sequence->values = sequence->keys + spec->layers;
-    for (uint64_t i = 0; i < spec->layers; i++) {
-        sequence->keys[i] = host->alloc(host, keys * sizeof(float));
-        sequence->values[i] = host->alloc(host, values * sizeof(float));
-        if (!sequence->keys[i] || !sequence->values[i]) {
-            sequence_destroy(self, sequence);
-            return tsr_fail(err, TSR_E_NOMEM, "out of memory for a cache of %llu tokens", (unsigned long long)capacity);
-        }
-    }
-    *handle = sequence;
-    return TSR_OK;
+static void sequence_destroy(void *self, void *sequence) {
+    sequence_close(self, sequence);
 }
 
 static tsr_status forward(void *self, void *sequence, const uint32_t *tokens, uint64_t count, const tsr_hooks *hooks,
@@ -122,17 +94,14 @@ static tsr_status check_reverse(void *self, tsr_error *err) {
 
 static tsr_status run_reverse(void *self, const uint32_t *tokens, uint64_t count, const tsr_reverse_hooks *hooks,
                               tsr_error *err) {
-    void *sequence = NULL;
-    tsr_status st = sequence_create(self, count, &sequence, err);
-    if (st == TSR_OK) st = reverse_run(self, sequence, tokens, count, hooks, err);
-    sequence_destroy(self, sequence);
-    return st;
+    return reverse_run(self, tokens, count, hooks, err);
 }
 
 static const tsr_reverse REVERSE = {.struct_size = sizeof REVERSE, .check = check_reverse, .run = run_reverse};
 
 static const void *get_extension(const char *id) {
     if (!strcmp(id, TSR_REVERSE_ID)) return &REVERSE;
+    if (!strcmp(id, TSR_LAYERS_ID)) return &layers_extension;
     return strcmp(id, TSR_LOGITS_ID) ? NULL : &LOGITS;
 }
 

@@ -137,10 +137,10 @@ static tsr_status reverse_post_norm(struct reverse *reverse, const struct layer_
     return st == TSR_OK ? end_part(reverse, &none, NULL, err) : st;
 }
 
-static tsr_status reverse_layer(struct reverse *reverse, tsr_error *err) {
+tsr_status reverse_layer(struct reverse *reverse, uint64_t index, const float *x, tsr_error *err) {
     const struct model *model = reverse->pass.model;
-    const struct layer_weights *layer = &model->weights.layer[reverse->pass.layer];
-    const float *x = reverse->states + reverse->pass.layer * reverse->work.tokens * model->spec.hidden;
+    const struct layer_weights *layer = &model->weights.layer[index];
+    reverse->pass.layer = index;
     memcpy(reverse->work.x, x, stream_bytes(reverse));
     switch (model->spec.residual) {
     case RESIDUAL_PARALLEL: return reverse_parallel(reverse, layer, x, err);
@@ -181,15 +181,11 @@ static tsr_status reverse_logits(struct reverse *reverse, uint64_t first, uint64
     return st == TSR_OK ? reverse_linear(reverse, &model->weights.lm_head, g, count, to + at, false, err) : st;
 }
 
-/* From final states in work->normed to g, the gradient of what leaves the last layer. */
-static tsr_status reverse_head(struct reverse *reverse, tsr_error *err) {
+static tsr_status reverse_all_logits(struct reverse *reverse, float *to, tsr_error *err) {
     struct model *model = reverse->pass.model;
     const struct spec *spec = &model->spec;
     uint64_t tokens = reverse->work.tokens, rows = logit_rows(spec) < tokens ? logit_rows(spec) : tokens;
-    const struct norm_step step = {&model->weights.final_norm, reverse->states + spec->layers * tokens * spec->hidden,
-                                   reverse->g_inner, reverse->g};
     float *logits = model->host->alloc(model->host, 2 * rows * spec->vocabulary * sizeof *logits);
-    float *to = model->weights.project_out.op ? reverse->g_part : reverse->g_inner;
     if (!logits) return tsr_fail(err, TSR_E_NOMEM, "out of memory for logits and their gradient");
     tsr_status st = TSR_OK;
     for (uint64_t t = 0; t < tokens && st == TSR_OK; t += rows) {
@@ -197,8 +193,19 @@ static tsr_status reverse_head(struct reverse *reverse, tsr_error *err) {
         st = reverse_logits(reverse, t, count, logits, logits + rows * spec->vocabulary, to, err);
     }
     model->host->free(model->host, logits);
+    return st;
+}
+
+/* Final states, and from them to g, the gradient of what leaves the last layer. */
+tsr_status reverse_head(struct reverse *reverse, const float *x, tsr_error *err) {
+    struct model *model = reverse->pass.model;
+    const struct norm_step step = {&model->weights.final_norm, x, reverse->g_inner, reverse->g};
+    float *to = model->weights.project_out.op ? reverse->g_part : reverse->g_inner;
+    memcpy(reverse->work.x, x, stream_bytes(reverse));
+    tsr_status st = run_final(&reverse->pass, err);
+    if (st == TSR_OK) st = reverse_all_logits(reverse, to, err);
     if (st == TSR_OK && model->weights.project_out.op) {
-        st = reverse_linear(reverse, &model->weights.project_out, to, tokens, reverse->g_inner, false, err);
+        st = reverse_linear(reverse, &model->weights.project_out, to, reverse->work.tokens, reverse->g_inner, false, err);
     }
     return st == TSR_OK ? reverse_norm(reverse, &step, err) : st;
 }
@@ -232,7 +239,7 @@ static tsr_status report_tokens(struct reverse *reverse, const uint32_t *tokens,
     return st == TSR_OK ? report_rows(reverse, model->weights.embed, rows, g, spec->embed_width, err) : st;
 }
 
-static tsr_status reverse_embedding(struct reverse *reverse, const uint32_t *tokens, tsr_error *err) {
+tsr_status reverse_embedding(struct reverse *reverse, const uint32_t *tokens, tsr_error *err) {
     struct model *model = reverse->pass.model;
     const struct norm_step step = {&model->weights.embed_norm, reverse->work.x, reverse->g, reverse->g};
     uint64_t *rows = model->host->alloc(model->host, reverse->work.tokens * sizeof *rows);
@@ -264,7 +271,7 @@ static uint64_t lay_out(struct reverse *reverse, const struct spec *spec, uint64
         float **place;
         uint64_t floats;
     } parts[] = {
-        {&reverse->states, (spec->layers + 1) * n * hidden}, {&reverse->g, n * width}, {&reverse->g_part, n * width},
+        {&reverse->g, n * width}, {&reverse->g_part, n * width},
         {&reverse->g_inner, n * width}, {&reverse->middle, n * hidden}, {&reverse->attn_in, n * hidden},
         {&reverse->attn_out, n * hidden}, {&reverse->spare, n * most(most(width, mlp), most(head_values, latent))},
         {&reverse->work.raw_q, n * q}, {&reverse->work.raw_k, n * k},
@@ -283,44 +290,65 @@ static uint64_t lay_out(struct reverse *reverse, const struct spec *spec, uint64
     return total;
 }
 
-static tsr_status make_buffers(struct reverse *reverse, uint64_t count, tsr_error *err) {
-    const struct model *model = reverse->pass.model;
-    tsr_status st = workspace_create(model, count, &reverse->work, err);
-    if (st != TSR_OK) return st;
-    reverse->work.tokens = count;
-    reverse->memory = model->host->alloc(model->host, lay_out(reverse, &model->spec, count) * sizeof(float));
-    if (!reverse->memory) {
-        return tsr_fail(err, TSR_E_NOMEM, "out of memory for gradients of %llu tokens", (unsigned long long)count);
-    }
-    (void)lay_out(reverse, &model->spec, count);
-    return fill_rope(model, &reverse->work, count, err);
+uint64_t reverse_memory(const struct spec *spec, uint64_t capacity, uint64_t workers) {
+    struct reverse none = {0};
+    uint64_t rows = logit_rows(spec) < capacity ? logit_rows(spec) : capacity;
+    uint64_t floats = lay_out(&none, spec, capacity) + workspace_floats(spec, capacity) + sequence_layer_floats(spec, capacity);
+    return (floats + 2 * rows * spec->vocabulary + workers * reverse_head_floats(spec, capacity)) * sizeof(float);
 }
 
-/* Keeps what enters each layer, and what leaves the last. */
-static tsr_status run_there(struct reverse *reverse, const uint32_t *tokens, tsr_error *err) {
+tsr_status reverse_open(struct model *model, uint64_t capacity, struct reverse *reverse, tsr_error *err) {
+    *reverse = (struct reverse){.pass = {.model = model, .work = &reverse->work}, .capacity = capacity};
+    tsr_status st = sequence_open(model, capacity, true, &reverse->pass.sequence, err);
+    if (st == TSR_OK) st = workspace_create(model, capacity, &reverse->work, err);
+    if (st != TSR_OK) return st;
+    reverse->memory = model->host->alloc(model->host, lay_out(reverse, &model->spec, capacity) * sizeof(float));
+    if (!reverse->memory) {
+        return tsr_fail(err, TSR_E_NOMEM, "out of memory for gradients of %llu tokens", (unsigned long long)capacity);
+    }
+    (void)lay_out(reverse, &model->spec, capacity);
+    return TSR_OK;
+}
+
+void reverse_close(struct reverse *reverse) {
+    const struct model *model = reverse->pass.model;
+    if (!model) return;
+    model->host->free(model->host, reverse->memory);
+    workspace_clear(model, &reverse->work);
+    sequence_close(model, reverse->pass.sequence);
+    *reverse = (struct reverse){0};
+}
+
+tsr_status reverse_begin(struct reverse *reverse, uint64_t count, tsr_error *err) {
+    if (reverse->work.tokens == count) return TSR_OK;
+    reverse->work.tokens = count;
+    return fill_rope(reverse->pass.model, &reverse->work, count, err);
+}
+
+/* Keeps what enters each layer, and what leaves the last, in states [layers + 1][tokens][hidden]. */
+static tsr_status run_there(struct reverse *reverse, const uint32_t *tokens, float *states, tsr_error *err) {
     struct pass *pass = &reverse->pass;
     const struct model *model = pass->model;
-    float *state = reverse->states;
     tsr_status st = embed_tokens(pass, tokens, err);
     if (st == TSR_OK) st = apply_norm(pass, &model->weights.embed_norm, reverse->work.x, reverse->work.x, err);
     for (pass->layer = 0; pass->layer < model->spec.layers && st == TSR_OK; pass->layer++) {
         if (model->host->cancelled(model->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-        memcpy(state, reverse->work.x, stream_bytes(reverse));
-        state += reverse->work.tokens * model->spec.hidden;
+        memcpy(states, reverse->work.x, stream_bytes(reverse));
+        states += reverse->work.tokens * model->spec.hidden;
         st = run_layer(pass, err);
     }
-    if (st != TSR_OK) return st;
-    memcpy(state, reverse->work.x, stream_bytes(reverse));
-    return run_final(pass, err);
+    if (st == TSR_OK) memcpy(states, reverse->work.x, stream_bytes(reverse));
+    return st;
 }
 
-static tsr_status run_back(struct reverse *reverse, const uint32_t *tokens, tsr_error *err) {
-    struct pass *pass = &reverse->pass;
-    const tsr_host *host = pass->model->host;
-    tsr_status st = reverse_head(reverse, err);
-    for (pass->layer = pass->model->spec.layers; pass->layer-- > 0 && st == TSR_OK;) {
+static tsr_status run_back(struct reverse *reverse, const uint32_t *tokens, const float *states, tsr_error *err) {
+    const struct spec *spec = &reverse->pass.model->spec;
+    const tsr_host *host = reverse->pass.model->host;
+    uint64_t size = reverse->work.tokens * spec->hidden;
+    tsr_status st = reverse_head(reverse, states + spec->layers * size, err);
+    for (uint64_t layer = spec->layers; layer-- > 0 && st == TSR_OK;) {
         if (host->cancelled(host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-        st = reverse_layer(reverse, err);
+        st = reverse_layer(reverse, layer, states + layer * size, err);
     }
     return st == TSR_OK ? reverse_embedding(reverse, tokens, err) : st;
 }
@@ -334,15 +362,21 @@ tsr_status reverse_check(const struct model *model, tsr_error *err) {
                     (unsigned long long)model->spec.vocabulary, (unsigned long long)embed->shape[0]);
 }
 
-tsr_status reverse_run(struct model *model, struct sequence *sequence, const uint32_t *tokens, uint64_t count,
-                       const tsr_reverse_hooks *hooks, tsr_error *err) {
-    struct reverse reverse = {.hooks = hooks, .pass = {.model = model, .sequence = sequence}};
-    reverse.pass.work = &reverse.work;
+tsr_status reverse_run(struct model *model, const uint32_t *tokens, uint64_t count, const tsr_reverse_hooks *hooks,
+                       tsr_error *err) {
+    struct reverse reverse = {0};
+    float *states = NULL;
     tsr_status st = reverse_check(model, err);
-    if (st == TSR_OK) st = make_buffers(&reverse, count, err);
-    if (st == TSR_OK) st = run_there(&reverse, tokens, err);
-    if (st == TSR_OK) st = run_back(&reverse, tokens, err);
-    model->host->free(model->host, reverse.memory);
-    workspace_clear(model, &reverse.work);
+    if (st == TSR_OK) st = reverse_open(model, count, &reverse, err);
+    if (st == TSR_OK) st = reverse_begin(&reverse, count, err);
+    if (st == TSR_OK) {
+        states = model->host->alloc(model->host, (model->spec.layers + 1) * count * model->spec.hidden * sizeof *states);
+        if (!states) st = tsr_fail(err, TSR_E_NOMEM, "out of memory for the states of %llu tokens", (unsigned long long)count);
+    }
+    reverse.hooks = hooks;
+    if (st == TSR_OK) st = run_there(&reverse, tokens, states, err);
+    if (st == TSR_OK) st = run_back(&reverse, tokens, states, err);
+    model->host->free(model->host, states);
+    reverse_close(&reverse);
     return st;
 }

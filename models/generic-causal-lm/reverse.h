@@ -17,7 +17,6 @@ struct reverse {
     struct workspace work;
     const tsr_reverse_hooks *hooks;
     float *memory;
-    float *states;   /* [layers + 1][tokens][hidden]: what enters each layer, and what leaves the last */
     float *g;        /* [tokens][hidden]: of the residual stream */
     float *g_part;   /* [tokens][hidden]: of what a part of a layer gives */
     float *g_inner;  /* [tokens][hidden]: of what a part of a layer gets */
@@ -32,6 +31,7 @@ struct reverse {
     float *g_router, *probabilities;   /* [tokens][experts] */
     float *g_chosen;                   /* [tokens][experts_per_token]: of the weights of choices */
     uint64_t width;                    /* of the MLP at hand */
+    uint64_t capacity;
 };
 
 /* to [tokens][columns] = g [tokens][rows] W, or added to it; reports g. */
@@ -48,6 +48,8 @@ void reverse_rotate(const struct rope_table *table, int32_t kind, uint64_t row, 
 
 /* From g_part to g_inner. run_attention has just run on reverse->attn_in, with copies of raw q and k. */
 tsr_status reverse_attention(struct reverse *reverse, tsr_error *err);
+/* Floats of scratch that one worker takes for it. */
+uint64_t reverse_head_floats(const struct spec *spec, uint64_t tokens);
 /* From g_q, g_k, g_v of rotated heads to g_inner: the latent form. */
 tsr_status reverse_latent(struct reverse *reverse, tsr_error *err);
 /* From g_part to g_inner; x is the part's input. */
@@ -55,7 +57,21 @@ tsr_status reverse_mlp(struct reverse *reverse, const float *x, tsr_error *err);
 
 /* TSR_E_UNSUPPORTED names what has no reverse. */
 tsr_status reverse_check(const struct model *model, tsr_error *err);
-tsr_status reverse_run(struct model *model, struct sequence *sequence, const uint32_t *tokens, uint64_t count,
-                       const tsr_reverse_hooks *hooks, tsr_error *err);
+/* Buffers for up to `capacity` tokens, and a cache that all layers share. reverse_close in any case; must not move in
+ * between. */
+tsr_status reverse_open(struct model *model, uint64_t capacity, struct reverse *reverse, tsr_error *err);
+void reverse_close(struct reverse *reverse);
+/* Bytes of that for one sequence and `workers` workers. */
+uint64_t reverse_memory(const struct spec *spec, uint64_t capacity, uint64_t workers);
+/* Chooses the number of tokens; before the first part and whenever it changes. */
+tsr_status reverse_begin(struct reverse *reverse, uint64_t count, tsr_error *err);
+
+/* The parts, on reverse->g, with the hooks of reverse->hooks. `x` is what left the last layer, or entered layer `layer`. */
+tsr_status reverse_head(struct reverse *reverse, const float *x, tsr_error *err);
+tsr_status reverse_layer(struct reverse *reverse, uint64_t layer, const float *x, tsr_error *err);
+tsr_status reverse_embedding(struct reverse *reverse, const uint32_t *tokens, tsr_error *err);
+
+tsr_status reverse_run(struct model *model, const uint32_t *tokens, uint64_t count, const tsr_reverse_hooks *hooks,
+                       tsr_error *err);
 
 #endif

@@ -51,6 +51,11 @@ static uint64_t lay_out_head(struct head *head, float *memory) {
     return total;
 }
 
+uint64_t reverse_head_floats(const struct spec *spec, uint64_t tokens) {
+    struct head head = {.positions = whole(tokens), .dim = whole(spec->head_dim), .v_dim = whole(spec->v_head_dim)};
+    return lay_out_head(&head, NULL);
+}
+
 /* Keys and values of the head's group in the orders that the products want; what pads is 0. */
 static void load_keys(struct head *head) {
     const struct spec *spec = &head->reverse->pass.model->spec;

@@ -7,6 +7,7 @@
 #include <tessera/ext/entropy.h>
 #include <tessera/ext/hadamard.h>
 #include <tessera/ext/kmeans.h>
+#include <tessera/ext/layers.h>
 #include <tessera/ext/logits.h>
 #include <tessera/ext/kmeans.h>
 #include <tessera/ext/matvec.h>
@@ -54,6 +55,7 @@ LAST_MEMBER(tsr_dictionary, train);
 LAST_MEMBER(tsr_rows, decode);
 LAST_MEMBER(tsr_reverse_hooks, look_up);
 LAST_MEMBER(tsr_reverse, run);
+LAST_MEMBER(tsr_layers, enter_back);
 LAST_MEMBER(tsr_residual, decode);
 LAST_MEMBER(tsr_matvec, apply_rows);
 LAST_MEMBER(tsr_logits, apply);
