@@ -53,9 +53,9 @@ const struct command COMMAND_CALIBRATE = {
     .operand_max = 1,
     .summary = "gather statistics of a model's matrices on a text",
     .doc = "The model reads the text, and the second moments of what enters each of its matrices are written to the file "
-           "given by --output; so is, from a part of the text, how much the model's answer depends on each output. The text is read in as many passes as --memory asks for (default 1Gi of matrices at a "
-           "time); an interrupted run continues with the same command. The result depends neither on memory nor on "
-           "workers.",
+           "given by --output; so is, from a part of the text, how much the model's answer depends on each output. The text passes layer "
+           "after layer within --memory (default 1Gi; what else is needed goes to disk beside the output); an interrupted run "
+           "continues with the same command. The result depends neither on memory nor on workers.",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_WINDOW, OPT_FULL_MAX, OPT_FISHER_TOKENS, OPT_SEED, OPT_FORCE, OPT_JOBS, OPT_MEMORY, OPT_PLUGIN_PATH,
                 OPT_JSON, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_NONE},
     .required = {OPT_TEXT, OPT_OUTPUT},

@@ -3,6 +3,8 @@
  * One window after another; sums are in F64, over tokens in order. Where the model ends in infinities the sum shows it. */
 #include "fisher.h"
 
+#include "fisher_layers.h"
+
 #include <base/alloc.h>
 #include <base/checked.h>
 #include <base/pool.h>
@@ -140,21 +142,20 @@ static tsr_status on_look_up(void *ctx, uint64_t index, const uint64_t *looked_u
 
 /* ---- windows ---- */
 
-static uint64_t window_count(const struct fisher_options *options, uint64_t text_tokens) {
+uint64_t fisher_windows(const struct fisher_options *options, uint64_t text_tokens) {
     return min_u64(ceil_div(options->tokens, options->window), ceil_div(text_tokens, options->window));
 }
 
-/* Where window i of an even spread begins, and how long it is. */
-static uint64_t window_at(const struct fisher_options *options, uint64_t text_tokens, uint64_t i, uint64_t *count) {
-    uint64_t all = ceil_div(text_tokens, options->window), first = i * all / window_count(options, text_tokens) * options->window;
+uint64_t fisher_window(const struct fisher_options *options, uint64_t text_tokens, uint64_t i, uint64_t *count) {
+    uint64_t all = ceil_div(text_tokens, options->window), first = i * all / fisher_windows(options, text_tokens) * options->window;
     *count = min_u64(options->window, text_tokens - first);
     return first;
 }
 
 uint64_t fisher_tokens(const struct fisher_options *options, uint64_t text_tokens) {
     uint64_t total = 0, count;
-    for (uint64_t i = 0; i < window_count(options, text_tokens); i++) {
-        (void)window_at(options, text_tokens, i, &count);
+    for (uint64_t i = 0; i < fisher_windows(options, text_tokens); i++) {
+        (void)fisher_window(options, text_tokens, i, &count);
         total += count;
     }
     return total;
@@ -171,36 +172,37 @@ tsr_status fisher_check(const struct open_model *model, tsr_error *err) {
 }
 
 static tsr_status run_windows(struct open_model *model, const struct token_run *text, struct gathering *gathering,
-                              struct meter *meter, tsr_error *err) {
-    const tsr_reverse_hooks hooks = {.struct_size = sizeof hooks, .ctx = gathering, .gradient = on_logits,
-                                     .linear_output = on_output, .look_up = on_look_up};
+                              const tsr_reverse_hooks *hooks, tsr_error *err) {
     const tsr_reverse *reverse = find_reverse(model);
+    uint64_t windows = fisher_windows(gathering->options, text->count);
+    struct meter meter;
     tsr_status st = TSR_OK;
-    for (uint64_t i = 0; i < window_count(gathering->options, text->count) && st == TSR_OK; i++) {
+    meter_begin(&meter, gathering->env, "calibrate, backwards",
+                fisher_tokens(gathering->options, text->count) * sizeof *text->tokens, windows);
+    for (uint64_t i = 0; i < windows && st == TSR_OK; i++) {
         uint64_t count;
-        gathering->first = window_at(gathering->options, text->count, i, &count);
+        gathering->first = fisher_window(gathering->options, text->count, i, &count);
         st = meter_check_cancel(gathering->env, err);
-        if (st == TSR_OK) st = reverse->run(model->self, text->tokens + gathering->first, count, &hooks, err);
-        if (st == TSR_OK) meter_add(meter, "window", count * sizeof *text->tokens);
+        if (st == TSR_OK) st = reverse->run(model->self, text->tokens + gathering->first, count, hooks, err);
+        if (st == TSR_OK) meter_add(&meter, "window", count * sizeof *text->tokens);
     }
+    meter_end(&meter);
     return st;
 }
 
 tsr_status fisher_gather(struct open_model *model, const struct token_run *text, const struct fisher_options *options,
-                         const struct env *env, struct fisher *fisher, tsr_error *err) {
+                         struct fisher_layers *layers, const struct env *env, struct fisher *fisher, tsr_error *err) {
     const tsr_weights *table = model_weights_table(model->weights);
     struct gathering gathering = {.options = options, .env = env, .table = table, .fisher = fisher};
-    struct meter meter;
+    const tsr_reverse_hooks hooks = {.struct_size = sizeof hooks, .ctx = &gathering, .gradient = on_logits,
+                                     .linear_output = on_output, .look_up = on_look_up};
     tsr_status st = fisher_check(model, err);
     if (st != TSR_OK) return st;
     fisher->count = table->count(table->ctx);
     fisher->sums = mem_alloc_zero(fisher->count, sizeof *fisher->sums);
     if (!fisher->sums) return tsr_fail(err, TSR_E_NOMEM, "out of memory for Fisher values");
-    meter_begin(&meter, env, "calibrate, backwards", fisher_tokens(options, text->count) * sizeof *text->tokens,
-                window_count(options, text->count));
-    st = run_windows(model, text, &gathering, &meter, err);
-    meter_end(&meter);
-    return st;
+    if (layers) return fisher_layers_run(layers, &hooks, &gathering.first, err);
+    return run_windows(model, text, &gathering, &hooks, err);
 }
 
 void fisher_clear(struct fisher *fisher) {

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pass 0 sees every operator, gathers all diagonals and as many matrices as memory holds; later passes gather the rest.
- * What a tensor gets added, and in which order, is the same in whichever pass it is gathered. Each pass becomes one
- * safetensors file in the work folder, sealed by the digest of its data, and the result is put together from these. */
+ * The text walks through the model stage by stage (measure/walk.h). The first pass of a stage sees its operators, gathers
+ * all diagonals and as many matrices as memory holds; further passes gather the rest. What a tensor gets added, and in
+ * which order, is the same in whichever pass it is gathered. Each pass becomes one safetensors file in the work folder,
+ * sealed by the digest of its data and the stage, and the result is put together from these. States between stages are not
+ * kept over an interruption: stages that are done are walked again without gathering. */
 #include "calibrate.h"
 
+#include "calibrate_memory.h"
 #include "work.h"
 
 #include <base/alloc.h>
@@ -27,9 +30,11 @@
 struct moment {
     uint64_t columns; /* 0: no operator reads it */
     uint64_t tokens;
-    double *squares; /* [columns]; while pass 0 runs */
+    double *squares; /* [columns]; while the first pass of its stage runs */
     float *full;     /* [columns][columns]; while its pass runs */
+    uint64_t stage, pass; /* where its diagonal is */
     bool kept;       /* the matrix is in a finished pass */
+    bool seen;       /* by the discovery */
 };
 
 struct calibrating {
@@ -45,9 +50,14 @@ struct calibrating {
     char model_hex[DIGEST_HEX], text_hex[DIGEST_HEX];
     struct moment *moments; /* [count] */
     struct gram gram;
-    uint64_t count, window, budget, held;
+    uint64_t count, window, held;
     uint64_t head;   /* tensor that makes the logits; its inputs come by the hidden hook */
-    uint64_t newest; /* tensor that the last linear operator read */
+    uint64_t widest; /* inputs of the widest matrix that is kept */
+    bool repeated;   /* some tensor is read by two operators */
+    struct memory_plan memory;
+    struct walk walk;
+    struct fisher_layers fisher_layers;
+    uint64_t stage, stage_passes; /* at hand, and how many passes of it are done */
     struct safetensors *passes, backwards;
     uint64_t pass_count;
     struct fisher_options fisher;
@@ -65,7 +75,7 @@ static uint64_t full_bytes(uint64_t columns) {
 static bool take_full(struct calibrating *c, struct moment *moment) {
     if (moment->kept || moment->columns > c->options->full_max) return false;
     uint64_t bytes = full_bytes(moment->columns);
-    if (c->held && bytes > c->budget - min_u64(c->held, c->budget)) return false;
+    if (c->held && bytes > c->memory.matrices - min_u64(c->held, c->memory.matrices)) return false;
     moment->full = mem_alloc_zero(moment->columns * moment->columns, sizeof *moment->full);
     if (!moment->full) return false;
     c->held += bytes;
@@ -74,6 +84,7 @@ static bool take_full(struct calibrating *c, struct moment *moment) {
 
 static tsr_status begin_moment(struct calibrating *c, struct moment *moment, uint64_t columns) {
     moment->columns = columns;
+    moment->stage = c->stage;
     moment->squares = mem_alloc_zero(columns, sizeof *moment->squares);
     if (!moment->squares) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for %" PRIu64 " moments", columns);
     if (columns <= c->options->full_max && !take_full(c, moment) && !c->held) {
@@ -96,7 +107,7 @@ static tsr_status check_squares(struct calibrating *c, uint64_t index) {
 static tsr_status add_input(struct calibrating *c, uint64_t index, const float *x, uint64_t tokens, uint64_t columns) {
     struct moment *moment = &c->moments[index];
     tsr_status st = TSR_OK;
-    if (c->pass_count == 0) {
+    if (c->stage_passes == 0) {
         if (!moment->columns) st = begin_moment(c, moment, columns);
         if (st != TSR_OK) return st;
         if (moment->columns != columns) {
@@ -127,53 +138,35 @@ static tsr_status on_discovery(void *ctx, uint64_t index, const float *x, uint64
     struct calibrating *c = ctx;
     (void)x;
     (void)tokens;
-    (void)columns;
     (void)err;
-    c->newest = index;
+    c->repeated = c->repeated || c->moments[index].seen;
+    c->moments[index].seen = true;
+    c->head = index;
+    if (columns <= c->options->full_max) c->widest = max_u64(c->widest, columns);
     return TSR_OK;
 }
 
 /* ---- passes over the text ---- */
 
-static tsr_status run_window(struct calibrating *c, uint64_t first, uint64_t count, const tsr_hooks *hooks, float *logits) {
+/* One token shows all operators but those of experts that it did not choose, which are as wide as the others. The last one
+ * is the output matrix: passes leave it out, since what it gets is known, and it is a large part of a small model's work. */
+static tsr_status discover(struct calibrating *c) {
+    const tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = c, .linear_input = on_discovery};
     const tsr_model *plugin = c->model->plugin;
     void *sequence = NULL;
-    tsr_status st = plugin->sequence_create(c->model->self, count, &sequence, c->err);
-    if (st == TSR_OK) {
-        st = plugin->forward(c->model->self, sequence, c->text->tokens + first, count, hooks, logits, c->err);
-    }
-    if (sequence) plugin->sequence_destroy(c->model->self, sequence);
-    return st;
-}
-
-/* The last operator that a run with logits applies is the output matrix. Runs without logits leave it out, which is a
- * large part of a small model's work. */
-static tsr_status find_head(struct calibrating *c) {
-    const tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = c, .linear_input = on_discovery};
     float *logits = mem_alloc_array(c->model->info.vocabulary, sizeof *logits);
     if (!logits) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for logits");
-    tsr_status st = run_window(c, 0, 1, &hooks, logits);
-    c->head = c->newest;
+    tsr_status st = plugin->sequence_create(c->model->self, 1, &sequence, c->err);
+    if (st == TSR_OK) st = plugin->forward(c->model->self, sequence, c->text->tokens, 1, &hooks, logits, c->err);
+    if (sequence) plugin->sequence_destroy(c->model->self, sequence);
     mem_free(logits);
     return st;
 }
 
-static tsr_status run_pass(struct calibrating *c) {
+static tsr_status run_pass(struct calibrating *c, struct meter *meter) {
     const tsr_hooks hooks = {.struct_size = sizeof hooks, .ctx = c, .hidden = on_hidden, .linear_input = on_linear};
-    char stage[32];
-    struct meter meter;
-    tsr_status st = TSR_OK;
-    (void)snprintf(stage, sizeof stage, "calibrate, pass %" PRIu64, c->pass_count + 1);
-    meter_begin(&meter, c->env, stage, c->text->count * sizeof *c->text->tokens, ceil_div(c->text->count, c->window));
-    for (uint64_t at = 0; at < c->text->count && st == TSR_OK; at += c->window) {
-        st = meter_check_cancel(c->env, c->err);
-        uint64_t count = min_u64(c->window, c->text->count - at);
-        if (st == TSR_OK) st = run_window(c, at, count, &hooks, NULL);
-        if (st == TSR_OK) meter_add(&meter, "window", count * sizeof *c->text->tokens);
-    }
-    meter_end(&meter);
+    tsr_status st = walk_pass(&c->walk, &hooks, c->stage_passes == 0, meter, c->err);
     if (st == TSR_OK) st = gram_flush(&c->gram, c->env, c->err);
-    gram_clear(&c->gram);
     return st;
 }
 
@@ -186,12 +179,13 @@ static void drop_moment(struct moment *moment) {
 
 /* ---- files of passes ---- */
 
-/* The diagonal that pass 0 has written. */
-static tsr_status read_diagonal(struct calibrating *c, struct gathered *list, const char *name, float *diagonal) {
+/* The diagonal that the first pass of the stage has written. */
+static tsr_status read_diagonal(struct calibrating *c, struct gathered *list, const struct safetensors *pass, const char *name,
+                                float *diagonal) {
     const char *full = arena_format(&list->arena, "%s%s", name, STATS_DIAGONAL);
-    const struct safetensors_entry *entry = full ? safetensors_find(&c->passes[0], full) : NULL;
+    const struct safetensors_entry *entry = full ? safetensors_find(pass, full) : NULL;
     if (!entry) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a name");
-    return fs_read_at(&c->passes[0].file, entry->offset, diagonal, entry->bytes, c->err);
+    return fs_read_at(&pass->file, entry->offset, diagonal, entry->bytes, c->err);
 }
 
 /* The finished values of one tensor in this pass; arena memory but for the matrix, which is finished in place. */
@@ -206,13 +200,18 @@ static tsr_status add_moment(struct calibrating *c, struct gathered *list, uint6
     *tokens = moment->tokens;
     for (uint64_t i = 0; moment->squares && i < n; i++) diagonal[i] = (float)(moment->squares[i] / (double)moment->tokens);
     if (moment->full) {
-        if (!moment->squares) st = read_diagonal(c, list, name, diagonal);
+        if (!moment->squares) st = read_diagonal(c, list, &c->passes[moment->pass], name, diagonal);
         gram_finish(moment->full, n, 1 / (double)moment->tokens, diagonal);
         if (st == TSR_OK) st = gathered_add(list, name, STATS_MOMENT, TSR_DTYPE_F32, 2, n, moment->full, c->err);
     }
     if (st != TSR_OK || !moment->squares) return st;
     st = gathered_add(list, name, STATS_DIAGONAL, TSR_DTYPE_F32, 1, n, diagonal, c->err);
     return st == TSR_OK ? gathered_add(list, name, STATS_TOKENS, TSR_DTYPE_I64, 1, 1, tokens, c->err) : st;
+}
+
+/* A pass is of one job and one stage. */
+static void name_stage(const struct calibrating *c, char name[DIGEST_HEX + 24]) {
+    (void)snprintf(name, DIGEST_HEX + 24, "%s-%" PRIu64, c->job, c->stage);
 }
 
 static char *pass_path(const struct calibrating *c, uint64_t number) {
@@ -224,13 +223,14 @@ static char *pass_path(const struct calibrating *c, uint64_t number) {
 /* Writes what this pass gathered and gives its memory back. */
 static tsr_status keep_pass(struct calibrating *c) {
     struct gathered list = {0};
-    char *path = pass_path(c, c->pass_count);
+    char *path = pass_path(c, c->pass_count), job[DIGEST_HEX + 24];
+    name_stage(c, job);
     tsr_status st = path ? TSR_OK : tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
     if (st == TSR_OK) st = gathered_init(&list, PARTS_EACH * c->count, c->err);
     for (uint64_t i = 0; i < c->count && st == TSR_OK; i++) {
         if (c->moments[i].squares || c->moments[i].full) st = add_moment(c, &list, i);
     }
-    if (st == TSR_OK) st = gathered_seal(&list, path, c->job, c->err);
+    if (st == TSR_OK) st = gathered_seal(&list, path, job, c->err);
     for (uint64_t i = 0; i < c->count; i++) drop_moment(&c->moments[i]);
     c->held = 0;
     mem_free(path);
@@ -238,7 +238,7 @@ static tsr_status keep_pass(struct calibrating *c) {
     return st;
 }
 
-/* What the newest pass holds is done: counts from pass 0, matrices from all. */
+/* What the newest pass holds is done: counts from the first of its stage, matrices from all. */
 static tsr_status note_pass(struct calibrating *c, const struct safetensors *st) {
     for (uint64_t i = 0; i < c->count; i++) {
         struct calibration view = {.st = *st};
@@ -259,19 +259,23 @@ static tsr_status note_pass(struct calibrating *c, const struct safetensors *st)
         if (status != TSR_OK) return status;
         moment->columns = input.columns;
         moment->tokens = input.tokens;
+        moment->stage = c->stage;
+        moment->pass = c->pass_count - 1;
     }
     return TSR_OK;
 }
 
 /* Opens pass `pass_count` if it is there and good. */
 static tsr_status load_pass(struct calibrating *c, bool *found) {
-    char *path = pass_path(c, c->pass_count);
+    char *path = pass_path(c, c->pass_count), job[DIGEST_HEX + 24];
     struct safetensors *st = &c->passes[c->pass_count];
+    name_stage(c, job);
     if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
-    tsr_status status = gathered_open(path, c->job, st, found, c->err);
+    tsr_status status = gathered_open(path, job, st, found, c->err);
     mem_free(path);
     if (!*found) return status;
     c->pass_count++;
+    c->stage_passes++;
     return note_pass(c, st);
 }
 
@@ -280,37 +284,72 @@ static tsr_status load_pass(struct calibrating *c, bool *found) {
 static bool is_complete(const struct calibrating *c) {
     for (uint64_t i = 0; i < c->count; i++) {
         const struct moment *moment = &c->moments[i];
-        if (moment->columns && moment->columns <= c->options->full_max && !moment->kept) return false;
+        bool ours = moment->columns && moment->stage == c->stage;
+        if (ours && moment->columns <= c->options->full_max && !moment->kept) return false;
     }
-    return c->pass_count > 0;
+    return c->stage_passes > 0;
 }
 
-/* Takes room for the matrices of a later pass, in the order of the checkpoint. */
+/* Takes room for the matrices of a further pass, in the order of the checkpoint. */
 static tsr_status choose(struct calibrating *c) {
-    for (uint64_t i = 0; i < c->count && c->pass_count; i++) {
+    for (uint64_t i = 0; i < c->count && c->stage_passes; i++) {
         struct moment *moment = &c->moments[i];
-        if (moment->columns) (void)take_full(c, moment);
+        if (moment->columns && moment->stage == c->stage) (void)take_full(c, moment);
     }
-    if (c->pass_count && !c->held) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for one matrix of moments");
+    if (c->stage_passes && !c->held) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for one matrix of moments");
     return TSR_OK;
 }
 
-static tsr_status run_passes(struct calibrating *c) {
+/* What is done of the stage. */
+static tsr_status load_stage(struct calibrating *c) {
     bool found = true;
     tsr_status st = TSR_OK;
-    while (st == TSR_OK && found && !is_complete(c) && c->pass_count < PASSES_MAX) st = load_pass(c, &found);
-    c->result->resumed = c->pass_count;
-    if (st == TSR_OK && !is_complete(c)) st = find_head(c);
-    while (st == TSR_OK && !is_complete(c)) {
-        if (c->pass_count == PASSES_MAX) {
-            return tsr_fail(c->err, TSR_E_LIMIT, "--memory: more than %d passes would be needed", PASSES_MAX);
-        }
-        st = choose(c);
-        if (st == TSR_OK) st = run_pass(c);
-        if (st == TSR_OK) st = keep_pass(c);
-        if (st == TSR_OK) st = load_pass(c, &found);
-        if (st == TSR_OK && !found) st = tsr_fail(c->err, TSR_E_CORRUPT, "%s: a pass just written is damaged", c->work.parts);
+    while (st == TSR_OK && found && !is_complete(c) && c->pass_count < PASSES_MAX) {
+        st = load_pass(c, &found);
+        c->result->resumed += st == TSR_OK && found;
     }
+    return st;
+}
+
+static tsr_status make_pass(struct calibrating *c, struct meter *meter) {
+    bool found = false;
+    if (c->pass_count == PASSES_MAX) {
+        return tsr_fail(c->err, TSR_E_LIMIT, "--memory: more than %d passes would be needed", PASSES_MAX);
+    }
+    tsr_status st = choose(c);
+    if (st == TSR_OK) st = run_pass(c, meter);
+    if (st == TSR_OK) st = keep_pass(c);
+    if (st == TSR_OK) st = load_pass(c, &found);
+    if (st != TSR_OK || found) return st;
+    return tsr_fail(c->err, TSR_E_CORRUPT, "%s: a pass just written is damaged", c->work.parts);
+}
+
+/* Stages whose passes were all there are walked only when a later one needs what they give. */
+static tsr_status run_stage(struct calibrating *c, struct meter *meter) {
+    tsr_status st = load_stage(c);
+    bool first = c->stage_passes == 0;
+    while (st == TSR_OK && !is_complete(c) && c->walk.stage < c->stage) {
+        st = walk_pass(&c->walk, NULL, true, NULL, c->err);
+        walk_next(&c->walk);
+    }
+    while (st == TSR_OK && !is_complete(c)) st = make_pass(c, c->stage_passes ? NULL : meter);
+    if (st == TSR_OK && first) walk_next(&c->walk);
+    c->result->passes = max_u64(c->result->passes, c->stage_passes);
+    return st;
+}
+
+static tsr_status run_stages(struct calibrating *c) {
+    uint64_t stages = walk_stages(&c->walk);
+    struct meter meter;
+    tsr_status st = TSR_OK;
+    meter_begin(&meter, c->env, "calibrate", stages * c->text->count * sizeof *c->text->tokens,
+                stages * ceil_div(c->text->count, c->window));
+    for (c->stage = 0; c->stage < stages && st == TSR_OK; c->stage++) {
+        c->stage_passes = 0;
+        st = run_stage(c, &meter);
+    }
+    meter_end(&meter);
+    gram_clear(&c->gram);
     return st;
 }
 
@@ -336,7 +375,8 @@ static tsr_status add_fisher(struct calibrating *c, struct gathered *list, const
 static tsr_status gather_backwards(struct calibrating *c, const char *path) {
     struct fisher fisher = {0};
     struct gathered list = {0};
-    tsr_status st = fisher_gather(c->model, c->text, &c->fisher, c->env, &fisher, c->err);
+    struct fisher_layers *layers = c->fisher_layers.model ? &c->fisher_layers : NULL;
+    tsr_status st = fisher_gather(c->model, c->text, &c->fisher, layers, c->env, &fisher, c->err);
     if (st == TSR_OK) st = gathered_init(&list, PARTS_EACH * c->count, c->err);
     for (uint64_t i = 0; i < fisher.count && st == TSR_OK; i++) {
         st = add_fisher(c, &list, &fisher.sums[i], c->table->tensor(c->table->ctx, i)->name);
@@ -347,28 +387,30 @@ static tsr_status gather_backwards(struct calibrating *c, const char *path) {
     return st;
 }
 
-/* A model without a reverse pass keeps its other statistics, and the result says why there are no more. */
-static tsr_status run_backwards(struct calibrating *c) {
+/* Whether there is a way back, and what an interrupted run has of it. A model without a reverse pass keeps its other
+ * statistics, and the result says why there are no more. */
+static tsr_status begin_backwards(struct calibrating *c, const char *path) {
     tsr_error why = {0};
     if (!c->fisher.tokens) return TSR_OK;
     tsr_status st = fisher_check(c->model, &why);
     if (st == TSR_E_UNSUPPORTED) {
         (void)snprintf(c->result->fisher_missing, sizeof c->result->fisher_missing, "%s", why.message);
         env_log(c->env, TSR_LOG_WARNING, "no Fisher values, inputs only: %s", why.message);
+        c->fisher.tokens = 0;
         return TSR_OK;
     }
     if (st != TSR_OK) return tsr_fail(c->err, st, "%s", why.message);
-    char *path = fs_join(c->work.parts, "backwards.safetensors");
-    if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
     st = gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher, c->err);
     c->result->resumed += c->has_fisher;
-    if (st == TSR_OK && !c->has_fisher) {
-        st = gather_backwards(c, path);
-        if (st == TSR_OK) st = gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher, c->err);
-        if (st == TSR_OK && !c->has_fisher) st = tsr_fail(c->err, TSR_E_CORRUPT, "%s: just written and damaged", path);
-    }
-    mem_free(path);
     return st;
+}
+
+static tsr_status run_backwards(struct calibrating *c, const char *path) {
+    if (!c->fisher.tokens || c->has_fisher) return TSR_OK;
+    tsr_status st = gather_backwards(c, path);
+    if (st == TSR_OK) st = gathered_open(path, c->fisher_job, &c->backwards, &c->has_fisher, c->err);
+    if (st != TSR_OK || c->has_fisher) return st;
+    return tsr_fail(c->err, TSR_E_CORRUPT, "%s: just written and damaged", path);
 }
 
 /* ---- the result ---- */
@@ -378,7 +420,7 @@ static tsr_status run_backwards(struct calibrating *c) {
 static tsr_status judge_moment(struct calibrating *c, uint64_t index) {
     const struct moment *moment = &c->moments[index];
     const char *name = c->table->tensor(c->table->ctx, index)->name;
-    struct calibration view = {.st = c->passes[0]};
+    struct calibration view = {.st = c->passes[moment->pass]};
     struct calibration_input input;
     bool found = false;
     float *diagonal = mem_alloc_array(moment->columns, sizeof *diagonal);
@@ -470,7 +512,7 @@ static tsr_status name_job(struct calibrating *c) {
     return st;
 }
 
-static tsr_status prepare(struct calibrating *c, const char *output) {
+static tsr_status choose_window(struct calibrating *c) {
     uint64_t context = c->model->info.context;
     if (!c->text->count) return tsr_fail(c->err, TSR_E_INPUT, "the text has no token");
     c->window = c->options->window ? c->options->window : CALIBRATE_WINDOW;
@@ -479,15 +521,83 @@ static tsr_status prepare(struct calibrating *c, const char *output) {
     }
     if (context) c->window = min_u64(c->window, context);
     c->fisher = (struct fisher_options){c->window, c->options->fisher_tokens, c->options->seed};
-    c->budget = c->env->memory_bytes ? c->env->memory_bytes : CALIBRATE_MEMORY;
+    return TSR_OK;
+}
+
+static tsr_status prepare(struct calibrating *c, const char *output) {
+    tsr_status st = choose_window(c);
     c->moments = mem_alloc_zero(c->count, sizeof *c->moments);
     c->passes = mem_alloc_zero(PASSES_MAX, sizeof *c->passes);
+    if (st != TSR_OK) return st;
     if (!c->moments || !c->passes) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a list of moments");
-    tsr_status st = name_job(c);
+    st = name_job(c);
     if (st == TSR_OK) st = work_open(output, &c->work, c->err);
     if (st != TSR_OK || !work_has_journal(&c->work)) return st;
     return tsr_fail(c->err, TSR_E_CONFIG, "%s: compress left work for %s there: run it again or remove that folder",
                     c->work.folder, output);
+}
+
+/* Outputs of all matrices, and rows of the embedding once more. */
+static uint64_t count_fisher_values(const struct calibrating *c) {
+    uint64_t values = c->model->info.vocabulary;
+    for (uint64_t i = 0; i < c->count; i++) {
+        const tsr_tensor *tensor = c->table->tensor(c->table->ctx, i);
+        if (tensor->rank >= 2) values += tensor->rows;
+    }
+    return values;
+}
+
+static tsr_status check_disk(const struct calibrating *c) {
+    char wants[32], has[32];
+    uint64_t free_bytes = fs_free_bytes(c->work.parts);
+    if (c->memory.disk <= free_bytes) return TSR_OK;
+    return tsr_fail(c->err, TSR_E_IO, "%s: states between layers take %s on disk, %s are free", c->work.parts,
+                    text_bytes(c->memory.disk, wants, sizeof wants), text_bytes(free_bytes, has, sizeof has));
+}
+
+/* Learns what the model needs, divides the memory and makes buffers. */
+static tsr_status open_walks(struct calibrating *c) {
+    const struct walk_text text = {c->text->tokens, c->text->count, min_u64(c->window, c->text->count)};
+    tsr_status st = discover(c);
+    const tsr_layers *layers = c->repeated ? NULL : walk_layers(c->model);
+    const bool backwards = c->fisher.tokens && !c->has_fisher;
+    struct memory_need need = {.model = c->model, .text = text, .fisher = c->fisher, .widest = c->widest,
+                               .fisher_values = count_fisher_values(c), .layers = layers != NULL, .env = c->env};
+    if (!backwards) need.fisher.tokens = 0;
+    if (st == TSR_OK) {
+        st = memory_plan_make(&need, c->env->memory_bytes ? c->env->memory_bytes : CALIBRATE_MEMORY, &c->memory, c->err);
+    }
+    if (st == TSR_OK) st = check_disk(c);
+    const char *states = c->memory.states_on_disk ? c->work.parts : NULL, *entered = c->memory.fisher_on_disk ? c->work.parts : NULL;
+    if (st == TSR_OK) st = walk_open(&c->walk, c->model, &text, layers, states, c->env, c->err);
+    if (st != TSR_OK || !backwards || !layers) return st;
+    c->walk.tap = fisher_layers_take;
+    c->walk.tap_ctx = &c->fisher_layers;
+    return fisher_layers_open(&c->fisher_layers, c->model, &text, &c->fisher, entered, c->env, c->err);
+}
+
+static void close_all(struct calibrating *c) {
+    walk_close(&c->walk);
+    fisher_layers_close(&c->fisher_layers);
+    for (uint64_t i = 0; c->passes && i < c->pass_count; i++) safetensors_close(&c->passes[i]);
+    safetensors_close(&c->backwards);
+    for (uint64_t i = 0; c->moments && i < c->count; i++) drop_moment(&c->moments[i]);
+    mem_free(c->passes);
+    mem_free(c->moments);
+}
+
+/* Buffers of one way are given back before the other begins. */
+static tsr_status gather(struct calibrating *c) {
+    char *path = fs_join(c->work.parts, "backwards.safetensors");
+    if (!path) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for a path");
+    tsr_status st = begin_backwards(c, path);
+    if (st == TSR_OK) st = open_walks(c);
+    if (st == TSR_OK) st = run_stages(c);
+    walk_close(&c->walk);
+    if (st == TSR_OK) st = run_backwards(c, path);
+    fisher_layers_close(&c->fisher_layers);
+    mem_free(path);
+    return st;
 }
 
 tsr_status calibrate_run(struct open_model *model, const struct token_run *text, const struct calibrate_options *options,
@@ -497,17 +607,11 @@ tsr_status calibrate_run(struct open_model *model, const struct token_run *text,
                             .result = result, .count = table->count(table->ctx), .err = err};
     *result = (struct calibrate_result){.tokens = text->count};
     tsr_status st = prepare(&c, output);
-    if (st == TSR_OK) st = run_passes(&c);
-    if (st == TSR_OK) st = run_backwards(&c);
+    if (st == TSR_OK) st = gather(&c);
     if (st == TSR_OK) st = write_result(&c, output);
     result->windows = c.window ? ceil_div(text->count, c.window) : 0;
-    result->passes = c.pass_count;
-    for (uint64_t i = 0; c.passes && i < c.pass_count; i++) safetensors_close(&c.passes[i]);
-    safetensors_close(&c.backwards);
-    for (uint64_t i = 0; c.moments && i < c.count; i++) drop_moment(&c.moments[i]);
+    close_all(&c);
     if (st == TSR_OK) st = work_remove(&c.work, err);
     work_close(&c.work);
-    mem_free(c.passes);
-    mem_free(c.moments);
     return st;
 }

@@ -3,10 +3,9 @@
  * calibrate: what the inputs of a model's linear operators look like on a text, as second moments, and how much the model's
  * answer depends on their outputs, for encoders that weigh errors by what they do. docs/stats.md describes the file.
  *
- * Memory: the matrices of all operators together may be far larger than the model, so the text is read in passes, each
- * gathering as many matrices as env->memory_bytes holds (default 1 GiB, at least one). A finished pass is kept in
- * OUTPUT.tessera-work, so that the same command continues after any kind of end. Bytes of the result depend neither on
- * memory nor on workers nor on interruptions. */
+ * Memory: one layer with its matrices at a time, within env->memory_bytes (default 1 GiB; calibrate_memory.h). What is
+ * finished is kept in OUTPUT.tessera-work, so that the same command continues after any kind of end. Bytes of the result
+ * depend neither on memory nor on workers nor on interruptions. */
 #ifndef PIPELINE_CALIBRATE_H
 #define PIPELINE_CALIBRATE_H
 
