@@ -44,7 +44,7 @@ check vocabulary_and_merges_give_the_same_ids cmp <("$tool" tokenize "$model" --
 
 head -c 3000 demo/text/stories.txt >"$work/text.txt"
 check calibrate_writes "$tool" calibrate "$model" --text "$work/text.txt" -o "$work/one.safetensors" -j1 -q
-"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/many.safetensors" -j3 --memory 40M -q
+"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/many.safetensors" -j3 --memory 60M -q
 check same_moments_for_any_workers_and_passes cmp "$work/one.safetensors" "$work/many.safetensors"
 check calibrate_tells_what_it_did eval '"$tool" calibrate "$model" --text "$work/text.txt" -o "$work/seeded.safetensors" --fisher-tokens 512 --seed 5 -q --json >"$work/json" && python3 tests/cli/members.py docs/cli.md calibrate "$work/json"'
 check another_seed_draws_other_labels eval '! cmp -s "$work/one.safetensors" "$work/seeded.safetensors"'
