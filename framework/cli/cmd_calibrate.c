@@ -21,6 +21,7 @@ static void show(struct output *out, const json_t *result) {
     view_pair_count(out, "tokens read backwards", field_count(result, "fisher_tokens"));
     view_pair_count(out, "columns without input", field_count(result, "dead_columns"));
     view_pair_count(out, "weights short of text", field_count(result, "narrow"));
+    view_pair_count(out, "weights never reached", field_count(result, "unreached"));
     view_pair_count(out, "passes", field_count(result, "passes"));
 }
 

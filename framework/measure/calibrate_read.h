@@ -15,6 +15,7 @@
 #define STATS_KEY_FISHER_TOKENS "fisher_tokens"
 #define STATS_KEY_FISHER_SEED "fisher_seed"
 #define STATS_KEY_FISHER_MISSING "fisher_missing"
+#define STATS_KEY_PROPAGATED "propagated"
 #define STATS_KEY_WINDOW "window"
 #define STATS_KEY_NORMALISATION "normalisation"
 #define STATS_NORMALISATION "mean over tokens"

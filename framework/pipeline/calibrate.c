@@ -25,6 +25,7 @@
 
 #define PASSES_MAX 10000
 #define PARTS_EACH 6
+#define NARROW_NAMED 16
 
 /* Of one tensor of the checkpoint. */
 struct moment {
@@ -48,6 +49,7 @@ struct calibrating {
     char job[DIGEST_HEX];        /* names everything that the bytes of a pass depend on */
     char fisher_job[DIGEST_HEX]; /* and those of the pass backwards */
     char model_hex[DIGEST_HEX], text_hex[DIGEST_HEX];
+    char errors_hex[DIGEST_HEX]; /* of the compressed model that is read; empty: its weights are those of the source */
     struct moment *moments; /* [count] */
     struct gram gram;
     uint64_t count, window, held;
@@ -415,26 +417,62 @@ static tsr_status run_backwards(struct calibrating *c, const char *path) {
 
 /* ---- the result ---- */
 
+/* Too few tokens for the matrix of a weight to have an inverse. The first are named. */
+static void tell_narrow(struct calibrating *c, const char *name, uint64_t tokens, uint64_t columns) {
+    if (c->result->narrow++ >= NARROW_NAMED) return;
+    env_log(c->env, TSR_LOG_WARNING,
+            "tensor \"%s\": saw %" PRIu64 " tokens and has %" PRIu64 " columns: a longer text is needed for its matrix", name, tokens,
+            columns);
+}
+
 /* Counts what an encoder should know: columns that never had an input, and weights that saw fewer tokens than they have
- * columns, whose matrices have no inverse. */
+ * columns. */
 static tsr_status judge_moment(struct calibrating *c, uint64_t index) {
     const struct moment *moment = &c->moments[index];
     const char *name = c->table->tensor(c->table->ctx, index)->name;
     struct calibration view = {.st = c->passes[moment->pass]};
     struct calibration_input input;
     bool found = false;
+    uint64_t dead = 0;
     float *diagonal = mem_alloc_array(moment->columns, sizeof *diagonal);
     if (!diagonal) return tsr_fail(c->err, TSR_E_NOMEM, "out of memory for moments");
     tsr_status st = calibrate_find(&view, name, moment->columns, &input, &found, c->err);
     if (st == TSR_OK && found) st = calibrate_read_diagonal(&view, &input, diagonal, c->err);
-    for (uint64_t i = 0; i < moment->columns && st == TSR_OK && found; i++) c->result->dead_columns += !(diagonal[i] > 0);
-    if (st == TSR_OK && moment->tokens < moment->columns && !c->result->narrow++) {
-        env_log(c->env, TSR_LOG_WARNING,
-                "tensor \"%s\": saw %" PRIu64 " tokens and has %" PRIu64 " columns: a longer text is needed for its matrix", name,
-                moment->tokens, moment->columns);
+    for (uint64_t i = 0; i < moment->columns && st == TSR_OK && found; i++) dead += !(diagonal[i] > 0);
+    if (dead && !c->result->dead_columns) {
+        env_log(c->env, TSR_LOG_WARNING, "tensor \"%s\": %" PRIu64 " of its columns never had an input", name, dead);
     }
+    c->result->dead_columns += dead;
+    if (st == TSR_OK && moment->tokens < moment->columns) tell_narrow(c, name, moment->tokens, moment->columns);
     mem_free(diagonal);
     return st;
+}
+
+/* The same but for numbers: tensors of one kind in several layers or experts. */
+static bool is_like(const char *a, const char *b) {
+    while (*a && *b) {
+        uint64_t number;
+        if (text_take_digits(&a, &number) != text_take_digits(&b, &number)) return false;
+        if (*a != *b) return false;
+        if (*a) a++, b++;
+    }
+    return !*a && !*b;
+}
+
+/* An expert that no token chose: no operator has told of it, but of others of its kind. */
+static void judge_silent(struct calibrating *c, uint64_t index) {
+    const tsr_tensor *tensor = c->table->tensor(c->table->ctx, index);
+    for (uint64_t i = 0; i < c->count && tensor->rank >= 2; i++) {
+        if (!c->moments[i].columns || !is_like(tensor->name, c->table->tensor(c->table->ctx, i)->name)) continue;
+        c->result->unreached++;
+        tell_narrow(c, tensor->name, 0, c->moments[i].columns);
+        return;
+    }
+}
+
+static void tell_rest(const struct calibrating *c) {
+    if (c->result->narrow <= NARROW_NAMED) return;
+    env_log(c->env, TSR_LOG_WARNING, "and %" PRIu64 " more weights that saw too few tokens", c->result->narrow - NARROW_NAMED);
 }
 
 static tsr_status link_tensor(struct calibrating *c, struct gathered *list, uint64_t index) {
@@ -455,20 +493,24 @@ static tsr_status link_tensor(struct calibrating *c, struct gathered *list, uint
     return st;
 }
 
+/* What is empty is left out. */
 static tsr_status write_linked(struct calibrating *c, const struct gathered *list, const char *output) {
-    char tokens[24], window[24], fisher[24], seed[24];
-    const bool missing = c->result->fisher_missing[0];
+    char tokens[24], window[24], fisher[24] = "", seed[24] = "";
+    const char *missing = c->result->fisher_missing;
     (void)snprintf(tokens, sizeof tokens, "%" PRIu64, c->text->count);
     (void)snprintf(window, sizeof window, "%" PRIu64, c->window);
-    (void)snprintf(fisher, sizeof fisher, "%" PRIu64, c->result->fisher_tokens);
-    (void)snprintf(seed, sizeof seed, "%" PRIu64, c->fisher.seed);
-    const struct safetensors_pair metadata[] = {
-        {STATS_KEY_VERSION, STATS_VERSION}, {STATS_KEY_MODEL, c->model_hex}, {STATS_KEY_TEXT, c->text_hex},
-        {STATS_KEY_TOKENS, tokens},         {STATS_KEY_WINDOW, window},      {STATS_KEY_NORMALISATION, STATS_NORMALISATION},
-        {STATS_KEY_FISHER_TOKENS, fisher},
-        {missing ? STATS_KEY_FISHER_MISSING : STATS_KEY_FISHER_SEED, missing ? c->result->fisher_missing : seed}};
-    uint64_t count = sizeof metadata / sizeof metadata[0];
-    if (!c->has_fisher && !missing) count -= 2;
+    if (c->has_fisher || missing[0]) (void)snprintf(fisher, sizeof fisher, "%" PRIu64, c->result->fisher_tokens);
+    if (c->has_fisher) (void)snprintf(seed, sizeof seed, "%" PRIu64, c->fisher.seed);
+    const struct safetensors_pair all[] = {
+        {STATS_KEY_VERSION, STATS_VERSION}, {STATS_KEY_MODEL, c->model_hex},      {STATS_KEY_PROPAGATED, c->errors_hex},
+        {STATS_KEY_TEXT, c->text_hex},      {STATS_KEY_TOKENS, tokens},           {STATS_KEY_WINDOW, window},
+        {STATS_KEY_NORMALISATION, STATS_NORMALISATION}, {STATS_KEY_FISHER_TOKENS, fisher}, {STATS_KEY_FISHER_SEED, seed},
+        {STATS_KEY_FISHER_MISSING, missing}};
+    struct safetensors_pair metadata[sizeof all / sizeof all[0]];
+    uint64_t count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (all[i].text[0]) metadata[count++] = all[i];
+    }
     return safetensors_write(output, list->parts, list->count, metadata, count, c->err);
 }
 
@@ -480,7 +522,9 @@ static tsr_status write_result(struct calibrating *c, const char *output) {
         c->result->full += c->moments[i].kept;
         st = link_tensor(c, &list, i);
         if (st == TSR_OK && c->moments[i].columns) st = judge_moment(c, i);
+        if (!c->moments[i].columns) judge_silent(c, i);
     }
+    tell_rest(c);
     if (st == TSR_OK) st = write_linked(c, &list, output);
     gathered_clear(&list);
     return st;
@@ -495,16 +539,19 @@ static tsr_status name_of(struct calibrating *c, struct str *facts, char hex[DIG
 
 /* The jobs' names: model, tokens, window and which matrices are wanted; how many tokens backwards, and the seed. */
 static tsr_status name_job(struct calibrating *c) {
-    struct digest model, tokens;
+    struct digest model, tokens, errors;
     struct str facts = {0};
+    bool has_errors = false;
     char hex[DIGEST_HEX];
     tsr_status st = model_digest(&c->model->reader, c->env, &model, c->err);
+    if (st == TSR_OK) st = model_errors(&c->model->reader, &has_errors, &errors, c->err);
     if (st != TSR_OK) return st;
+    if (has_errors) (void)digest_to_hex(&errors, c->errors_hex);
     tokens = digest_of(c->text->tokens, c->text->count * sizeof *c->text->tokens);
     (void)digest_to_hex(&model, c->model_hex);
     (void)digest_to_hex(&c->options->text, c->text_hex);
-    str_add_format(&facts, "%s %s %s %" PRIu64 " %" PRIu64, STATS_VERSION, c->model_hex, digest_to_hex(&tokens, hex),
-                   c->window, c->options->full_max);
+    str_add_format(&facts, "%s %s%s %s %" PRIu64 " %" PRIu64, STATS_VERSION, c->model_hex, c->errors_hex,
+                   digest_to_hex(&tokens, hex), c->window, c->options->full_max);
     st = name_of(c, &facts, c->job);
     str_add_format(&facts, " %" PRIu64 " %" PRIu64, c->fisher.tokens, c->fisher.seed);
     if (st == TSR_OK) st = name_of(c, &facts, c->fisher_job);
@@ -547,6 +594,14 @@ static uint64_t count_fisher_values(const struct calibrating *c) {
     return values;
 }
 
+static uint64_t largest_decoded(const struct calibrating *c) {
+    uint64_t largest = 0;
+    for (uint64_t i = 0; c->model->reader.compressed && i < c->count; i++) {
+        largest = max_u64(largest, reader_tensor(&c->model->reader, i).bytes);
+    }
+    return largest;
+}
+
 static tsr_status check_disk(const struct calibrating *c) {
     char wants[32], has[32];
     uint64_t free_bytes = fs_free_bytes(c->work.parts);
@@ -562,11 +617,13 @@ static tsr_status open_walks(struct calibrating *c) {
     const tsr_layers *layers = c->repeated ? NULL : walk_layers(c->model);
     const bool backwards = c->fisher.tokens && !c->has_fisher;
     struct memory_need need = {.model = c->model, .text = text, .fisher = c->fisher, .widest = c->widest,
-                               .fisher_values = count_fisher_values(c), .layers = layers != NULL, .env = c->env};
+                               .decoded = largest_decoded(c), .fisher_values = count_fisher_values(c), .layers = layers != NULL,
+                               .env = c->env};
     if (!backwards) need.fisher.tokens = 0;
     if (st == TSR_OK) {
         st = memory_plan_make(&need, c->env->memory_bytes ? c->env->memory_bytes : CALIBRATE_MEMORY, &c->memory, c->err);
     }
+    if (st == TSR_OK && c->memory.decoded) model_weights_limit(c->model->weights, c->memory.decoded);
     if (st == TSR_OK) st = check_disk(c);
     const char *states = c->memory.states_on_disk ? c->work.parts : NULL, *entered = c->memory.fisher_on_disk ? c->work.parts : NULL;
     if (st == TSR_OK) st = walk_open(&c->walk, c->model, &text, layers, states, c->env, c->err);

@@ -31,7 +31,8 @@ struct calibrate_result {
     uint64_t tokens, windows, tensors, full, passes, resumed;
     uint64_t fisher_tokens, fisher_tensors;
     uint64_t dead_columns; /* that never had an input */
-    uint64_t narrow;       /* weights that saw fewer tokens than they have columns */
+    uint64_t narrow;       /* weights that saw fewer tokens than they have columns, */
+    uint64_t unreached;    /* and among them those that saw none: experts that nobody chose */
     char fisher_missing[TSR_ERROR_TEXT]; /* why there are no Fisher values; empty when there are, or none were wanted */
 };
 

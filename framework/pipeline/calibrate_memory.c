@@ -20,8 +20,9 @@ static uint64_t workers_bytes(const struct memory_need *need) {
     return pool_workers(need->env->pool) * (WORKER_OWN + max_u64(panel, distribution));
 }
 
+/* Of a compressed model the largest tensor, and as much again for its payload and tiles. */
 static uint64_t base_bytes(const struct memory_need *need) {
-    return OWN + need->text.count * sizeof *need->text.tokens + workers_bytes(need);
+    return OWN + need->text.count * sizeof *need->text.tokens + workers_bytes(need) + 2 * need->decoded;
 }
 
 static uint64_t there_bytes(const struct memory_need *need) {
@@ -55,7 +56,8 @@ tsr_status memory_plan_make(const struct memory_need *need, uint64_t total, stru
     plan->states_on_disk = states > part;
     plan->fisher_on_disk = entered > part;
     plan->disk = (plan->states_on_disk ? states : 0) + (plan->fisher_on_disk ? entered : 0);
-    plan->matrices = total - plan->there - (plan->states_on_disk ? 0 : states) - (plan->fisher_on_disk ? 0 : entered) +
-                     need->widest * need->widest * sizeof(float);
+    plan->decoded = need->decoded ? need->decoded + part : 0; /* a layer that stays is decoded once for all windows */
+    plan->matrices = total - plan->there - (plan->states_on_disk ? 0 : states) - (plan->fisher_on_disk ? 0 : entered) -
+                     (need->decoded ? part : 0) + need->widest * need->widest * sizeof(float);
     return TSR_OK;
 }

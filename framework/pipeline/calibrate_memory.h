@@ -13,6 +13,7 @@ struct memory_need {
     struct walk_text text;
     struct fisher_options fisher; /* tokens 0: none */
     uint64_t widest;              /* inputs of the widest matrix that is kept; 0: none is */
+    uint64_t decoded;             /* bytes of the largest tensor of a compressed model, 0 for a raw one */
     uint64_t fisher_values;       /* outputs of all operators and rows that are looked up */
     bool layers;                  /* one layer at a time */
     const struct env *env;
@@ -22,6 +23,7 @@ struct memory_plan {
     uint64_t total;      /* what there is */
     uint64_t there, back; /* what the way there, with one matrix, and the way back take at least */
     uint64_t matrices;   /* room for matrices that are gathered at once */
+    uint64_t decoded;    /* room for decoded weights of a compressed model */
     uint64_t disk;       /* bytes of states that go to files */
     bool states_on_disk, fisher_on_disk;
 };

@@ -47,13 +47,15 @@ static tsr_status make_result(const struct job_calibrate_options *options, const
     members_text(&whole, "fisher_missing", done->fisher_missing[0] ? done->fisher_missing : NULL);
     members_count(&whole, "dead_columns", done->dead_columns);
     members_count(&whole, "narrow", done->narrow);
+    members_count(&whole, "unreached", done->unreached);
     return members_finish(&whole, result, err);
 }
 
 tsr_status job_calibrate(const struct job_calibrate_options *options, const struct registry *registry,
                          const struct job_paths *paths, const struct env *env, json_t **result, tsr_error *err) {
     const struct model_paths model_paths = {.family_folders = paths->family_folders,
-                                            .family_folder_count = paths->family_folder_count};
+                                            .family_folder_count = paths->family_folder_count,
+                                            .decoded_bytes = 1}; /* until calibrate knows what it can spare */
     struct calibrate_options wanted = {.window = options->window, .full_max = options->full_max,
                                        .fisher_tokens = options->fisher_tokens, .seed = options->seed};
     struct calibrate_result done = {0};
@@ -66,6 +68,7 @@ tsr_status job_calibrate(const struct job_calibrate_options *options, const stru
                         there == FS_FOLDER ? "is a folder, statistics are a file" : "is there; --force replaces it");
     }
     st = model_open(options->model, registry, &model_paths, env, &model, err);
+    if (st == TSR_OK) model_weights_choose(model.weights, MODEL_PATH_DENSE);
     if (st == TSR_OK) st = read_tokens(&model, options->text, &ids, &wanted.text, err);
     if (st == TSR_OK) {
         const struct token_run run = {ids.ids, ids.count};

@@ -68,6 +68,13 @@ static tsr_status fail_exists(struct compressing *job) {
     return tsr_fail(job->err, TSR_E_CONFIG, "%s: exists, --force replaces it", job->output);
 }
 
+/* Such statistics are of one output of all tensors; shares would be encoded with what is not their sum. */
+static tsr_status check_propagated(const struct compressing *job) {
+    if (!job->statistics.open || !(job->options->shard.count || job->options->merge)) return TSR_OK;
+    if (!safetensors_metadata(&job->statistics.calibration.st, STATS_KEY_PROPAGATED)) return TSR_OK;
+    return tsr_fail(job->err, TSR_E_CONFIG, "%s: statistics of a compressed model do not go with shards", job->options->stats);
+}
+
 static tsr_status open_input(struct compressing *job) {
     const char *output = job->output;
     tsr_status st = work_check_apart(job->options->model, output, job->err);
@@ -80,6 +87,7 @@ static tsr_status open_input(struct compressing *job) {
     if (job->options->probes) job->probes = json_deep_copy(job->options->probes);
     if (st == TSR_OK) st = checkpoint_open(job->options->model, &job->checkpoint, job->err);
     if (st == TSR_OK && job->options->stats) st = statistics_open(job->options->stats, &job->statistics, job->err);
+    if (st == TSR_OK) st = check_propagated(job);
     if (st != TSR_OK) return st;
     for (uint64_t i = 0; i < job->checkpoint.file_count; i++) {
         if (!container_is(&job->checkpoint.files[i].st)) continue;

@@ -9,6 +9,7 @@
 #include <base/alloc.h>
 #include <base/error.h>
 #include <base/str.h>
+#include <format/json.h>
 #include <math.h>
 #include <measure/gate_blame.h>
 #include <measure/gate_controls.h>
@@ -16,6 +17,8 @@
 #include <measure/gate_speech.h>
 #include <reading/output_digest.h>
 #include <string.h>
+
+#define RECEIPT_BYTES_MAX ((uint64_t)1 << 30)
 
 /* What parity keeps decoded of a compressed model. Decoding the rest again for each chunk of 512 positions costs far less
  * than the chunk; logits, caches and activations take the rest of 300 MiB. */
@@ -307,6 +310,29 @@ static void limit_decoded(const struct gating *g, uint64_t bytes) {
     if (g->has_reference) model_weights_limit(g->reference.weights, bytes);
 }
 
+/* The digest of the text that the statistics of the output are of, from its receipt; false where there is none. */
+static bool find_calibration_text(const struct gating *g, struct digest *digest) {
+    char *path = fs_join(g->other.root, "tessera.json"), *text = NULL;
+    json_t *receipt = NULL;
+    uint64_t size = 0;
+    bool there = path && fs_kind_of(path) == FS_FILE && fs_read_whole(path, RECEIPT_BYTES_MAX, &text, &size, NULL) == TSR_OK &&
+                 json_parse(text, (size_t)size, path, &receipt, NULL) == TSR_OK;
+    const char *hex = there ? json_string_value(json_object_get(json_object_get(receipt, "statistics"), "text")) : NULL;
+    there = hex && digest_from_hex(hex, digest);
+    json_decref(receipt);
+    mem_free(text);
+    mem_free(path);
+    return there;
+}
+
+/* On its own text an encoder looks better than it is; on another it shows whether the statistics carry over. */
+static void tell_calibration_text(const struct gating *g, const struct gate_text *text, struct gate_entry *entry) {
+    struct digest digest;
+    bool there = find_calibration_text(g, &digest), same = there && digest_equal(&digest, &text->digest);
+    members_text(&entry->members, "calibration_text", !there ? NULL : same ? "same" : "other");
+    if (same) env_log(g->env, TSR_LOG_WARNING, "the statistics of this output are of the very text that it is judged on");
+}
+
 static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
     struct gate_text text = {0};
     struct parity_result result = {0};
@@ -324,6 +350,7 @@ static tsr_status measure_parity(struct gating *g, struct gate_entry *entry) {
     }
     if (st == TSR_OK) {
         gate_json_parity(&entry->members, &result, &text, g->tokenizer);
+        tell_calibration_text(g, &text, entry);
         judge_parity(g, &result, entry);
         st = explain_parity(g, &text, &options, entry);
         if (st == TSR_OK) st = control_parity(g, &text, &options, &result, entry);

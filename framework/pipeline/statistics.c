@@ -114,6 +114,7 @@ void statistics_tell(const struct statistics *statistics, const struct plan *pla
     members_count(&told, "tensors", tensors);
     members_count(&told, "feedback", fed_back);
     members_count(&told, "row_weights", weighted);
+    members_text(&told, "propagated", safetensors_metadata(&statistics->calibration.st, STATS_KEY_PROPAGATED));
     members_text(&told, "fisher_missing", safetensors_metadata(&statistics->calibration.st, STATS_KEY_FISHER_MISSING));
     if (fed_back) {
         members_text(&told, "blas", factor_blas());

@@ -30,10 +30,8 @@ static tsr_status digest_one(void *ctx, uint64_t index, uint64_t worker, tsr_err
     struct digest_line *line = &digesting->lines[index];
     (void)worker;
     if (reader->compressed) {
-        line->digest = reader->stored.tensors[index].digest;
-        if (reader->stored.tensors[index].exact) return TSR_OK;
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "tensor \"%s\": is stored with errors, the original weights are needed",
-                        line->name);
+        line->digest = reader->stored.tensors[index].digest; /* of the source */
+        return TSR_OK;
     }
     const struct checkpoint_tensor *tensor = &reader->raw.tensors[index];
     tsr_status st = meter_check_cancel(digesting->meter.env, err);
@@ -58,6 +56,31 @@ tsr_status model_digest_join(struct digest_line *lines, uint64_t count, struct d
     if (!text.failed) *digest = digest_of(text.text ? text.text : "", text.length);
     tsr_status st = text.failed ? tsr_fail(err, TSR_E_NOMEM, "out of memory for the digest of a model") : TSR_OK;
     str_clear(&text);
+    return st;
+}
+
+static bool decodes_exactly(const struct reader *reader) {
+    for (uint64_t i = 0; reader->compressed && i < reader->stored.tensor_count; i++) {
+        if (!stored_decodes_exactly(&reader->stored, &reader->stored.tensors[i])) return false;
+    }
+    return true;
+}
+
+tsr_status model_errors(const struct reader *reader, bool *has_errors, struct digest *digest, tsr_error *err) {
+    const struct checkpoint *files = &reader->stored.checkpoint;
+    struct digest_state *state = NULL;
+    tsr_status st = TSR_OK;
+    *has_errors = !decodes_exactly(reader);
+    if (!*has_errors) return TSR_OK;
+    state = digest_create();
+    if (!state) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a digest");
+    for (uint64_t i = 0; i < files->file_count && st == TSR_OK; i++) {
+        struct digest one;
+        st = facts_of_range(&files->files[i].st.file, 0, files->files[i].st.file.size, &one, err);
+        if (st == TSR_OK) digest_add(state, &one, sizeof one);
+    }
+    *digest = digest_end(state);
+    digest_destroy(state);
     return st;
 }
 

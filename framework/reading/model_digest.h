@@ -16,9 +16,11 @@ struct digest_line {
 };
 
 /* XXH3-128 of the lines "DIGEST DTYPE [SHAPE] NAME" of all tensors, sorted by name; DIGEST is that of the tensor's bytes.
- * A compressed checkpoint that is exact has the digest of its source. TSR_E_UNSUPPORTED for one that is not. */
+ * A compressed checkpoint has the digest of its source, also where it is not exact. */
 tsr_status model_digest(const struct reader *reader, const struct env *env, struct digest *digest, tsr_error *err);
 /* The same from lines in any order, which are sorted. */
 tsr_status model_digest_join(struct digest_line *lines, uint64_t count, struct digest *digest, tsr_error *err);
+/* Whether what is decoded has errors, and then the digest of the files that it comes from. */
+tsr_status model_errors(const struct reader *reader, bool *has_errors, struct digest *digest, tsr_error *err);
 
 #endif
