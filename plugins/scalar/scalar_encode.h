@@ -5,6 +5,7 @@
 #ifndef SCALAR_ENCODE_H
 #define SCALAR_ENCODE_H
 
+#include "row_step.h"
 #include "side.h"
 #include "scalar_bitstream.h"
 #include "scalar_kernel.h"

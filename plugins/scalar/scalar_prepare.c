@@ -83,7 +83,7 @@ static tsr_status search_sample(struct preparation *work, tsr_error *err) {
     struct search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
-        work->encoder->scale = scalar_exp2(search->at);
+        work->encoder->scale = exact_exp2(search->at);
         tsr_status status = scalar_measure_run(&measure, &work->counts, err);
         if (status != TSR_OK) return status;
         double rate = scalar_rate_estimate(work->encoder, &work->counts), at = search->at;
@@ -157,7 +157,7 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     const struct scalar_measure measure = {
         .encoder = encoder, .source = work->source, .overshoot = all && encoder->settings.centroids};
     tsr_status status = TSR_OK;
-    double at = scalar_log2(encoder->scale), before_at = at;
+    double at = exact_log2(encoder->scale), before_at = at;
     for (uint32_t i = 0; i < FULL_PASSES; i++) {
         const double before = i ? search->rate : 0;
         status = build(work, &measure, err);
@@ -168,7 +168,7 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
         search->slope = clamped(search->slope, -1.2, search->asked < 1 ? -0.3 * search->asked : -0.3);
         before_at = at;
         at = clamped(at - (search->rate - search->asked) / search->slope, LOG_SCALE_LEAST, search->most);
-        encoder->scale = scalar_exp2(at);
+        encoder->scale = exact_exp2(at);
     }
     return status;
 }
@@ -207,7 +207,7 @@ static tsr_status refine_steps(struct preparation *work, tsr_error *err) {
     const uint32_t mantissa_bits[2] = {encoder->mantissa_bits, STEP_MANTISSA_MOST};
     double side[2] = {0, 0};
     if (!encoder->row_weight) return TSR_OK;
-    if (encoder->settings.step == 0) encoder->scale = scalar_exp2(work->search.at);
+    if (encoder->settings.step == 0) encoder->scale = exact_exp2(work->search.at);
     for (uint32_t fine = 0; fine < 2; fine++) {
         encoder->mantissa_bits = mantissa_bits[fine];
         tsr_status status = scalar_measure_run(&measure, &work->counts, err);

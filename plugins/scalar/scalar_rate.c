@@ -16,35 +16,9 @@ enum {
     SCALAR_MIDDLE = SCALAR_LIMIT_MAX
 };
 
-double scalar_log2(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    double exponent = (double)((int64_t)(bits >> 52) - 1023);
-    bits = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
-    memcpy(&value, &bits, sizeof bits);
-    if (value > 1.4142135623730951) {
-        value /= 2;
-        exponent += 1;
-    }
-    /* ln m = 2 artanh((m - 1) / (m + 1)) */
-    double t = (value - 1) / (value + 1), square = t * t, sum = 0;
-    for (int k = 17; k >= 1; k -= 2) sum = sum * square + 1.0 / k;
-    return exponent + 2 * t * sum * 1.4426950408889634;
-}
-
-double scalar_exp2(double value) {
-    int whole = (int)(value < 0 ? value - 0.5 : value + 0.5);
-    double x = (value - whole) * 0.6931471805599453, sum = 1;
-    for (int k = 14; k >= 1; k--) sum = 1 + sum * x / k;
-    uint64_t bits = (uint64_t)(whole + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
-
 /* Bits of `count` events among `total` at their own frequency. */
 static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (scalar_log2((double)total) - scalar_log2((double)count));
+    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
 }
 
 static uint64_t tile_count(const struct scalar_encoder *encoder) {

@@ -32,8 +32,4 @@ void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points
 tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
                              const struct scalar_points *points, struct scalar_bits *bits, tsr_error *err);
 
-/* log2 of value > 0 and 2^x for |x| < 1000 by + - * / alone: the same bits on every machine, to about 1e-12. */
-double scalar_log2(double value);
-double scalar_exp2(double value);
-
 #endif

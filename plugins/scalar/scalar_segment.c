@@ -14,32 +14,6 @@
 /* Uniform error: RMS error is step / sqrt(12); a little less, since the dead zone and rare large errors add to it. */
 #define STEPS_PER_ERROR 3.4
 
-/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
-static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
-    if (step >= 0x1p127) return 255u << mantissa_bits;
-    float value = (float)step;
-    uint32_t bits, shift = 23 - mantissa_bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bits + (1u << (shift - 1))) >> shift;
-}
-
-/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
-static uint32_t bucket_of(double ratio) {
-    double square = ratio * ratio * 1.4142135623730951;
-    uint64_t bits;
-    memcpy(&bits, &square, sizeof bits);
-    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
-    return exponent < 0 ? 0 : exponent >= SCALAR_CLASSES_MAX ? SCALAR_CLASSES_MAX - 1 : (uint32_t)exponent;
-}
-
-/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
- * 1 / RMS^2 and no weights at all mean the same steps. */
-static double unit_of(const struct scalar_encoder *encoder, double rms, uint64_t row) {
-    if (!encoder->row_weight) return rms;
-    double weight = (double)encoder->row_weight[row];
-    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
-}
-
 struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
                                      uint64_t row) {
     struct segment segment = {.code = STEP_CODE_ZERO};
@@ -52,12 +26,12 @@ struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const
         segment.code = STEP_CODE_RAW;
         return segment;
     }
-    double step = encoder->scale * unit_of(encoder, rms, row);
+    double step = encoder->scale * row_step_unit(encoder->row_weight, encoder->weighted_rms, rms, row);
     if (bound > 0 && step > STEPS_PER_ERROR * bound * rms) step = STEPS_PER_ERROR * bound * rms;
     double least = (double)largest * 0x1p-22;
     if (step < least) step = least;
-    if (scalar_bucket_count(encoder) > 1) segment.bucket = bucket_of(rms * encoder->scale / step);
-    segment.code = code_nearest(step, encoder->mantissa_bits);
+    if (scalar_bucket_count(encoder) > 1) segment.bucket = row_step_bucket(rms * encoder->scale / step, SCALAR_CLASSES_MAX);
+    segment.code = row_step_code(step, encoder->mantissa_bits);
     if (!step_code_is_step(segment.code, encoder->mantissa_bits)) {
         segment.code = bound > 0 ? STEP_CODE_RAW : STEP_CODE_ZERO;
         return segment;

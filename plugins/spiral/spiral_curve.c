@@ -4,6 +4,8 @@
  * Biosciences 44, 1979): the fractions of a turn are exact in 64-bit integers. */
 #include "spiral_curve.h"
 
+#include "row_step.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -11,32 +13,6 @@
 #define GOLDEN_TURN UINT64_C(0x61C8864680B583EB)
 #define LN_2 0.6931471805599453
 #define HALF_PI 1.5707963267948966
-
-double spiral_log2(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    double exponent = (double)((int64_t)(bits >> 52) - 1023);
-    bits = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
-    memcpy(&value, &bits, sizeof bits);
-    if (value > 1.4142135623730951) {
-        value /= 2;
-        exponent += 1;
-    }
-    /* ln m = 2 artanh((m - 1) / (m + 1)) */
-    double t = (value - 1) / (value + 1), square = t * t, sum = 0;
-    for (int k = 17; k >= 1; k -= 2) sum = sum * square + 1.0 / k;
-    return exponent + 2 * t * sum * 1.4426950408889634;
-}
-
-double spiral_exp2(double value) {
-    int whole = (int)(value < 0 ? value - 0.5 : value + 0.5);
-    double x = (value - whole) * LN_2, sum = 1;
-    for (int k = 14; k >= 1; k--) sum = 1 + sum * x / k;
-    uint64_t bits = (uint64_t)(whole + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
 
 /* Cosine and sine of 2 pi turn / 2^64, by their series within an eighth of a turn: errors below 1e-15. */
 static void cosine_sine(uint64_t turn, double *cosine, double *sine) {
@@ -53,11 +29,11 @@ static void cosine_sine(uint64_t turn, double *cosine, double *sine) {
 }
 
 void spiral_curve_points(const struct spiral_curve *curve, struct spiral_point *points) {
-    const double count_log = spiral_log2((double)curve->count);
+    const double count_log = exact_log2((double)curve->count);
     uint64_t turn = 0;
     for (uint32_t n = 0; n < curve->count; n++, turn += GOLDEN_TURN) {
         double cosine, sine, square = (double)n + (double)curve->delta / 16;
-        if (curve->companded) square = 2 * LN_2 * (count_log - spiral_log2((double)(curve->count - n) - 0.5));
+        if (curve->companded) square = 2 * LN_2 * (count_log - exact_log2((double)(curve->count - n) - 0.5));
         double radius = sqrt(square);
         cosine_sine(turn, &cosine, &sine);
         points[n].x = (float)(radius * cosine);

@@ -27,8 +27,4 @@ void spiral_curve_points(const struct spiral_curve *curve, struct spiral_point *
 void spiral_curve_move(struct spiral_point *points, uint32_t count, const int8_t *offsets, uint32_t offset_count,
                        uint32_t shrink);
 
-/* log2 of value > 0 and 2^x for |x| < 1000, to about 1e-12, by + - * / alone. */
-double spiral_log2(double value);
-double spiral_exp2(double value);
-
 #endif

@@ -5,6 +5,7 @@
 #ifndef SPIRAL_ENCODE_H
 #define SPIRAL_ENCODE_H
 
+#include "row_step.h"
 #include "side.h"
 #include "spiral_bitstream.h"
 #include "spiral_search.h"

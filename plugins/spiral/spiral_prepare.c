@@ -44,7 +44,7 @@ static struct spiral_curve curve_for(const struct spiral_encoder *encoder) {
     const struct spiral_settings *settings = &encoder->settings;
     const double most = spiral_bucket_count(encoder) > 1 ? TICKETS_OF_CLASSES : SPIRAL_TICKETS_MAX;
     if (settings->points) return (struct spiral_curve){.companded = 1, .count = settings->points};
-    double count = spiral_exp2(2 * settings->bits) * CURVE_SHARE;
+    double count = exact_exp2(2 * settings->bits) * CURVE_SHARE;
     if (count < TICKETS_LEAST) count = TICKETS_LEAST;
     if (count > most) count = most;
     return (struct spiral_curve){.delta = settings->bits < CENTRE_RATE ? 0 : 8, .count = (uint32_t)count};
@@ -106,7 +106,7 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
     struct search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
-        work->encoder->scale = spiral_exp2(search->at);
+        work->encoder->scale = exact_exp2(search->at);
         tsr_status status = spiral_measure_run(&measure, &work->counts, err);
         if (status != TSR_OK) return status;
         double rate = spiral_rate_estimate(work->encoder, &work->counts), at = search->at;
@@ -122,7 +122,7 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
 static tsr_status search_factor(struct preparation *work, tsr_error *err) {
     static const double FACTORS[] = {1, 0.9, 1.1, 1.25, 1.5};
     const struct spiral_measure measure = {.encoder = work->encoder, .source = work->source, .sample = true};
-    const double octaves = spiral_log2((double)work->encoder->settings.points) / 2;
+    const double octaves = exact_log2((double)work->encoder->settings.points) / 2;
     const double usual = octaves < 2 ? 0.6 + 0.3 * octaves : octaves < 4 ? 1 + 0.1 * octaves : 1.4;
     double best = 0, chosen = usual;
     for (uint32_t i = 0; i < sizeof FACTORS / sizeof FACTORS[0]; i++) {
@@ -206,7 +206,7 @@ static tsr_status build(struct preparation *work, bool sample, tsr_error *err) {
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct spiral_encoder *encoder = work->encoder;
     struct search *search = &work->search;
-    double at = spiral_log2(encoder->scale), before_at = at, before = 0;
+    double at = exact_log2(encoder->scale), before_at = at, before = 0;
     for (uint32_t i = 0;; i++) {
         tsr_status status = build(work, false, err);
         if (status != TSR_OK || near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1)
@@ -219,7 +219,7 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
         before_at = at;
         at -= (search->rate - search->asked) / search->slope;
         at = at < search->least ? search->least : at > search->most ? search->most : at;
-        encoder->scale = spiral_exp2(at);
+        encoder->scale = exact_exp2(at);
     }
 }
 

@@ -23,7 +23,7 @@ enum {
 
 /* Bits of `count` events among `total` at their own frequency. */
 static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (spiral_log2((double)total) - spiral_log2((double)count));
+    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
 }
 
 static uint64_t tile_count(const struct spiral_encoder *encoder) {

@@ -68,30 +68,9 @@ static double energy(const struct spiral_lane *lane, uint64_t pairs, float *larg
     return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
 }
 
-/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
-static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
-    if (step >= 0x1p127) return 255u << mantissa_bits;
-    float value = (float)step;
-    uint32_t bits, shift = 23 - mantissa_bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bits + (1u << (shift - 1))) >> shift;
-}
-
-/* Half octaves of RMS over nominal unit, 8 for equality: floor(log2(ratio^2) + 1/2) + 8. */
-static uint32_t bucket_of(double ratio) {
-    double square = ratio * ratio * 1.4142135623730951;
-    uint64_t bits;
-    memcpy(&bits, &square, sizeof bits);
-    int64_t exponent = (int64_t)(bits >> 52) - 1023 + 8;
-    return exponent < 0 ? 0 : exponent >= SPIRAL_CLASSES_MAX ? SPIRAL_CLASSES_MAX - 1 : (uint32_t)exponent;
-}
-
-/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
- * 1 / RMS^2 and no weights at all mean the same steps. A fixed number of points has no rate to give away. */
-static double unit_of(const struct spiral_encoder *encoder, double rms, uint64_t index) {
-    if (!encoder->row_weight || encoder->settings.points) return rms;
-    double weight = (double)encoder->row_weight[index];
-    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
+/* A fixed number of points has no rate to give away. */
+static const float *weights_of(const struct spiral_encoder *encoder) {
+    return encoder->settings.points ? NULL : encoder->row_weight;
 }
 
 void spiral_row_search(const struct spiral_encoder *encoder, const struct segment *row, struct spiral_lane *lane,
@@ -142,7 +121,7 @@ static void refine(const struct spiral_encoder *encoder, struct segment *row, st
             best = error;
             *row = trial;
         }
-        uint32_t next = gain > 0 ? code_nearest(step * gain, encoder->mantissa_bits) : trial.code;
+        uint32_t next = gain > 0 ? row_step_code(step * gain, encoder->mantissa_bits) : trial.code;
         if (next == trial.code || !set_code(encoder, &trial, next)) return;
     }
 }
@@ -154,10 +133,10 @@ struct segment spiral_row_choose(const struct spiral_encoder *encoder, struct sp
     if (columns == 0) return row;
     double total = energy(lane, spiral_pairs(columns), &largest), rms = sqrt(total / (double)columns);
     if (largest == 0) return row;
-    double step = encoder->scale * unit_of(encoder, rms, index), least = (double)largest * 0x1p-21;
+    double step = encoder->scale * row_step_unit(weights_of(encoder), encoder->weighted_rms, rms, index), least = (double)largest * 0x1p-21;
     if (step < least) step = least;
-    if (spiral_bucket_count(encoder) > 1) row.bucket = bucket_of(rms * encoder->scale / step);
-    if (!set_code(encoder, &row, code_nearest(step, encoder->mantissa_bits)))
+    if (spiral_bucket_count(encoder) > 1) row.bucket = row_step_bucket(rms * encoder->scale / step, SPIRAL_CLASSES_MAX);
+    if (!set_code(encoder, &row, row_step_code(step, encoder->mantissa_bits)))
         row.code = STEP_CODE_ZERO;
     else if (encoder->settings.points)
         refine(encoder, &row, lane, columns, total);

@@ -45,7 +45,7 @@ static void set_depths(struct fit *fit, uint32_t scale, double power) {
     for (uint32_t q = 0; q < 2; q++) {
         double first = 0;
         for (uint32_t m = 1; m <= fit->most; m++) {
-            double depth = trellis_exp2(power * (fit->logs[q][m] - log_scale));
+            double depth = exact_exp2(power * (fit->logs[q][m] - log_scale));
             if (m == 1) first = depth;
             fit->depth[q][m] = depth - first;
         }
@@ -57,14 +57,14 @@ static void likelihood(const struct fit *fit, uint32_t q, double slope, double o
     double z = 0, mean = 0, square = 0, seen = 0;
     for (uint32_t m = 1; m <= fit->most; m++) {
         const double depth = fit->depth[q][m], exponent = slope * depth;
-        const double w = exponent > 60 ? 0 : trellis_exp2(-exponent);
+        const double w = exponent > 60 ? 0 : exact_exp2(-exponent);
         z += w;
         mean += w * depth;
         square += w * depth * depth;
         seen += fit->counts[q][m] * depth;
     }
     mean /= z;
-    out[0] = slope * seen + fit->coded[q] * trellis_log2(z);
+    out[0] = slope * seen + fit->coded[q] * exact_log2(z);
     out[1] = seen - fit->coded[q] * mean;
     out[2] = LN2 * fit->coded[q] * (square / z - mean * mean);
 }
@@ -98,7 +98,7 @@ static void try_power(struct fit *fit, uint32_t scale, uint32_t code, double *be
     *best = bits;
     fit->shape->codes[TRELLIS_POWER][scale] = (uint8_t)code;
     for (uint32_t q = 0; q < 2; q++) {
-        fit->shape->codes[TRELLIS_SLOPE_0 + q][scale] = rounded(8 * trellis_log2(slopes[q]) + 32, 127);
+        fit->shape->codes[TRELLIS_SLOPE_0 + q][scale] = rounded(8 * exact_log2(slopes[q]) + 32, 127);
     }
 }
 
@@ -120,11 +120,11 @@ static void fit_shares(struct fit *fit, uint32_t scale) {
         double inside = 0, beyond = fit->counts[q][TRELLIS_LIMIT_MAX + 1];
         for (uint32_t m = 1; m <= TRELLIS_LIMIT_MAX; m++) *(m <= limit ? &inside : &beyond) += fit->counts[q][m];
         const double odds = (fit->counts[q][0] + 0.3) / (inside + 0.3);
-        codes[TRELLIS_ZERO_0 + q][scale] = rounded(8 * trellis_log2(odds) + 128, 255);
+        codes[TRELLIS_ZERO_0 + q][scale] = rounded(8 * exact_log2(odds) + 128, 255);
         outside += beyond;
         all += fit->counts[q][0] + inside + beyond;
     }
-    codes[TRELLIS_ESCAPE][scale] = rounded(-trellis_log2((outside + 0.3) / (all + 1)) - 1, 15);
+    codes[TRELLIS_ESCAPE][scale] = rounded(-exact_log2((outside + 0.3) / (all + 1)) - 1, 15);
 }
 
 /* Bits of what was counted in a scale by its codes. */
@@ -139,9 +139,9 @@ static double coded_bits(struct fit *fit, uint32_t scale) {
             if (m > limit)
                 outside += count;
             else if (count > 0)
-                bits += count * (fit->shape->probability_bits - trellis_log2((double)f[limit + m]));
+                bits += count * (fit->shape->probability_bits - exact_log2((double)f[limit + m]));
         }
-        bits += outside * (fit->shape->probability_bits - trellis_log2((double)f[2 * limit + 1]) + 8);
+        bits += outside * (fit->shape->probability_bits - exact_log2((double)f[2 * limit + 1]) + 8);
     }
     return bits;
 }
@@ -174,7 +174,7 @@ tsr_status trellis_fit(const tsr_host *host, const struct trellis_counts *counts
     if (!fit) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to fit distributions");
     fit->shape = shape;
     for (uint32_t m = 1; m <= TRELLIS_LIMIT_MAX; m++) {
-        for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = trellis_log2((double)trellis_point(q, m));
+        for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = exact_log2((double)trellis_point(q, m));
     }
     for (uint32_t list = 0; list < TRELLIS_LISTS; list++) shape->codes[list][0] = GAUSSIAN[list];
     for (uint32_t s = 0; s < shape->scales; s++) {

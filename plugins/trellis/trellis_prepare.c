@@ -88,7 +88,7 @@ struct preparation {
 
 static void set_scale(struct preparation *work, double log_scale) {
     const uint64_t rows = work->encoder->tensor->rows;
-    work->encoder->scale = trellis_exp2(log_scale);
+    work->encoder->scale = exact_exp2(log_scale);
     for (uint64_t r = 0; r < rows; r++) work->rows[r] = trellis_row_choose(work->encoder, &work->facts[r], r);
     work->side_bits = side_plan(work->rows, rows, trellis_classes(work->encoder)).bits;
 }
@@ -183,7 +183,7 @@ static tsr_status build(struct preparation *work, tsr_error *err) {
 
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct search *search = &work->search;
-    double at = trellis_log2(work->encoder->scale), before_at = at, before = 0;
+    double at = exact_log2(work->encoder->scale), before_at = at, before = 0;
     work->measure.blocks = BUILD_BLOCKS;
     const uint32_t rounds = search->asked < LOW_RATE ? LOW_RATE_ROUNDS : 1;
     tsr_status status = learn(work, rounds, err);

@@ -33,7 +33,7 @@ enum {
 
 /* Bits of `count` events among `total` at their own frequency. */
 static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (trellis_log2((double)total) - trellis_log2((double)count));
+    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
 }
 
 static double tensor_weights(const struct trellis_encoder *encoder) {
@@ -54,12 +54,12 @@ double trellis_bits_rate(const struct trellis_encoder *encoder, const struct tre
 /* A Gaussian of the scale's spread over the points of one quantiser, which are two steps apart. */
 static void guess_scale(struct trellis_encoder *encoder, uint32_t scale) {
     const double units = (double)(encoder->row_low + (int32_t)scale);
-    const double spread = trellis_exp2(units * (1u << encoder->shape.unit) / 4) / encoder->scale;
+    const double spread = exact_exp2(units * (1u << encoder->shape.unit) / 4) / encoder->scale;
     for (uint32_t q = 0; q < 2; q++) {
         float *costs = trellis_costs(encoder, false, scale, q);
         for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
             double point = (double)trellis_point(q, m) / spread;
-            double bits = point * point * (LOG2_E / 2) + 1.3257 + trellis_log2(spread / 2);
+            double bits = point * point * (LOG2_E / 2) + 1.3257 + exact_log2(spread / 2);
             bits = bits < 0.1 ? 0.1 : bits > 30 ? 30 : bits;
             costs[m] = (float)(LAMBDA * bits);
         }
@@ -81,11 +81,11 @@ static uint64_t tally_total(const struct trellis_tally *tally) {
 static void learn_quantiser(struct trellis_encoder *encoder, uint32_t scale, uint32_t quantiser,
                             const struct trellis_tally *tally) {
     const uint64_t total = tally_total(tally);
-    const double total_log = trellis_log2((double)(total ? total : 1));
+    const double total_log = exact_log2((double)(total ? total : 1));
     float *costs = trellis_costs(encoder, false, scale, quantiser);
     for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         uint64_t both = (uint64_t)tally->symbols[MIDDLE + m] + tally->symbols[MIDDLE - m];
-        double bits = total_log - trellis_log2(both ? (double)both / 2 : 0.3), now = (double)costs[m];
+        double bits = total_log - exact_log2(both ? (double)both / 2 : 0.3), now = (double)costs[m];
         now += RELAX * (LAMBDA * bits - now);
         costs[m] = now < 0 ? 0 : (float)now;
     }
@@ -148,13 +148,13 @@ static double take_frequencies(struct trellis_encoder *encoder, uint32_t context
                                const uint32_t *f) {
     const uint32_t limit = encoder->limits[context];
     const double whole = encoder->shape.probability_bits;
-    const double escape = whole - trellis_log2((double)f[2 * limit + 1]) + ESCAPE_BITS;
+    const double escape = whole - exact_log2((double)f[2 * limit + 1]) + ESCAPE_BITS;
     float *costs = trellis_costs(encoder, true, context / 2, context % 2);
     double sum = (escape + 2 * ESCAPE_BITS) * tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
     for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         double both = (double)tally->symbols[MIDDLE + m] + (m ? (double)tally->symbols[MIDDLE - m] : 0);
         double bits = m > limit ? escape + (m - limit <= 64 ? 0 : ESCAPE_BITS)
-                                : whole - trellis_log2((double)f[limit + m]);
+                                : whole - exact_log2((double)f[limit + m]);
         costs[m] = (float)(LAMBDA * bits);
         sum += both * bits;
     }
@@ -226,7 +226,7 @@ static void set_offsets(struct trellis_encoder *encoder, const struct trellis_co
 
 static void set_base(struct trellis_encoder *encoder) {
     const double units = (double)encoder->row_low * (1u << encoder->shape.unit) / 4;
-    encoder->shape.base = (int32_t)floor(16 * (units - trellis_log2(encoder->scale)) + 0.5);
+    encoder->shape.base = (int32_t)floor(16 * (units - exact_log2(encoder->scale)) + 0.5);
 }
 
 tsr_status trellis_rate_build(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint64_t side_bits,

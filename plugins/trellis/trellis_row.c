@@ -29,27 +29,10 @@ struct trellis_row_facts trellis_row_look(const float *row, const float *gain, u
     return (struct trellis_row_facts){sqrt(total / (double)columns), sqrt(spread / (double)columns), largest};
 }
 
-/* Nearest step code. Positive floats order like their bits, so rounding works on the bits, over octaves too. */
-static uint32_t code_nearest(double step, uint32_t mantissa_bits) {
-    if (step >= 0x1p127) return 255u << mantissa_bits;
-    float value = (float)step;
-    uint32_t bits, shift = 23 - mantissa_bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bits + (1u << (shift - 1))) >> shift;
-}
-
-/* A row's weight w asks for a step proportional to w^(-1/2), measured in the tensor's weighted RMS: so that weights of
- * 1 / RMS^2 and no weights at all mean the same steps. */
-static double unit_of(const struct trellis_encoder *encoder, double rms, uint64_t index) {
-    if (!encoder->row_weight) return rms;
-    double weight = (double)encoder->row_weight[index];
-    return weight > 0 && weight < HUGE_VAL ? encoder->weighted_rms / sqrt(weight) : rms;
-}
-
 int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index) {
-    const double ratio = facts->spread / unit_of(encoder, facts->rms, index);
+    const double ratio = facts->spread / row_step_unit(encoder->row_weight, encoder->weighted_rms, facts->rms, index);
     if (!(ratio > 0x1p-60)) return -UNITS_MOST;
-    const double units = floor(trellis_log2(ratio) * 4 / (double)(1u << encoder->shape.unit) + 0.5);
+    const double units = floor(exact_log2(ratio) * 4 / (double)(1u << encoder->shape.unit) + 0.5);
     return units < -UNITS_MOST ? -UNITS_MOST : units > UNITS_MOST ? UNITS_MOST : (int32_t)units;
 }
 
@@ -70,10 +53,10 @@ struct segment trellis_row_choose(const struct trellis_encoder *encoder, const s
         row.code = STEP_CODE_RAW;
         return row;
     }
-    double step = encoder->scale * unit_of(encoder, facts->rms, index), least = (double)facts->largest * 0x1p-20;
+    double step = encoder->scale * row_step_unit(encoder->row_weight, encoder->weighted_rms, facts->rms, index), least = (double)facts->largest * 0x1p-20;
     if (step < least) step = least;
     row.bucket = bucket_of(encoder, facts, index);
-    row.code = code_nearest(step, encoder->mantissa_bits);
+    row.code = row_step_code(step, encoder->mantissa_bits);
     if (!step_code_is_step(row.code, encoder->mantissa_bits)) {
         row.code = STEP_CODE_ZERO;
         return row;

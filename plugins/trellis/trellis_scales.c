@@ -30,7 +30,7 @@ static double set_codes(struct trellis_encoder *encoder, const double *energy) {
     const double octaves = unit_octaves(encoder);
     double sum = 0, square = 0;
     for (uint64_t c = 0; c < columns; c++) {
-        double log = energy[c] > 0x1p-30 ? trellis_log2(energy[c]) / 2 : -COLUMN_OCTAVES_MOST;
+        double log = energy[c] > 0x1p-30 ? exact_log2(energy[c]) / 2 : -COLUMN_OCTAVES_MOST;
         log = log > COLUMN_OCTAVES_MOST ? COLUMN_OCTAVES_MOST : log;
         encoder->columns[c] = (int8_t)nearest(log / octaves);
         sum += encoder->columns[c];
@@ -79,7 +79,7 @@ tsr_status trellis_columns_choose(struct trellis_encoder *encoder, const tsr_row
         const double told = LOSS * (double)rows * (set_codes(encoder, energy) - chance);
         plan_codes(encoder);
         for (uint64_t c = 0; c < columns; c++) {
-            encoder->column_gain[c] = (float)trellis_exp2(-2 * encoder->columns[c] * unit_octaves(encoder));
+            encoder->column_gain[c] = (float)exact_exp2(-2 * encoder->columns[c] * unit_octaves(encoder));
         }
         if (told < (double)encoder->column_bits) drop_columns(encoder);
     } else {

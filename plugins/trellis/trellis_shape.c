@@ -6,38 +6,11 @@
 
 #include <string.h>
 
-#define LOG2_E 1.4426950408889634
 /* Magnitudes whose density is below 2^-this of the first one's do not count. */
 #define DEPTH 24.0
 #define UNITS 1073741824.0 /* 2^30: probabilities as whole numbers */
 
 static const uint8_t CODE_MOST[TRELLIS_LISTS] = {31, 127, 127, 255, 255, 15};
-
-double trellis_log2(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    double exponent = (double)((int64_t)(bits >> 52) - 1023);
-    bits = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
-    memcpy(&value, &bits, sizeof bits);
-    if (value > 1.4142135623730951) {
-        value /= 2;
-        exponent += 1;
-    }
-    /* ln m = 2 artanh((m - 1) / (m + 1)) */
-    double t = (value - 1) / (value + 1), square = t * t, sum = 0;
-    for (int k = 17; k >= 1; k -= 2) sum = sum * square + 1.0 / k;
-    return exponent + 2 * t * sum * LOG2_E;
-}
-
-double trellis_exp2(double value) {
-    int whole = (int)(value < 0 ? value - 0.5 : value + 0.5);
-    double x = (value - whole) * 0.6931471805599453, sum = 1;
-    for (int k = 14; k >= 1; k--) sum = 1 + sum * x / k;
-    uint64_t bits = (uint64_t)(whole + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
 
 /* ---- frequencies ---- */
 
@@ -51,11 +24,11 @@ static uint32_t densities(const struct trellis_shape *shape, uint32_t scale, uin
     uint32_t m = 1;
     *sum = 0;
     for (; m <= TRELLIS_LIMIT_MAX; m++) {
-        double log_depth = power * trellis_log2((double)trellis_point(quantiser, m)) + shift;
-        double depth = log_depth > 60 ? 0x1p60 : log_depth < -60 ? 0 : trellis_exp2(log_depth);
+        double log_depth = power * exact_log2((double)trellis_point(quantiser, m)) + shift;
+        double depth = log_depth > 60 ? 0x1p60 : log_depth < -60 ? 0 : exact_exp2(log_depth);
         if (m == 1) first = depth;
         if (depth - first > DEPTH) break;
-        w[m] = trellis_exp2(first - depth);
+        w[m] = exact_exp2(first - depth);
         *sum += w[m];
     }
     return m - 1;
@@ -64,8 +37,8 @@ static uint32_t densities(const struct trellis_shape *shape, uint32_t scale, uin
 /* Whole numbers that are as probable, of magnitudes and of the escape. */
 static void probabilities(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, double *w,
                           uint32_t limit, uint64_t *escape) {
-    const double odds = trellis_exp2((shape->codes[TRELLIS_ZERO_0 + quantiser][scale] - 128) / 8.0);
-    const double outside = UNITS * trellis_exp2(-1.0 - shape->codes[TRELLIS_ESCAPE][scale]);
+    const double odds = exact_exp2((shape->codes[TRELLIS_ZERO_0 + quantiser][scale] - 128) / 8.0);
+    const double outside = UNITS * exact_exp2(-1.0 - shape->codes[TRELLIS_ESCAPE][scale]);
     const double zero = (UNITS - outside) * (odds / (1 + odds));
     double inside = 0;
     for (uint32_t m = 1; m <= limit; m++) inside += w[m];

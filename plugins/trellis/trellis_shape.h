@@ -8,6 +8,7 @@
 #define TRELLIS_SHAPE_H
 
 #include "input.h"
+#include "row_step.h"
 #include "sink.h"
 #include "step_code.h"
 #include "trellis_code.h"
@@ -66,9 +67,5 @@ uint64_t trellis_shape_bits(const struct trellis_shape *shape);
 void trellis_shape_write(const struct trellis_shape *shape, struct sink_bits *bits);
 /* False for what no writer writes; `scales` is known. */
 bool trellis_shape_read(struct trellis_shape *shape, struct bits *bits);
-
-/* log2 of value > 0 and 2^x for |x| < 1000: the same bits on every machine, to about 1e-12. */
-double trellis_log2(double value);
-double trellis_exp2(double value);
 
 #endif
