@@ -108,13 +108,13 @@ def draw(series, path):
                    f'text-anchor="end">1e{e}</text>')
     out.append(f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">bits a weight, all bytes on disk</text>')
     out.append(f'<text transform="translate(16 {height / 2}) rotate(-90)" text-anchor="middle">KLD from the model, nats a position</text>')
-    for i, (name, colour, joined, ps) in enumerate(series):
+    for i, (name, colour, joined, ps) in enumerate(s for s in series if s[3]):
         ps = sorted(ps, key=lambda p: p["bits"])
         line = " ".join(f"{X(p['bits']):.1f},{Y(p['kld']):.1f}" for p in ps)
         if joined:
             out.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
         for p in ps:
-            out.append(f'<circle cx="{X(p["bits"]):.1f}" cy="{Y(p["kld"]):.1f}" r="4" fill="{colour}"><title>{p["name"]}: '
+            out.append(f'<circle cx="{X(p["bits"]):.1f}" cy="{Y(p["kld"]):.1f}" r="4" fill="{colour}"><title>{p["name"].replace("*", "").replace("`", "")}: '
                        f'{p["bits"]:.3f} bits, KLD {p["kld"]:.4f}</title></circle>')
         out.append(f'<text x="{width - 24}" y="{top + 18 + 18 * i}" text-anchor="end" fill="{colour}">{name}</text>')
     with open(path, "w") as file:
