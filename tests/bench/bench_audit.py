@@ -485,7 +485,8 @@ def main():
             plot(points, "GPT-Neo-125M, attention matrices, F32", "docs/results/audit.svg")
             print("\n![D against bits a weight](audit.svg)")
         part_two(folder, gptneo if os.path.exists(gptneo) else "", smollm2 if os.path.isdir(smollm2) else "")
-        print("\n## Larger models")
+        print("\n## Larger models\n\nEqual D is not equal loss: why pairs and vectors do worse than scalars on SmolLM2 at 2 bits is in\n"
+              "[attempts/equal-error-unequal-loss.md](../attempts/equal-error-unequal-loss.md).")
         larger = [(c, {b: p for b, p in rates.items() if b in RATES}) for c, rates in settings]
         if os.path.isdir(minilm):
             audit_model(folder, "all-MiniLM-L6-v2, F32", minilm, "auto", None, larger, points)
