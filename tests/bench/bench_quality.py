@@ -136,7 +136,7 @@ class Bench:
         if gate["lossless"]:
             return {"kld": 0, "interval": 0, "top1": 1, "p99_9": 0, "ppl": 1, "positions": positions}
         kld = gate["kld"]
-        return {"kld": kld["estimate"], "interval": kld["bound"] - kld["estimate"], "top1": gate["top1"]["estimate"],
+        return {"kld": kld["estimate"], "interval": (kld["bound"] or math.nan) - kld["estimate"], "top1": gate["top1"]["estimate"],
                 "p99_9": gate["kld_percentiles"]["p99_9"], "ppl": gate["perplexity_ratio"], "positions": gate["positions"],
                 "text": gate["text_xxh3_128"]}
 
