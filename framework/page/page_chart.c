@@ -160,6 +160,7 @@ void chart_rows(struct page *page, const char *title, const char *description, c
 
 void chart_interval(struct page *page, const struct chart_interval *interval) {
     bool limited = isfinite(interval->threshold);
+    /* fmin and fmax leave out a bound that is no number. */
     double low = fmin(interval->estimate, interval->bound), high = fmax(interval->estimate, interval->bound);
     if (limited) {
         low = fmin(low, interval->threshold);
@@ -167,7 +168,8 @@ void chart_interval(struct page *page, const struct chart_interval *interval) {
     }
     double pad = high > low ? (high - low) * 0.15 : 1e-6;
     struct chart scale = {.x_low = low - pad, .x_high = high + pad};
-    double estimate = place_x(&scale, interval->estimate), bound = place_x(&scale, interval->bound);
+    double estimate = place_x(&scale, interval->estimate);
+    double bound = isfinite(interval->bound) ? place_x(&scale, interval->bound) : estimate;
     begin_picture(page, interval->title, "A line from the estimate to its confidence bound, and a mark at the threshold.", 52);
     page_add(page, "<path class=\"frame\" d=\"M%.1f 26H%.1f\"/><path class=\"line\" stroke-width=\"4\" d=\"M%.1f 26H%.1f\"/>", LEFT, RIGHT,
              fmin(estimate, bound), fmax(estimate, bound));

@@ -40,7 +40,7 @@ struct chart_row {
 };
 void chart_rows(struct page *page, const char *title, const char *description, const struct chart_row *rows, uint64_t count);
 
-/* Where estimate and bound of a judgement lie, and the threshold (not finite: none). */
+/* Where estimate, bound and threshold of a judgement lie; of the latter two a NaN says that there is none. */
 struct chart_interval {
     const char *title;
     double estimate, bound, threshold;

@@ -37,12 +37,17 @@ static void add_judgement(struct page *page, const json_t *holder, const char *p
     if (!json_is_object(judgement)) return;
     struct str title = {0};
     str_add_format(&title, "%s%s%s", part, *part ? ": " : "", what);
-    struct chart_interval interval = {title.text ? title.text : what, field_real(judgement, "estimate"), field_real(judgement, "bound"),
+    struct chart_interval interval = {title.text ? title.text : what, field_real(judgement, "estimate"), real_or_nan(judgement, "bound"),
                                       real_or_nan(judgement, "threshold")};
     if (interval.threshold <= 0) interval.threshold = (double)NAN;
     chart_interval(page, &interval);
-    page_add(page, "<p>Estimate %.6g; at %g&#160;%% confidence it is %s %.6g", interval.estimate,
-             100 * field_real(judgement, "confidence"), strcmp(key, "kld") ? "at least" : "at most", interval.bound);
+    page_add(page, "<p>Estimate %.6g; ", interval.estimate);
+    if (isfinite(interval.bound)) {
+        page_add(page, "at %g&#160;%% confidence it is %s %.6g", 100 * field_real(judgement, "confidence"),
+                 strcmp(key, "kld") ? "at least" : "at most", interval.bound);
+    } else {
+        page_add(page, "one window alone gives no bound");
+    }
     if (isfinite(interval.threshold)) page_add(page, ", asked: %.6g", interval.threshold);
     page_add(page, ". Effective positions: %.0f", field_real(judgement, "effective_positions"));
     if (json_is_number(json_object_get(judgement, "positions_needed"))) {

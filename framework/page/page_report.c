@@ -82,6 +82,8 @@ static void say_gates(struct page *page, const struct report *report) {
         page_add(page, "%s</p>\n", field_is(json_object_get(report->receipt, "totals"), "exact")
                      ? "No gate ran, and none is needed: equal bytes decide equally."
                      : "No gate ran: whether the model still decides the same was not asked.");
+    } else if (passed == 1 && count == 1) {
+        page_add(page, "Its gate passed.</p>\n");
     } else if (passed == count) {
         page_add(page, "All %zu gates passed.</p>\n", count);
     } else {

@@ -21,6 +21,10 @@ check three_sentences eval 'grep -A2 "class=\"lede\"" "$work/gated.html" | tr -d
 check gates_show_their_bounds eval 'grep -q "at 95&#160;% confidence it is at least" "$work/gated.html" && grep -q "asked: 0.95" "$work/gated.html"'
 check json_beside_the_page eval '"$tool" report "$work/gated" --html "$work/again.html" --json | cmp - "$work/gated.json"'
 
+"$tool" gate "$work/gated" --reference "$model" --text demo/text/stories.txt --positions 64 --window 64 --json >"$work/short.json"
+"$tool" report "$work/gated" --gates "$work/short.json" --html "$work/short.html"
+check no_bound_is_said eval 'grep -q "one window alone gives no bound" "$work/short.html" && ! grep -q "nan\|at most 0[.;<]" "$work/short.html"'
+
 # Beside other outputs, a plan, gates and points from files.
 "$tool" plan "$model" -c demo/gated.yaml --json >"$work/plan.json"
 "$tool" gate "$work/gated" --reference "$model" --text demo/text/stories.txt --positions 600 --max-kld 0.5 --controls --json >"$work/gates.json"
