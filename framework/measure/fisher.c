@@ -162,7 +162,7 @@ uint64_t fisher_tokens(const struct fisher_options *options, uint64_t text_token
 }
 
 static const tsr_reverse *find_reverse(const struct open_model *model) {
-    return model->plugin->get_extension ? model->plugin->get_extension(TSR_REVERSE_ID) : NULL;
+    return model_extension(model, TSR_REVERSE_ID);
 }
 
 tsr_status fisher_check(const struct open_model *model, tsr_error *err) {

@@ -334,7 +334,7 @@ static void finish(struct parity_result *result) {
 }
 
 static const tsr_logits *head_of(const struct open_model *model) {
-    return model->plugin->get_extension ? model->plugin->get_extension(TSR_LOGITS_ID) : NULL;
+    return model_extension(model, TSR_LOGITS_ID);
 }
 
 static uint64_t whole_steps(uint64_t floats, uint64_t vocabulary, uint64_t most) {

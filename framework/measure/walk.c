@@ -8,7 +8,7 @@
 #include <base/pool.h>
 
 const tsr_layers *walk_layers(const struct open_model *model) {
-    return model->plugin->get_extension ? model->plugin->get_extension(TSR_LAYERS_ID) : NULL;
+    return model_extension(model, TSR_LAYERS_ID);
 }
 
 uint64_t walk_memory(const struct open_model *model, uint64_t window, uint64_t workers) {

@@ -154,3 +154,8 @@ void model_close(struct open_model *model) {
     arena_clear(&model->arena);
     *model = (struct open_model){0};
 }
+
+const void *model_extension(const struct open_model *model, const char *id) {
+    if (!model->plugin || !TSR_HAS(model->plugin, tsr_model, get_extension)) return NULL;
+    return model->plugin->get_extension(id);
+}

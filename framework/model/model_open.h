@@ -35,5 +35,7 @@ struct open_model {
 tsr_status model_open(const char *path, const struct registry *registry, const struct model_paths *paths,
                       const struct env *env, struct open_model *model, tsr_error *err);
 void model_close(struct open_model *model);
+/* An optional group of the model's plugin by its id (tessera/ext/), NULL if it has none. [any] */
+const void *model_extension(const struct open_model *model, const char *id);
 
 #endif

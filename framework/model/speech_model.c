@@ -9,8 +9,7 @@
 #include <string.h>
 
 const tsr_speech *speech_table(const struct open_model *model) {
-    if (!model->plugin || !TSR_HAS(model->plugin, tsr_model, get_extension)) return NULL;
-    return model->plugin->get_extension(TSR_SPEECH_ID);
+    return model_extension(model, TSR_SPEECH_ID);
 }
 
 tsr_speech_info speech_facts(const struct open_model *model) {
