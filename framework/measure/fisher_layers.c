@@ -17,23 +17,15 @@ uint64_t fisher_layers_floats(const struct open_model *model, const struct fishe
     return (model->info.layers + 2) * fisher_tokens(options, text_tokens) * model->info.hidden;
 }
 
-static tsr_status open_states(const struct fisher_layers *layers, struct states *states, uint64_t rows, const char *folder,
-                              const char *name, tsr_error *err) {
-    char *path = folder ? fs_join(folder, name) : NULL;
-    tsr_status st = folder && !path ? tsr_fail(err, TSR_E_NOMEM, "out of memory for a path") : TSR_OK;
-    if (st == TSR_OK) st = states_open(states, rows * layers->model->info.hidden, path, err);
-    mem_free(path);
-    return st;
-}
-
 tsr_status fisher_layers_open(struct fisher_layers *layers, const struct open_model *model, const struct walk_text *text,
                               const struct fisher_options *options, const char *folder, const struct env *env, tsr_error *err) {
     *layers = (struct fisher_layers){.model = model, .env = env, .text = *text, .options = *options};
     layers->tokens = fisher_tokens(options, text->count);
     layers->taken = mem_alloc_zero(model->info.layers + 1, sizeof *layers->taken);
     if (!layers->taken) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a list of layers");
-    tsr_status st = open_states(layers, &layers->entered, (model->info.layers + 1) * layers->tokens, folder, "entered", err);
-    return st == TSR_OK ? open_states(layers, &layers->gradients, layers->tokens, folder, "gradients", err) : st;
+    const uint64_t floats = layers->tokens * model->info.hidden;
+    tsr_status st = states_open(&layers->entered, (model->info.layers + 1) * floats, folder, "entered", err);
+    return st == TSR_OK ? states_open(&layers->gradients, floats, folder, "gradients", err) : st;
 }
 
 static void close_window(struct fisher_layers *layers) {

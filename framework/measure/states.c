@@ -6,11 +6,16 @@
 #include <base/alloc.h>
 #include <string.h>
 
-tsr_status states_open(struct states *states, uint64_t floats, const char *path, tsr_error *err) {
-    if (path) {
-        tsr_status st = fs_create(path, &states->file, err);
-        return st == TSR_OK ? fs_open(path, &states->view, err) : st;
-    }
+static tsr_status open_file(struct states *states, const char *folder, const char *name, tsr_error *err) {
+    char *path = fs_join(folder, name);
+    tsr_status st = path ? fs_create(path, &states->file, err) : tsr_fail(err, TSR_E_NOMEM, "out of memory for a path");
+    if (st == TSR_OK) st = fs_open(path, &states->view, err);
+    mem_free(path);
+    return st;
+}
+
+tsr_status states_open(struct states *states, uint64_t floats, const char *folder, const char *name, tsr_error *err) {
+    if (folder) return open_file(states, folder, name, err);
     states->memory = mem_alloc_array(floats, sizeof *states->memory);
     if (states->memory) return TSR_OK;
     return tsr_fail(err, TSR_E_NOMEM, "out of memory for %llu values between layers", (unsigned long long)floats);

@@ -14,8 +14,8 @@ struct states {
     struct fs_file view;
 };
 
-/* Room for `floats` of them; at `path` if there is one, else in memory. */
-tsr_status states_open(struct states *states, uint64_t floats, const char *path, tsr_error *err);
+/* Room for `floats` of them: the file `name` of `folder` if there is one, else memory. */
+tsr_status states_open(struct states *states, uint64_t floats, const char *folder, const char *name, tsr_error *err);
 /* Removes the file. */
 void states_close(struct states *states);
 tsr_status states_put(struct states *states, uint64_t at, const float *values, uint64_t count, tsr_error *err);

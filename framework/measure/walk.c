@@ -21,25 +21,16 @@ uint64_t walk_state_floats(const struct open_model *model, const struct walk_tex
     return text->count * model->info.hidden;
 }
 
-static tsr_status open_side(struct walk *walk, int side, const char *folder, tsr_error *err) {
-    static const char *const names[] = {"states-a", "states-b"};
-    char *path = folder ? fs_join(folder, names[side]) : NULL;
-    tsr_status st = folder && !path ? tsr_fail(err, TSR_E_NOMEM, "out of memory for a path") : TSR_OK;
-    if (st == TSR_OK) st = states_open(&walk->sides[side], walk_state_floats(walk->model, &walk->text), path, err);
-    mem_free(path);
-    return st;
-}
-
 tsr_status walk_open(struct walk *walk, const struct open_model *model, const struct walk_text *text, const tsr_layers *layers,
                      const char *folder, const struct env *env, tsr_error *err) {
-    uint64_t longest = min_u64(text->window, text->count);
+    uint64_t longest = min_u64(text->window, text->count), floats = walk_state_floats(model, text);
     *walk = (struct walk){.model = model, .env = env, .text = *text, .layers = layers};
     if (!layers) return TSR_OK;
     walk->state = mem_alloc_array(longest * model->info.hidden, sizeof *walk->state);
     if (!walk->state) return tsr_fail(err, TSR_E_NOMEM, "out of memory for the states of a window");
     tsr_status st = layers->open(model->self, longest, 0, &walk->handle, err);
-    for (int side = 0; side < 2 && st == TSR_OK; side++) st = open_side(walk, side, folder, err);
-    return st;
+    if (st == TSR_OK) st = states_open(&walk->sides[0], floats, folder, "states-a", err);
+    return st == TSR_OK ? states_open(&walk->sides[1], floats, folder, "states-b", err) : st;
 }
 
 void walk_close(struct walk *walk) {
