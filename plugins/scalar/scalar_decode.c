@@ -4,6 +4,8 @@
  * not what an encoder writes is TSR_E_CORRUPT. One F32 multiplication a weight, no libm. */
 #include "scalar_decode.h"
 
+#include "whole_model.h"
+
 static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "scalar: %s", what);
 }
@@ -25,15 +27,10 @@ static tsr_status read_classes(struct scalar_decoder *decoder, struct input *inp
 }
 
 static tsr_status read_model(struct scalar_decoder *decoder, struct input *input, tsr_error *err) {
-    uint64_t consumed = 0;
-    tsr_entropy_shape shape = {.struct_size = sizeof shape};
-    tsr_status status =
-        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
-    if (status != TSR_OK) return status;
-    decoder->entropy->model_shape(decoder->model, &shape);
-    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 || shape.contexts != decoder->class_count)
-        return corrupt(err, "header: model of another shape");
-    return TSR_OK;
+    bool fits = false;
+    tsr_status status = whole_model_read(decoder->entropy, decoder->host, input, 2 * decoder->middle + 2, decoder->class_count,
+                                         &decoder->model, &fits, err);
+    return status == TSR_OK && !fits ? corrupt(err, "header: model of another shape") : status;
 }
 
 tsr_status scalar_decoder_init(struct scalar_decoder *decoder, const void *header, uint64_t size, tsr_error *err) {

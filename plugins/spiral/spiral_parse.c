@@ -5,6 +5,7 @@
 #include "spiral_decode.h"
 
 #include "input.h"
+#include "whole_model.h"
 
 static tsr_status corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "spiral: %s", what);
@@ -34,16 +35,11 @@ static tsr_status read_points(struct spiral_decoder *decoder, uint32_t delta, st
 }
 
 static tsr_status read_model(struct spiral_decoder *decoder, const struct input *input, tsr_error *err) {
-    uint64_t consumed = 0;
-    tsr_entropy_shape shape = {.struct_size = sizeof shape};
+    bool fits = false;
     if (decoder->packed) return input->size == 0 ? TSR_OK : corrupt(err, "header: bytes left over");
-    tsr_status status =
-        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
-    if (status != TSR_OK) return status;
-    decoder->entropy->model_shape(decoder->model, &shape);
-    if (consumed != input->size || shape.alphabet != decoder->alphabet || shape.contexts != decoder->class_count)
-        return corrupt(err, "header: model of another shape");
-    return TSR_OK;
+    tsr_status status = whole_model_read(decoder->entropy, decoder->host, input, decoder->alphabet, decoder->class_count,
+                                         &decoder->model, &fits, err);
+    return status == TSR_OK && !fits ? corrupt(err, "header: model of another shape") : status;
 }
 
 static bool numbers_are_sound(const struct spiral_decoder *decoder, uint64_t curve, uint64_t flags) {

@@ -4,6 +4,8 @@
  * is checked before it is used. */
 #include "trellis_decode.h"
 
+#include "whole_model.h"
+
 tsr_status trellis_corrupt(tsr_error *err, const char *what) {
     return tsr_fail(err, TSR_E_CORRUPT, "trellis: %s", what);
 }
@@ -27,17 +29,10 @@ static tsr_status read_points(struct trellis_decoder *decoder, struct input *inp
 /* ---- version 1 ---- */
 
 static tsr_status read_model(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
-    uint64_t consumed = 0;
-    tsr_entropy_shape shape = {.struct_size = sizeof shape};
-    tsr_status status =
-        decoder->entropy->model_read(decoder->host, input->bytes, input->size, &consumed, &decoder->model, err);
-    if (status != TSR_OK) return status;
-    decoder->entropy->model_shape(decoder->model, &shape);
-    if (consumed != input->size || shape.alphabet != 2 * decoder->middle + 2 ||
-        shape.contexts != 2 * decoder->shape.scales) {
-        return trellis_corrupt(err, "header: model of another shape");
-    }
-    return TSR_OK;
+    bool fits = false;
+    tsr_status status = whole_model_read(decoder->entropy, decoder->host, input, 2 * decoder->middle + 2, 2 * decoder->shape.scales,
+                                         &decoder->model, &fits, err);
+    return status == TSR_OK && !fits ? trellis_corrupt(err, "header: model of another shape") : status;
 }
 
 static tsr_status read_first_version(struct trellis_decoder *decoder, struct input *input, tsr_error *err) {
