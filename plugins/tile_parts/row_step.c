@@ -32,6 +32,23 @@ double exact_exp2(double value) {
     return sum * power;
 }
 
+struct row_facts row_look(const float *row, const float *gain, uint64_t columns) {
+    double lanes[4] = {0}, spreads[4] = {0};
+    float largest = 0;
+    for (uint64_t i = 0; i < columns; i++) {
+        float magnitude = fabsf(row[i]);
+        largest = magnitude > largest ? magnitude : largest;
+        const double square = (double)magnitude * (double)magnitude;
+        lanes[i % 4] += square;
+        if (gain) spreads[i % 4] += square * (double)gain[i];
+    }
+    const double *of_spread = gain ? spreads : lanes;
+    double total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+    double spread = (of_spread[0] + of_spread[2]) + (of_spread[1] + of_spread[3]);
+    if (columns == 0) return (struct row_facts){0};
+    return (struct row_facts){sqrt(total / (double)columns), sqrt(spread / (double)columns), largest};
+}
+
 /* Positive floats order like their bits, so rounding works on the bits, over octaves too. */
 uint32_t row_step_code(double step, uint32_t mantissa_bits) {
     if (step >= 0x1p127) return 255u << mantissa_bits;

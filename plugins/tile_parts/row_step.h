@@ -7,9 +7,22 @@
 
 #include <stdint.h>
 
+/* Bits a weight and squared octave that a wrong scale costs a Gaussian: as nats, the squared logarithm of the factor. */
+#define ROW_STEP_LOSS 0.69
+
 /* log2 of value > 0 and 2^x for |x| < 1000, to about 1e-12. */
 double exact_log2(double value);
 double exact_exp2(double value);
+
+/* What must be known of a row's values. */
+struct row_facts {
+    double rms;
+    double spread; /* RMS of the weights over the scales of their columns */
+    float largest;
+};
+
+/* gain[columns] or NULL: 1 / scale^2 of each column. */
+struct row_facts row_look(const float *row, const float *gain, uint64_t columns);
 
 /* Nearest code of step_code.h. */
 uint32_t row_step_code(double step, uint32_t mantissa_bits);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The bytes of the trellis codec, version 2: all that encoder and decoder share besides the code itself
- * (trellis_code.h) and the distributions (trellis_shape.h). Numbers are little-endian; a `varint` is LEB128 with at most
+ * (trellis_code.h) and the distributions (shape.h). Numbers are little-endian; a `varint` is LEB128 with at most
  * five bytes (32 bits). README.md has the same layout as a table, and what version 1 had instead.
  *
  * Header (written by prepare, one for all tiles)
@@ -17,7 +17,7 @@
  *     u8      count C of centroid offsets, at most 15
  *     i8[C]   offset of the point of magnitude 1..C in 1/128 of the step, outwards
  *   bits    with flag 2: i8 column centre, 4 bits Rice parameter, for each column its zigzag(code - centre); then the
- *           six lists of trellis_shape.h: first code in 8 bits, 3 bits Rice parameter, for each code behind it its
+ *           six lists of shape.h: first code in 8 bits, 3 bits Rice parameter, for each code behind it its
  *           zigzag(code - code before); padded with zeros to the end of the header
  *
  * Tile
@@ -44,7 +44,7 @@
 
 #include "numbers.h"
 #include "step_code.h"
-#include "trellis_shape.h"
+#include "shape.h"
 
 #include <string.h>
 
@@ -63,7 +63,7 @@ enum trellis_flag { TRELLIS_ROWS_CODED = 1, TRELLIS_COLUMNS_CODED = 2 };
 /* The point of an index without offset, in steps. */
 static inline float trellis_value(uint32_t quantiser, int32_t index) {
     uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
-    float point = (float)trellis_point(quantiser, magnitude);
+    float point = (float)index_point(quantiser, magnitude);
     return index < 0 ? -point : point;
 }
 
@@ -73,7 +73,7 @@ static inline void trellis_fill_points(float *points, uint32_t quantiser, uint32
     points[middle] = 0;
     points[2 * middle + 1] = 0;
     for (uint32_t m = 1; m <= middle; m++) {
-        float point = (float)trellis_point(quantiser, m) + (m <= count ? (float)offsets[m - 1] / 128 : 0);
+        float point = (float)index_point(quantiser, m) + (m <= count ? (float)offsets[m - 1] / 128 : 0);
         points[middle + m] = point;
         points[middle - m] = -point;
     }

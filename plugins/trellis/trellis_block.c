@@ -14,11 +14,11 @@ struct block_state {
 
 /* Offset of point `magnitude` as decoders add it. */
 static float point_of(const struct trellis_encoder *encoder, uint32_t scale, uint32_t quantiser, int32_t index) {
-    const struct trellis_offsets *offsets = &encoder->offsets[2 * trellis_group(&encoder->shape, scale) + quantiser];
+    const struct trellis_offsets *offsets = &encoder->offsets[2 * shape_group(&encoder->shape, scale) + quantiser];
     const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
-    if (magnitude == 0 || magnitude > offsets->count || magnitude > encoder->limits[2 * scale + quantiser])
+    if (magnitude == 0 || magnitude > offsets->count || magnitude > encoder->model.limits[2 * scale + quantiser])
         return trellis_value(quantiser, index);
-    float point = (float)trellis_point(quantiser, magnitude) + (float)offsets->values[magnitude - 1] / 128;
+    float point = (float)index_point(quantiser, magnitude) + (float)offsets->values[magnitude - 1] / 128;
     return index < 0 ? -point : point;
 }
 
@@ -43,8 +43,8 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
     made->values = made->raw + weights;
     made->work.x = made->raw;
     for (uint64_t r = 0; r < tile->rows; r++) {
-        const struct trellis_row_facts facts =
-            trellis_row_look(x + r * tile->columns, trellis_gain(encoder, tile->first_column), tile->columns);
+        const struct row_facts facts =
+            row_look(x + r * tile->columns, column_gain(&encoder->columns, tile->first_column), tile->columns);
         made->work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
     *state = made;
@@ -62,7 +62,7 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
                                   const float *values, float *reconstruction, tsr_error *err) {
     struct block_state *state = self;
     const uint64_t rows = state->tile.rows, columns = state->tile.columns;
-    const int32_t column = trellis_column_code(encoder, state->tile.first_column + index);
+    const int32_t column = column_code(&encoder->columns, state->tile.first_column + index);
     uint32_t trellis_state = 0;
     (void)err;
     for (uint64_t r = 0; r < rows; r++) {
@@ -84,7 +84,7 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
         reconstruction[r] = row->code == STEP_CODE_RAW ? values[r] : 0;
         if (!segment_is_coded(row)) continue;
         const int32_t at = state->work.indices[i * columns + index];
-        const uint32_t scale = trellis_scale(&encoder->shape, trellis_row_code(row), column);
+        const uint32_t scale = shape_scale(&encoder->shape, trellis_row_code(row), column);
         reconstruction[r] =
             point_of(encoder, scale, trellis_state & 1, at) * step_code_value(row->code, encoder->mantissa_bits);
         trellis_state = encoder->code.next[2 * trellis_state + ((uint32_t)at & 1)];

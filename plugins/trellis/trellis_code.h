@@ -21,9 +21,4 @@ struct trellis_code {
 /* False unless states is 4, 8, 16, 32, 64, 128 or 256. */
 bool trellis_code_init(struct trellis_code *code, uint32_t states);
 
-/* Points in steps: quantiser 0 has the even numbers, quantiser 1 the odd ones and zero. Of a magnitude. */
-static inline uint32_t trellis_point(uint32_t quantiser, uint32_t magnitude) {
-    return magnitude ? 2 * magnitude - quantiser : 0;
-}
-
 #endif

@@ -76,7 +76,7 @@ static int32_t take_index(struct tile_work *work, uint32_t context) {
     const uint32_t stored = input_varint(&work->rest);
     if (work->decoder->version == 1) return within(work, unzigzag(stored));
     if (stored / 2 > TRELLIS_INDEX_MAX) return within(work, TRELLIS_INDEX_MAX + 1);
-    const int32_t magnitude = (int32_t)(stored / 2 + work->decoder->limits[context] + 1);
+    const int32_t magnitude = (int32_t)(stored / 2 + work->decoder->model.limits[context] + 1);
     return within(work, stored % 2 ? -magnitude : magnitude);
 }
 
@@ -86,8 +86,8 @@ static void fill_contexts(const struct tile_work *work, uint64_t row, uint64_t f
     const struct trellis_decoder *decoder = work->decoder;
     const uint8_t *states = work->states + first;
     const int32_t code = work->row_codes[row], last = (int32_t)decoder->shape.scales - 1;
-    const uint8_t alone = (uint8_t)(2 * trellis_scale(&decoder->shape, code, 0));
-    const int8_t *columns = decoder->columns ? decoder->columns + work->tile->first_column + first : NULL;
+    const uint8_t alone = (uint8_t)(2 * shape_scale(&decoder->shape, code, 0));
+    const int8_t *columns = decoder->columns.codes ? decoder->columns.codes + work->tile->first_column + first : NULL;
     for (uint64_t i = 0; !columns && i < count; i++) contexts[i] = (uint8_t)(alone | (states[i] & 1));
     for (uint64_t i = 0; columns && i < count; i++) {
         int32_t scale = code + columns[i];
@@ -102,7 +102,7 @@ static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, u
                          const uint16_t *symbols, const uint8_t *contexts) {
     const struct trellis_decoder *decoder = work->decoder;
     const uint8_t *next = decoder->code.next;
-    const uint32_t middle = decoder->middle, escape = 2 * middle + 1;
+    const uint32_t middle = decoder->model.middle, escape = 2 * middle + 1;
     const float step = step_code_value(work->codes[row], decoder->mantissa_bits);
     const bool wanted = row >= work->first && row < work->last;
     float *x = wanted ? work->x + (row - work->first) * work->tile->columns + first : NULL;
@@ -139,7 +139,7 @@ static tsr_status decode_symbols(struct tile_work *work, const uint8_t *stream, 
     const uint64_t count = work->coded_rows * work->tile->columns, piece = piece_of(work->tile->columns);
     tsr_entropy_stream state;
     if (count == 0) return size == 0 ? TSR_OK : trellis_corrupt(err, "tile: symbols for no row");
-    tsr_status status = decoder->entropy->stream_begin(&state, decoder->model, stream, size, count, err);
+    tsr_status status = decoder->entropy->stream_begin(&state, decoder->model.entropy, stream, size, count, err);
     for (uint64_t at = 0; at < count && status == TSR_OK; at += piece) {
         const uint64_t part = count - at < piece ? count - at : piece;
         for_rows(work, at, part, true);

@@ -4,7 +4,10 @@
 #ifndef TRELLIS_DECODE_H
 #define TRELLIS_DECODE_H
 
+#include "columns.h"
+#include "shape_model.h"
 #include "trellis_bitstream.h"
+#include "trellis_code.h"
 
 #include <tessera/codec.h>
 #include <tessera/ext/entropy.h>
@@ -17,13 +20,11 @@ struct trellis_decoder {
     uint32_t mantissa_bits;
     bool rows_coded;
     int32_t row_centre;
-    int8_t *columns;            /* codes, or NULL: all 0 */
-    struct trellis_shape shape; /* version 1: a scale is a class, nothing else of it is used */
-    uint32_t middle;            /* M of the model */
-    uint32_t limits[2 * TRELLIS_SCALES_MAX];   /* of contexts, version 2 */
-    tsr_entropy_model *model;
+    struct column_codes columns;
+    struct shape shape; /* version 1: a scale is a class, nothing else of it is used */
+    struct shape_model model; /* version 1: without limits */
     float *points;                             /* [list][2 * middle + 2], trellis_fill_points */
-    uint32_t points_at[2 * TRELLIS_SCALES_MAX]; /* where the list of a context begins */
+    uint32_t points_at[2 * SHAPE_SCALES_MAX]; /* where the list of a context begins */
 };
 
 /* Fills a decoder whose first two members and version are set; pair with clear, after failure too. */

@@ -22,10 +22,10 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
         const int32_t code = trellis_row_code(row);
         for (uint64_t c = 0; c < columns; c++, count++) {
             const uint32_t state = work->states[c], magnitude = (uint32_t)abs(index[count]);
-            const int32_t column = trellis_column_code(encoder, work->tile->first_column + c);
-            const uint32_t context = 2 * trellis_scale(&encoder->shape, code, column) + (state & 1);
-            uint32_t symbol = (uint32_t)((int32_t)encoder->middle + index[count]);
-            if (magnitude > encoder->limits[context]) symbol = 2 * encoder->middle + 1;
+            const int32_t column = column_code(&encoder->columns, work->tile->first_column + c);
+            const uint32_t context = 2 * shape_scale(&encoder->shape, code, column) + (state & 1);
+            uint32_t symbol = (uint32_t)((int32_t)encoder->model.middle + index[count]);
+            if (magnitude > encoder->model.limits[context]) symbol = 2 * encoder->model.middle + 1;
             work->symbols[count] = (uint16_t)symbol;
             work->contexts[count] = (uint8_t)context;
             work->states[c] = encoder->code.next[2 * state + ((uint32_t)index[count] & 1)];
@@ -38,7 +38,7 @@ static uint64_t make_symbols(const struct trellis_tile_work *work) {
 static tsr_status write_symbols(const struct trellis_tile_work *work, const struct side *side, uint64_t count,
                                 struct sink *sink, tsr_error *err) {
     const struct trellis_encoder *encoder = work->encoder;
-    const tsr_entropy_split split = {sizeof split, encoder->model, work->contexts, 0, 16};
+    const tsr_entropy_split split = {sizeof split, encoder->model.entropy, work->contexts, 0, 16};
     const uint64_t side_bytes = (side->bits + 7) / 8, gap = VARINT_MAX + side_bytes;
     uint64_t stream_bytes = 0;
     sink_varint(sink, (uint32_t)side_bytes);
@@ -61,7 +61,7 @@ static tsr_status write_symbols(const struct trellis_tile_work *work, const stru
 static void write_rest(const struct trellis_tile_work *work, uint64_t count, struct sink *sink) {
     const uint64_t columns = work->tile->columns;
     for (uint64_t i = 0; i < count; i++) {
-        const uint32_t magnitude = (uint32_t)abs(work->indices[i]), limit = work->encoder->limits[work->contexts[i]];
+        const uint32_t magnitude = (uint32_t)abs(work->indices[i]), limit = work->encoder->model.limits[work->contexts[i]];
         if (magnitude > limit) sink_varint(sink, 2 * (magnitude - limit - 1) + (work->indices[i] < 0));
     }
     for (uint64_t r = 0; r < work->tile->rows; r++) {
@@ -91,7 +91,7 @@ tsr_status trellis_write_tile(const struct trellis_tile_work *work, void *dst, u
 }
 
 uint64_t trellis_encode_bound(const struct trellis_encoder *encoder, const tsr_tile *tile) {
-    const tsr_entropy_split split = {sizeof split, encoder->model, NULL, 0, 16};
+    const tsr_entropy_split split = {sizeof split, encoder->model.entropy, NULL, 0, 16};
     const uint64_t weights = tile->rows * tile->columns;
     /* Two Rice codes of at most 28 bits a row; an escape or a raw value is at most 5 bytes. */
     return 4 + 3 * VARINT_MAX + 8 * tile->rows + encoder->entropy->split_bound(&split, weights) + VARINT_MAX * weights;
@@ -125,8 +125,8 @@ tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_
     trellis_work_init(&work, memory);
     trellis_lane_init(&lane, memory + work_bytes);
     for (uint64_t r = 0; r < tile->rows; r++) {
-        const struct trellis_row_facts facts =
-            trellis_row_look(x + r * columns, trellis_gain(encoder, tile->first_column), columns);
+        const struct row_facts facts =
+            row_look(x + r * columns, column_gain(&encoder->columns, tile->first_column), columns);
         work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
     for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {

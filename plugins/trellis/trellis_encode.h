@@ -5,6 +5,9 @@
 #ifndef TRELLIS_ENCODE_H
 #define TRELLIS_ENCODE_H
 
+#include "columns.h"
+#include "row_step.h"
+#include "shape_model.h"
 #include "side.h"
 #include "trellis_bitstream.h"
 #include "trellis_path.h"
@@ -13,8 +16,7 @@
 #include <tessera/ext/entropy.h>
 
 enum {
-    TRELLIS_CODE_ZERO = 128,    /* a row's bucket is its code and this much */
-    TRELLIS_COLUMN_MOST = 63,   /* magnitude of a column's code */
+    TRELLIS_CODE_ZERO = 128, /* a row's bucket is its code and this much */
     TRELLIS_ROW_BUCKETS = 256
 };
 
@@ -39,40 +41,24 @@ struct trellis_encoder {
     double weighted_rms; /* unit of steps when there are row weights, see trellis_row_choose */
     double scale;        /* step of a row in its unit */
     uint32_t mantissa_bits;
-    int8_t *columns;     /* [tensor->columns] codes of their scales, or NULL: all 0 */
-    float *column_gain;  /* [tensor->columns]: 1 / scale^2 of these, or NULL */
-    struct trellis_shape shape;
-    double scale_share[TRELLIS_SCALES_MAX]; /* of all weights that are coded and not */
-    uint64_t column_bits;                   /* of the columns' codes in the header */
-    int32_t column_centre;
-    uint32_t column_rice;
+    struct column_codes columns;
+    struct shape shape;
+    double scale_share[SHAPE_SCALES_MAX]; /* of all weights that are coded and not */
     int32_t row_low;     /* log2 of the spread of a row with code 0, in units; see trellis_row_choose */
     bool rows_coded;     /* else all rows have row_centre for a code */
     int32_t row_centre;
     uint8_t row_class[TRELLIS_ROW_BUCKETS]; /* what is written for a bucket: zigzag of the distance to the centre */
-    uint32_t middle;     /* M of the bitstream: largest of the limits */
-    uint32_t limits[2 * TRELLIS_SCALES_MAX]; /* of contexts: larger magnitudes are escapes */
-    struct trellis_offsets offsets[2 * TRELLIS_SCALES_MAX]; /* [group][quantiser] */
+    struct shape_model model;
+    struct trellis_offsets offsets[2 * SHAPE_SCALES_MAX]; /* [group][quantiser] */
     float *costs;        /* [2][scale][quantiser][TRELLIS_COSTS]: what paths go by in prepare, and then in encode */
-    tsr_entropy_model *model;
 };
-
-/* What must be known of a row's values. */
-struct trellis_row_facts {
-    double rms;
-    double spread; /* RMS of the weights over the scales of their columns */
-    float largest;
-};
-
-/* gain[columns] or NULL: trellis_encoder.column_gain from the row's first column on. */
-struct trellis_row_facts trellis_row_look(const float *row, const float *gain, uint64_t columns);
 
 /* For row `index` of the tensor. */
-struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct row_facts *facts,
                                   uint64_t index);
 
 /* log2 of a row's spread over its nominal step of scale 1, in units of the shape: what its code is made of. */
-int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index);
+int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct row_facts *facts, uint64_t index);
 
 static inline struct side_classes trellis_classes(const struct trellis_encoder *encoder) {
     return (struct side_classes){encoder->row_class, encoder->rows_coded ? 2 : 1};
@@ -82,17 +68,9 @@ static inline int32_t trellis_row_code(const struct segment *row) {
     return (int32_t)row->bucket - TRELLIS_CODE_ZERO;
 }
 
-static inline int32_t trellis_column_code(const struct trellis_encoder *encoder, uint64_t column) {
-    return encoder->columns ? encoder->columns[column] : 0;
-}
-
-static inline const float *trellis_gain(const struct trellis_encoder *encoder, uint64_t column) {
-    return encoder->column_gain ? encoder->column_gain + column : NULL;
-}
-
 static inline float *trellis_costs(const struct trellis_encoder *encoder, bool final, uint32_t scale,
                                    uint32_t quantiser) {
-    const uint64_t at = final ? 2 * TRELLIS_SCALES_MAX : 0;
+    const uint64_t at = final ? 2 * SHAPE_SCALES_MAX : 0;
     return encoder->costs + (at + 2 * scale + quantiser) * TRELLIS_COSTS;
 }
 

@@ -36,7 +36,7 @@ static struct grid grid_of(const tsr_tensor *tensor) {
 /* One block's sums and working memory. */
 struct slot {
     uint64_t weights, raw_bits;
-    uint64_t scale_weights[TRELLIS_SCALES_MAX];
+    uint64_t scale_weights[SHAPE_SCALES_MAX];
     struct trellis_tally (*tallies)[2];
     float *x;
     struct trellis_lane lane;
@@ -54,17 +54,17 @@ struct pass {
 /* Column `column` of a strip. */
 static void tally_path(const struct trellis_encoder *encoder, struct slot *slot, const struct trellis_columns *strip,
                        uint64_t column) {
-    const int32_t code = trellis_column_code(encoder, strip->first + column);
+    const int32_t code = column_code(&encoder->columns, strip->first + column);
     uint32_t state = 0;
     uint64_t at = column;
     for (uint64_t r = 0; r < strip->count; r++) {
         if (!segment_is_coded(&strip->rows[r])) continue;
-        const uint32_t scale = trellis_scale(&encoder->shape, trellis_row_code(&strip->rows[r]), code);
+        const uint32_t scale = shape_scale(&encoder->shape, trellis_row_code(&strip->rows[r]), code);
         const int32_t index = slot->indices[at];
         const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index), quantiser = state & 1;
         struct trellis_tally *tally = &slot->tallies[scale][quantiser];
-        bool fits = magnitude <= TRELLIS_LIMIT_MAX;
-        tally->symbols[fits ? (uint32_t)(TRELLIS_LIMIT_MAX + index) : TRELLIS_SYMBOLS_MAX - 1]++;
+        bool fits = magnitude <= SHAPE_LIMIT_MAX;
+        tally->symbols[fits ? (uint32_t)(SHAPE_LIMIT_MAX + index) : SHAPE_SYMBOLS_MAX - 1]++;
         slot->scale_weights[scale]++;
         if (magnitude >= 1 && magnitude <= TRELLIS_OFFSETS_MAX) {
             float difference = slot->u[at] - trellis_value(quantiser, index);
@@ -115,13 +115,13 @@ static tsr_status measure_block(void *ctx, uint64_t at, uint64_t worker, tsr_err
 static void take_slot(struct slot *slot, struct trellis_counts *counts) {
     counts->weights += slot->weights;
     counts->raw_bits += slot->raw_bits;
-    for (uint32_t b = 0; b < TRELLIS_SCALES_MAX; b++) {
+    for (uint32_t b = 0; b < SHAPE_SCALES_MAX; b++) {
         if (slot->scale_weights[b] == 0) continue;
         counts->scale_weights[b] += slot->scale_weights[b];
         slot->scale_weights[b] = 0;
         for (uint32_t q = 0; q < 2; q++) {
             struct trellis_tally *from = &slot->tallies[b][q], *to = &counts->tallies[b][q];
-            for (uint32_t s = 0; s < TRELLIS_SYMBOLS_MAX; s++) to->symbols[s] += from->symbols[s];
+            for (uint32_t s = 0; s < SHAPE_SYMBOLS_MAX; s++) to->symbols[s] += from->symbols[s];
             for (uint32_t m = 0; m < TRELLIS_OFFSETS_MAX; m++) to->overshoot[m] += from->overshoot[m];
             memset(from, 0, sizeof *from);
         }
@@ -129,7 +129,7 @@ static void take_slot(struct slot *slot, struct trellis_counts *counts) {
 }
 
 static struct slot *slot_create(const struct trellis_encoder *encoder, const struct grid *grid) {
-    const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64, tallies = TRELLIS_SCALES_MAX * sizeof(struct trellis_tally[2]);
+    const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64, tallies = SHAPE_SCALES_MAX * sizeof(struct trellis_tally[2]);
     const uint64_t lane = (trellis_lane_bytes(encoder) + 63) / 64 * 64, strip = BLOCK_ROWS * TRELLIS_LANES * 4;
     uint8_t *memory =
         encoder->host->alloc(encoder->host, head + tallies + lane + 2 * strip + grid->rows * grid->columns * 4);
@@ -152,7 +152,7 @@ tsr_status trellis_measure_run(const struct trellis_measure *measure, struct tre
     pass.blocks = least(pass.grid.count, measure->blocks);
     counts->weights = counts->raw_bits = 0;
     memset(counts->scale_weights, 0, sizeof counts->scale_weights);
-    memset(counts->tallies, 0, TRELLIS_SCALES_MAX * sizeof *counts->tallies);
+    memset(counts->tallies, 0, SHAPE_SCALES_MAX * sizeof *counts->tallies);
     for (uint64_t i = 0; i < WAVE && i < pass.blocks; i++) {
         pass.slots[i] = slot_create(encoder, &pass.grid);
         if (!pass.slots[i]) {
@@ -170,72 +170,24 @@ done:
     return status;
 }
 
-/* ---- scales of columns ---- */
-
-enum { COLUMN_BLOCKS = 64 };
-
-/* Blocks of whole rows, spread over the tensor. */
-struct columns_look {
-    const struct trellis_encoder *encoder;
-    const tsr_row_source *source;
-    double *energy;
-    float *x;
-    uint64_t rows, blocks; /* of a block; to look at */
-};
-
-static tsr_status look_at_columns(const struct columns_look *look, uint64_t block, uint64_t *seen, tsr_error *err) {
-    const struct trellis_encoder *encoder = look->encoder;
-    const uint64_t columns = encoder->tensor->columns, all = (encoder->tensor->rows - 1) / look->rows + 1;
-    const uint64_t first = block * all / look->blocks * look->rows;
-    const uint64_t rows = least(look->rows, encoder->tensor->rows - first);
-    if (encoder->host->cancelled(encoder->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
-    tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, look->x, err);
-    for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
-        const float *row = look->x + r * columns;
-        const double rms = trellis_row_look(row, NULL, columns).rms, gain = 1 / (rms * rms);
-        if (!(gain < 0x1p120)) continue;
-        for (uint64_t c = 0; c < columns; c++) look->energy[c] += (double)row[c] * (double)row[c] * gain;
-        (*seen)++;
-    }
-    return status;
-}
-
-tsr_status trellis_measure_columns(const struct trellis_encoder *encoder, const tsr_row_source *source, double *energy,
-                                   uint64_t *rows, tsr_error *err) {
-    const tsr_host *host = encoder->host;
-    const uint64_t columns = encoder->tensor->columns;
-    struct columns_look look = {.encoder = encoder, .source = source, .energy = energy, .rows = 1};
-    if (columns < BLOCK_WEIGHTS) look.rows = BLOCK_WEIGHTS / columns;
-    look.blocks = least((encoder->tensor->rows - 1) / look.rows + 1, COLUMN_BLOCKS);
-    look.x = host->alloc(host, look.rows * columns * sizeof *look.x);
-    if (!look.x) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to look at columns");
-    memset(energy, 0, columns * sizeof *energy);
-    tsr_status status = TSR_OK;
-    *rows = 0;
-    for (uint64_t i = 0; i < look.blocks && status == TSR_OK; i++) status = look_at_columns(&look, i, rows, err);
-    host->free(host, look.x);
-    for (uint64_t c = 0; c < columns && *rows; c++) energy[c] /= (double)*rows;
-    return status;
-}
-
 /* ---- facts of rows ---- */
 
 struct look {
     const struct trellis_encoder *encoder;
     const tsr_row_source *source;
-    struct trellis_row_facts *facts;
+    struct row_facts *facts;
     uint64_t rows; /* of a block */
 };
 
 static tsr_status look_at_long_row(const struct look *look, uint64_t row, float *x, tsr_error *err) {
     const uint64_t columns = look->encoder->tensor->columns;
-    struct trellis_row_facts whole = {0};
+    struct row_facts whole = {0};
     tsr_status status = TSR_OK;
     for (uint64_t at = 0; at < columns && status == TSR_OK; at += LONG_ROW) {
         const uint64_t count = least(columns - at, LONG_ROW);
         status = look->source->read(look->source->ctx, row, 1, at, count, x, err);
         if (status != TSR_OK) break;
-        const struct trellis_row_facts part = trellis_row_look(x, NULL, count);
+        const struct row_facts part = row_look(x, NULL, count);
         whole.rms += part.rms * part.rms * (double)count;
         whole.largest = part.largest > whole.largest ? part.largest : whole.largest;
     }
@@ -251,7 +203,7 @@ static tsr_status look_at_rows(const struct look *look, uint64_t first, float *x
     if (columns > LONG_ROW) return look_at_long_row(look, first, x, err);
     tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, x, err);
     for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
-        look->facts[first + r] = trellis_row_look(x + r * columns, trellis_gain(encoder, 0), columns);
+        look->facts[first + r] = row_look(x + r * columns, column_gain(&encoder->columns, 0), columns);
     }
     return status;
 }
@@ -270,7 +222,7 @@ static tsr_status look_at_block(void *ctx, uint64_t index, uint64_t worker, tsr_
 }
 
 tsr_status trellis_measure_rows(const struct trellis_encoder *encoder, const tsr_row_source *source,
-                                struct trellis_row_facts *facts, tsr_error *err) {
+                                struct row_facts *facts, tsr_error *err) {
     struct look look = {encoder, source, facts, 1};
     const uint64_t columns = encoder->tensor->columns;
     if (encoder->tensor->rows == 0 || columns == 0) return TSR_OK;

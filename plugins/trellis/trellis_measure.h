@@ -7,17 +7,17 @@
 
 #include "trellis_encode.h"
 
-/* Of one scale and quantiser; symbols are those of middle TRELLIS_LIMIT_MAX. */
+/* Of one scale and quantiser; symbols are those of middle SHAPE_LIMIT_MAX. */
 struct trellis_tally {
-    uint32_t symbols[TRELLIS_SYMBOLS_MAX];
+    uint32_t symbols[SHAPE_SYMBOLS_MAX];
     double overshoot[TRELLIS_OFFSETS_MAX]; /* sums of |x| / step - point, of magnitudes 1.. */
 };
 
 struct trellis_counts {
     uint64_t weights; /* measured */
     uint64_t raw_bits;
-    uint64_t scale_weights[TRELLIS_SCALES_MAX];
-    struct trellis_tally (*tallies)[2]; /* [TRELLIS_SCALES_MAX][quantiser] */
+    uint64_t scale_weights[SHAPE_SCALES_MAX];
+    struct trellis_tally (*tallies)[2]; /* [SHAPE_SCALES_MAX][quantiser] */
 };
 
 struct trellis_measure {
@@ -30,13 +30,8 @@ struct trellis_measure {
 /* TSR_E_NOMEM, TSR_E_CANCELLED, or what the source says. */
 tsr_status trellis_measure_run(const struct trellis_measure *measure, struct trellis_counts *counts, tsr_error *err);
 
-/* Mean over a sample of rows of the square of each column's weight over its row's RMS, into energy[columns]; *rows gets
- * how many. For rows that are no longer than a tile. */
-tsr_status trellis_measure_columns(const struct trellis_encoder *encoder, const tsr_row_source *source, double *energy,
-                                   uint64_t *rows, tsr_error *err);
-
 /* Facts of all rows, facts[rows]. */
 tsr_status trellis_measure_rows(const struct trellis_encoder *encoder, const tsr_row_source *source,
-                                struct trellis_row_facts *facts, tsr_error *err);
+                                struct row_facts *facts, tsr_error *err);
 
 #endif

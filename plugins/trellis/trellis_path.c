@@ -3,6 +3,8 @@
  * Paths in plain C, one lane after the other: what the vector form must equal bit for bit. */
 #include "trellis_path.h"
 
+#include "shape.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -10,7 +12,7 @@
 static float choose(const float *costs, uint32_t quantiser, uint32_t parity, float a, int32_t *magnitude) {
     const uint32_t whole = (uint32_t)((a + (float)quantiser) * 0.5f);
     const uint32_t below = whole == 0 ? parity : whole - ((whole ^ parity) & 1), above = below + 2;
-    float near = a - (float)trellis_point(quantiser, below), far = a - (float)trellis_point(quantiser, above);
+    float near = a - (float)index_point(quantiser, below), far = a - (float)index_point(quantiser, above);
     float near_cost = near * near + costs[below < TRELLIS_COSTS ? below : TRELLIS_COSTS - 1];
     float far_cost = far * far + costs[above < TRELLIS_COSTS ? above : TRELLIS_COSTS - 1];
     *magnitude = (int32_t)(far_cost < near_cost ? above : below);

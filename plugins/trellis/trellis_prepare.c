@@ -78,7 +78,7 @@ struct preparation {
     struct trellis_encoder *encoder;
     struct trellis_measure measure;
     struct trellis_counts counts;
-    struct trellis_row_facts *facts; /* [rows] */
+    struct row_facts *facts; /* [rows] */
     struct segment *rows;            /* [rows] at the present scale */
     uint64_t side_bits;
     struct search search;
@@ -125,22 +125,13 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
 }
 
 static uint64_t header_bound(const struct trellis_encoder *encoder) {
-    const uint64_t offsets = UINT64_C(2) * trellis_groups(&encoder->shape) * (1 + TRELLIS_OFFSETS_MAX);
-    return TRELLIS_HEADER_FIXED + offsets + (encoder->column_bits + trellis_shape_bits(&encoder->shape) + 7) / 8;
-}
-
-static void write_columns(const struct trellis_encoder *encoder, struct sink_bits *bits) {
-    if (!encoder->columns) return;
-    bits_put(bits, (uint8_t)encoder->column_centre, 8);
-    bits_put(bits, encoder->column_rice, 4);
-    for (uint64_t c = 0; c < encoder->tensor->columns; c++) {
-        bits_put_rice(bits, zigzag(encoder->columns[c] - encoder->column_centre), encoder->column_rice);
-    }
+    const uint64_t offsets = UINT64_C(2) * shape_groups(&encoder->shape) * (1 + TRELLIS_OFFSETS_MAX);
+    return TRELLIS_HEADER_FIXED + offsets + (encoder->columns.bits + shape_bits(&encoder->shape) + 7) / 8;
 }
 
 /* Into zeroed bytes; returns how many. */
 static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *bytes) {
-    const struct trellis_shape *shape = &encoder->shape;
+    const struct shape *shape = &encoder->shape;
     struct sink sink = {bytes, header_bound(encoder), 0, false};
     uint8_t log_states = 0;
     while (encoder->code.states >> (log_states + 1)) log_states++;
@@ -150,16 +141,16 @@ static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *byte
     sink_number(&sink, shape->unit, 1);
     sink_number(&sink, shape->scales, 1);
     sink_number(&sink, (uint32_t)shape->base, 2);
-    sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns ? TRELLIS_COLUMNS_CODED : 0), 1);
+    sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns.codes ? TRELLIS_COLUMNS_CODED : 0), 1);
     sink_number(&sink, (uint8_t)encoder->row_centre, 1);
-    for (uint32_t i = 0; i < 2 * trellis_groups(shape); i++) {
+    for (uint32_t i = 0; i < 2 * shape_groups(shape); i++) {
         const struct trellis_offsets *offsets = &encoder->offsets[i];
         sink_number(&sink, offsets->count, 1);
         for (uint32_t m = 0; m < offsets->count; m++) sink_number(&sink, (uint8_t)offsets->values[m], 1);
     }
     struct sink_bits bits = {bytes + sink.at, 0};
-    write_columns(encoder, &bits);
-    trellis_shape_write(shape, &bits);
+    columns_write(&encoder->columns, encoder->tensor->columns, &bits);
+    shape_write(shape, &bits);
     return sink.at + (bits.at + 7) / 8;
 }
 
@@ -245,20 +236,19 @@ static uint32_t choose_unit(const struct trellis_encoder *encoder) {
 
 void trellis_encoder_clear(struct trellis_encoder *encoder) {
     if (!encoder->host) return;
-    if (encoder->model) encoder->entropy->model_destroy(encoder->host, encoder->model);
+    if (encoder->model.entropy) encoder->entropy->model_destroy(encoder->host, encoder->model.entropy);
     encoder->host->free(encoder->host, encoder->costs);
-    encoder->host->free(encoder->host, encoder->columns);
-    encoder->host->free(encoder->host, encoder->column_gain);
+    columns_clear(encoder->host, &encoder->columns);
 }
 
 static tsr_status allocate(struct preparation *work, tsr_error *err) {
     struct trellis_encoder *encoder = work->encoder;
     const tsr_host *host = encoder->host;
     const uint64_t rows = encoder->tensor->rows + 1;
-    work->counts.tallies = host->alloc(host, TRELLIS_SCALES_MAX * sizeof *work->counts.tallies);
+    work->counts.tallies = host->alloc(host, SHAPE_SCALES_MAX * sizeof *work->counts.tallies);
     work->facts = host->alloc(host, rows * sizeof *work->facts);
     work->rows = host->alloc(host, rows * sizeof *work->rows);
-    encoder->costs = host->alloc(host, UINT64_C(4) * TRELLIS_SCALES_MAX * TRELLIS_COSTS * sizeof *encoder->costs);
+    encoder->costs = host->alloc(host, UINT64_C(4) * SHAPE_SCALES_MAX * TRELLIS_COSTS * sizeof *encoder->costs);
     if (!work->counts.tallies || !work->facts || !work->rows || !encoder->costs)
         return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to prepare %llu rows", (unsigned long long)rows);
     work->measure.rows = work->rows;
@@ -270,8 +260,12 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     encoder->mantissa_bits = choose_mantissa_bits(encoder);
     encoder->shape.unit = choose_unit(encoder);
     encoder->shape.scales = 1;
+    encoder->shape.quantisers = 2;
     tsr_status status = allocate(work, err);
-    if (status == TSR_OK) status = trellis_columns_choose(encoder, work->measure.source, err);
+    if (status == TSR_OK) {
+        status = columns_choose(encoder->host, encoder->tensor, work->measure.source, encoder->shape.unit,
+                                &encoder->columns, err);
+    }
     if (status == TSR_OK) status = trellis_measure_rows(encoder, work->measure.source, work->facts, err);
     if (status != TSR_OK) return status;
     set_weighted_rms(work);

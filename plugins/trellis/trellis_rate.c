@@ -3,7 +3,7 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
 #include "trellis_rate.h"
 
-#include "trellis_fit.h"
+#include "shape_fit.h"
 
 #include <math.h>
 
@@ -18,7 +18,7 @@
 #define RELAX 1.6
 #define LOG2_E 1.4426950408889634
 
-_Static_assert(TRELLIS_COSTS == TRELLIS_LIMIT_MAX + 1, "a cost for every magnitude that has a symbol");
+_Static_assert(TRELLIS_COSTS == SHAPE_LIMIT_MAX + 1, "a cost for every magnitude that has a symbol");
 
 enum {
     LEARN_LEAST = 1 << 10,         /* weights of a scale whose costs are learned */
@@ -28,7 +28,7 @@ enum {
     OFFSET_COUNT_LEAST = 64,
     OFFSET_LEAST = 2,
     ESCAPE_BITS = 8, /* and as many more beyond the 64 magnitudes behind the limit */
-    MIDDLE = TRELLIS_LIMIT_MAX
+    MIDDLE = SHAPE_LIMIT_MAX
 };
 
 /* Bits of `count` events among `total` at their own frequency. */
@@ -58,7 +58,7 @@ static void guess_scale(struct trellis_encoder *encoder, uint32_t scale) {
     for (uint32_t q = 0; q < 2; q++) {
         float *costs = trellis_costs(encoder, false, scale, q);
         for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
-            double point = (double)trellis_point(q, m) / spread;
+            double point = (double)index_point(q, m) / spread;
             double bits = point * point * (LOG2_E / 2) + 1.3257 + exact_log2(spread / 2);
             bits = bits < 0.1 ? 0.1 : bits > 30 ? 30 : bits;
             costs[m] = (float)(LAMBDA * bits);
@@ -72,7 +72,7 @@ void trellis_rate_guess(struct trellis_encoder *encoder) {
 
 static uint64_t tally_total(const struct trellis_tally *tally) {
     uint64_t total = 0;
-    for (uint32_t s = 0; s < TRELLIS_SYMBOLS_MAX; s++) total += tally->symbols[s];
+    for (uint32_t s = 0; s < SHAPE_SYMBOLS_MAX; s++) total += tally->symbols[s];
     return total;
 }
 
@@ -105,13 +105,13 @@ static double mean_bits(const struct trellis_encoder *encoder, const double *bit
     double sum = 0;
     for (uint32_t s = 0; s < encoder->shape.scales; s++) {
         uint32_t distance = 0, near = s;
-        for (; distance < TRELLIS_SCALES_MAX; distance++) {
+        for (; distance < SHAPE_SCALES_MAX; distance++) {
             near = s + distance;
             if (near < encoder->shape.scales && weights[near] >= TRUST_LEAST) break;
             near = s - distance;
             if (distance <= s && weights[near] >= TRUST_LEAST) break;
         }
-        if (distance == TRELLIS_SCALES_MAX) near = s;
+        if (distance == SHAPE_SCALES_MAX) near = s;
         if (weights[near] == 0) continue;
         const double own = bits[near] / (double)weights[near] + octaves * ((double)s - (double)near);
         sum += encoder->scale_share[s] * (own > 0 ? own : 0);
@@ -122,22 +122,22 @@ static double mean_bits(const struct trellis_encoder *encoder, const double *bit
 /* Bits that the header takes besides the columns. */
 static double header_bits(const struct trellis_encoder *encoder) {
     const double lists = 66 + SCALE_BITS * (double)encoder->shape.scales;
-    return 8 * TRELLIS_HEADER_FIXED + 2 * 8 * 2 * (double)trellis_groups(&encoder->shape) + lists;
+    return 8 * TRELLIS_HEADER_FIXED + 2 * 8 * 2 * (double)shape_groups(&encoder->shape) + lists;
 }
 
 struct trellis_bits trellis_rate_estimate(const struct trellis_encoder *encoder, const struct trellis_counts *counts,
                                           uint64_t side_bits) {
     const double part = tensor_weights(encoder) / (double)(counts->weights ? counts->weights : 1);
-    double bits[TRELLIS_SCALES_MAX] = {0};
+    double bits[SHAPE_SCALES_MAX] = {0};
     for (uint32_t s = 0; s < encoder->shape.scales; s++) {
         for (uint32_t q = 0; q < 2 && counts->scale_weights[s] > 0; q++) {
             const struct trellis_tally *tally = &counts->tallies[s][q];
             const uint64_t total = tally_total(tally);
-            for (uint32_t i = 0; i < TRELLIS_SYMBOLS_MAX; i++) bits[s] += entropy_bits(tally->symbols[i], total);
+            for (uint32_t i = 0; i < SHAPE_SYMBOLS_MAX; i++) bits[s] += entropy_bits(tally->symbols[i], total);
         }
     }
     return (struct trellis_bits){mean_bits(encoder, bits, counts->scale_weights),
-                                 header_bits(encoder) + (double)side_bits + (double)encoder->column_bits +
+                                 header_bits(encoder) + (double)side_bits + (double)encoder->columns.bits +
                                      (double)counts->raw_bits * part + STREAM_OVERHEAD_BITS * tile_count(encoder)};
 }
 
@@ -146,11 +146,11 @@ struct trellis_bits trellis_rate_estimate(const struct trellis_encoder *encoder,
 /* Costs of a context by its frequencies f, and the bits of what was counted in it. */
 static double take_frequencies(struct trellis_encoder *encoder, uint32_t context, const struct trellis_tally *tally,
                                const uint32_t *f) {
-    const uint32_t limit = encoder->limits[context];
+    const uint32_t limit = encoder->model.limits[context];
     const double whole = encoder->shape.probability_bits;
     const double escape = whole - exact_log2((double)f[2 * limit + 1]) + ESCAPE_BITS;
     float *costs = trellis_costs(encoder, true, context / 2, context % 2);
-    double sum = (escape + 2 * ESCAPE_BITS) * tally->symbols[TRELLIS_SYMBOLS_MAX - 1];
+    double sum = (escape + 2 * ESCAPE_BITS) * tally->symbols[SHAPE_SYMBOLS_MAX - 1];
     for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         double both = (double)tally->symbols[MIDDLE + m] + (m ? (double)tally->symbols[MIDDLE - m] : 0);
         double bits = m > limit ? escape + (m - limit <= 64 ? 0 : ESCAPE_BITS)
@@ -161,21 +161,15 @@ static double take_frequencies(struct trellis_encoder *encoder, uint32_t context
     return sum;
 }
 
-/* All contexts at the shape's precision; the model's counts too, unless NULL. Bits of what was counted. */
+/* Limits and costs of all contexts at the shape's precision. Bits of what was counted. */
 static double take_shape(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t *room,
-                         uint32_t *model, double *bits) {
-    const uint32_t alphabet = 2 * encoder->middle + 2;
+                         double *bits) {
     double sum = 0;
     for (uint32_t s = 0; s < encoder->shape.scales; s++) {
         bits[s] = 0;
         for (uint32_t q = 0; q < 2; q++) {
-            const uint32_t limit = trellis_shape_frequencies(&encoder->shape, s, q, room);
-            encoder->limits[2 * s + q] = limit;
+            encoder->model.limits[2 * s + q] = shape_frequencies(&encoder->shape, s, q, room);
             bits[s] += take_frequencies(encoder, 2 * s + q, &counts->tallies[s][q], room);
-            if (!model) continue;
-            uint32_t *own = model + (size_t)(2 * s + q) * alphabet;
-            memcpy(own + encoder->middle - limit, room, (2 * limit + 1) * sizeof *own);
-            own[alphabet - 1] = room[2 * limit + 1];
         }
         sum += bits[s];
     }
@@ -185,21 +179,18 @@ static double take_shape(struct trellis_encoder *encoder, const struct trellis_c
 /* 12-bit probabilities, or 14 bits where these save FINE_GAIN: their tables are four times as large. */
 static tsr_status choose_shape(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t *room,
                                tsr_error *err) {
-    double bits[TRELLIS_SCALES_MAX], sums[2];
-    struct trellis_shape shapes[2];
+    const uint32_t *symbols[SHAPE_CONTEXTS_MAX];
+    double bits[SHAPE_SCALES_MAX], sums[2];
+    struct shape shapes[2];
+    for (uint32_t i = 0; i < SHAPE_CONTEXTS_MAX; i++) symbols[i] = counts->tallies[i / 2][i % 2].symbols;
     for (uint32_t fine = 0; fine < 2; fine++) {
         encoder->shape.probability_bits = fine ? 14 : 12;
-        tsr_status status = trellis_fit(encoder->host, counts, &encoder->shape, err);
+        tsr_status status = shape_fit(encoder->host, symbols, &encoder->shape, err);
         if (status != TSR_OK) return status;
-        sums[fine] = take_shape(encoder, counts, room, NULL, bits);
+        sums[fine] = take_shape(encoder, counts, room, bits);
         shapes[fine] = encoder->shape;
     }
     encoder->shape = shapes[sums[1] < (1 - FINE_GAIN) * sums[0]];
-    encoder->middle = 0;
-    for (uint32_t i = 0; i < 2 * encoder->shape.scales; i++) {
-        const uint32_t limit = trellis_shape_frequencies(&encoder->shape, i / 2, i % 2, room);
-        if (limit > encoder->middle) encoder->middle = limit;
-    }
     return TSR_OK;
 }
 
@@ -212,7 +203,7 @@ static void set_offsets(struct trellis_encoder *encoder, const struct trellis_co
         double count = 0, sum = 0;
         for (uint32_t s = 0; s < encoder->shape.scales; s++) {
             const struct trellis_tally *tally = &counts->tallies[s][quantiser];
-            if (trellis_group(&encoder->shape, s) != group) continue;
+            if (shape_group(&encoder->shape, s) != group) continue;
             count += (double)tally->symbols[MIDDLE + m] + (double)tally->symbols[MIDDLE - m];
             sum += tally->overshoot[m - 1];
         }
@@ -232,30 +223,20 @@ static void set_base(struct trellis_encoder *encoder) {
 tsr_status trellis_rate_build(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint64_t side_bits,
                               struct trellis_bits *bits, tsr_error *err) {
     const tsr_host *host = encoder->host;
-    double of_scale[TRELLIS_SCALES_MAX];
-    uint32_t *room = host->alloc(host, TRELLIS_SYMBOLS_MAX * sizeof *room), *model = NULL;
+    double of_scale[SHAPE_SCALES_MAX];
+    uint32_t *room = host->alloc(host, SHAPE_SYMBOLS_MAX * sizeof *room);
+    if (!room) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for frequencies");
     set_base(encoder);
-    tsr_status status = room ? choose_shape(encoder, counts, room, err)
-                             : tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for frequencies");
-    if (status != TSR_OK) goto done;
-    const tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, 2 * encoder->shape.scales,
-                                     encoder->shape.probability_bits, 0};
-    const uint64_t size = (uint64_t)shape.contexts * shape.alphabet * sizeof *model;
-    model = host->alloc(host, size);
-    status = model ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for frequencies");
-    if (status != TSR_OK) goto done;
-    memset(model, 0, (size_t)size);
-    (void)take_shape(encoder, counts, room, model, of_scale);
-    for (uint32_t g = 0; g < 2 * trellis_groups(&encoder->shape); g++) set_offsets(encoder, counts, g / 2, g % 2);
-    encoder->entropy->model_destroy(host, encoder->model);
-    encoder->model = NULL;
-    status = encoder->entropy->model_create_contexts(host, model, &shape, &encoder->model, err);
-    bits->weights = mean_bits(encoder, of_scale, counts->scale_weights);
-    bits->fixed = (double)side_bits + STREAM_OVERHEAD_BITS * tile_count(encoder) +
-                  (double)counts->raw_bits * tensor_weights(encoder) /
-                      (double)(counts->weights ? counts->weights : 1);
-done:
-    host->free(host, model);
+    tsr_status status = choose_shape(encoder, counts, room, err);
+    if (status == TSR_OK) status = shape_model_create(host, encoder->entropy, &encoder->shape, &encoder->model, err);
+    if (status == TSR_OK) {
+        (void)take_shape(encoder, counts, room, of_scale);
+        for (uint32_t g = 0; g < 2 * shape_groups(&encoder->shape); g++) set_offsets(encoder, counts, g / 2, g % 2);
+        bits->weights = mean_bits(encoder, of_scale, counts->scale_weights);
+        bits->fixed = (double)side_bits + STREAM_OVERHEAD_BITS * tile_count(encoder) +
+                      (double)counts->raw_bits * tensor_weights(encoder) /
+                          (double)(counts->weights ? counts->weights : 1);
+    }
     host->free(host, room);
     return status;
 }

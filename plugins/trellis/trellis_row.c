@@ -12,24 +12,7 @@
 #define PEAK_MOST 0x1p+120f
 #define UNITS_MOST 400
 
-struct trellis_row_facts trellis_row_look(const float *row, const float *gain, uint64_t columns) {
-    double lanes[4] = {0}, spreads[4] = {0};
-    float largest = 0;
-    for (uint64_t i = 0; i < columns; i++) {
-        float magnitude = fabsf(row[i]);
-        largest = magnitude > largest ? magnitude : largest;
-        const double square = (double)magnitude * (double)magnitude;
-        lanes[i % 4] += square;
-        if (gain) spreads[i % 4] += square * (double)gain[i];
-    }
-    const double *of_spread = gain ? spreads : lanes;
-    double total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
-    double spread = (of_spread[0] + of_spread[2]) + (of_spread[1] + of_spread[3]);
-    if (columns == 0) return (struct trellis_row_facts){0};
-    return (struct trellis_row_facts){sqrt(total / (double)columns), sqrt(spread / (double)columns), largest};
-}
-
-int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index) {
+int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct row_facts *facts, uint64_t index) {
     const double ratio = facts->spread / row_step_unit(encoder->row_weight, encoder->weighted_rms, facts->rms, index);
     if (!(ratio > 0x1p-60)) return -UNITS_MOST;
     const double units = floor(exact_log2(ratio) * 4 / (double)(1u << encoder->shape.unit) + 0.5);
@@ -37,7 +20,7 @@ int32_t trellis_row_units(const struct trellis_encoder *encoder, const struct tr
 }
 
 /* Within 100 of the centre, so that what is written fits a byte. */
-static uint32_t bucket_of(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts, uint64_t index) {
+static uint32_t bucket_of(const struct trellis_encoder *encoder, const struct row_facts *facts, uint64_t index) {
     int32_t distance = encoder->rows_coded ? trellis_row_units(encoder, facts, index) - encoder->row_low : 0;
     if (encoder->rows_coded) distance -= encoder->row_centre;
     distance = distance < -100 ? -100 : distance > 100 ? 100 : distance;
@@ -45,7 +28,7 @@ static uint32_t bucket_of(const struct trellis_encoder *encoder, const struct tr
     return (uint32_t)((code < -127 ? -127 : code > 127 ? 127 : code) + TRELLIS_CODE_ZERO);
 }
 
-struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct trellis_row_facts *facts,
+struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct row_facts *facts,
                                   uint64_t index) {
     struct segment row = {.code = STEP_CODE_ZERO};
     if (facts->largest == 0) return row;
@@ -104,7 +87,7 @@ void trellis_columns_find(const struct trellis_encoder *encoder, const struct tr
                                   .before = lane->before};
     uint64_t done = 0;
     for (uint64_t i = 0; i < columns->width; i++)
-        strip.columns[i] = trellis_column_code(encoder, columns->first + i);
+        strip.columns[i] = column_code(&encoder->columns, columns->first + i);
     for (uint64_t at = 0; at < columns->count;) {
         strip.count = load_segment(columns, &at, lane);
         encoder->find(&strip);

@@ -6,6 +6,7 @@
 
 #include <format/dtype.h>
 #include <format/safetensors.h>
+#include <shape.h>
 
 extern const tsr_plugin tsr_plugin_trellis;
 
@@ -77,7 +78,7 @@ static float path_cost(const struct trellis_strip *strip, uint32_t lane, const i
     uint32_t state = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint32_t magnitude = (uint32_t)abs(indices[i]), quantiser = state & 1;
-        float point = (float)trellis_point(quantiser, magnitude) * (indices[i] < 0 ? -1.0f : 1.0f);
+        float point = (float)index_point(quantiser, magnitude) * (indices[i] < 0 ? -1.0f : 1.0f);
         float difference = strip->u[i * TRELLIS_LANES + lane] - point;
         sum += difference * difference + lane_costs(strip, i, lane)[quantiser * TRELLIS_COSTS + magnitude];
         state = strip->code->next[2 * state + ((uint32_t)indices[i] & 1)];

@@ -3,9 +3,10 @@
  * Maximum likelihood, scale by scale. For each power the slope is found by Newton's method (the likelihood is concave in
  * it); the probabilities of zero and escape are their shares. A scale keeps the numbers of the one before where its own
  * would not pay for themselves. */
-#include "trellis_fit.h"
+#include "shape_fit.h"
 
 #include <math.h>
+#include <string.h>
 
 #define SLOPE_LEAST 0x1p-4
 #define SLOPE_MOST 0x1p11
@@ -15,34 +16,34 @@
 enum { NEWTON_STEPS = 12, COUNTED_LEAST = 24 };
 
 struct fit {
-    struct trellis_shape *shape;
-    double logs[2][TRELLIS_LIMIT_MAX + 1];   /* of points */
-    double counts[2][TRELLIS_LIMIT_MAX + 2]; /* of magnitudes in one scale; the last: beyond all */
-    double depth[2][TRELLIS_LIMIT_MAX + 1];  /* of the power that is tried, less that of the first point */
+    struct shape *shape;
+    double logs[2][SHAPE_LIMIT_MAX + 1];   /* of points */
+    double counts[2][SHAPE_LIMIT_MAX + 2]; /* of magnitudes in one scale; the last: beyond all */
+    double depth[2][SHAPE_LIMIT_MAX + 1];  /* of the power that is tried, less that of the first point */
     double coded[2];                         /* magnitudes from 1 on */
     uint32_t most;                           /* magnitude that matters */
-    uint32_t frequencies[TRELLIS_SYMBOLS_MAX];
+    uint32_t frequencies[SHAPE_SYMBOLS_MAX];
 };
 
-static void load(struct fit *fit, const struct trellis_tally *tallies) {
+static void load(struct fit *fit, const uint32_t *const *of_quantiser) {
     fit->most = 1;
-    for (uint32_t q = 0; q < 2; q++) {
-        const uint32_t *symbols = tallies[q].symbols;
-        fit->counts[q][0] = symbols[TRELLIS_LIMIT_MAX];
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
+        const uint32_t *symbols = of_quantiser[q];
+        fit->counts[q][0] = symbols[SHAPE_LIMIT_MAX];
         fit->coded[q] = 0;
-        for (uint32_t m = 1; m <= TRELLIS_LIMIT_MAX; m++) {
-            fit->counts[q][m] = (double)symbols[TRELLIS_LIMIT_MAX + m] + (double)symbols[TRELLIS_LIMIT_MAX - m];
+        for (uint32_t m = 1; m <= SHAPE_LIMIT_MAX; m++) {
+            fit->counts[q][m] = (double)symbols[SHAPE_LIMIT_MAX + m] + (double)symbols[SHAPE_LIMIT_MAX - m];
             fit->coded[q] += fit->counts[q][m];
             if (fit->counts[q][m] > 0 && m > fit->most) fit->most = m;
         }
-        fit->counts[q][TRELLIS_LIMIT_MAX + 1] = symbols[TRELLIS_SYMBOLS_MAX - 1];
+        fit->counts[q][SHAPE_LIMIT_MAX + 1] = symbols[SHAPE_SYMBOLS_MAX - 1];
     }
-    fit->most = fit->most > TRELLIS_LIMIT_MAX / 2 - 4 ? TRELLIS_LIMIT_MAX : 2 * fit->most + 8;
+    fit->most = fit->most > SHAPE_LIMIT_MAX / 2 - 4 ? SHAPE_LIMIT_MAX : 2 * fit->most + 8;
 }
 
 static void set_depths(struct fit *fit, uint32_t scale, double power) {
-    const double log_scale = trellis_shape_log(fit->shape, scale);
-    for (uint32_t q = 0; q < 2; q++) {
+    const double log_scale = shape_log(fit->shape, scale);
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
         double first = 0;
         for (uint32_t m = 1; m <= fit->most; m++) {
             double depth = exact_exp2(power * (fit->logs[q][m] - log_scale));
@@ -93,12 +94,12 @@ static uint8_t rounded(double value, uint8_t most) {
 static void try_power(struct fit *fit, uint32_t scale, uint32_t code, double *best) {
     double bits = 0, slopes[2];
     set_depths(fit, scale, (4 + code) / 8.0);
-    for (uint32_t q = 0; q < 2; q++) slopes[q] = find_slope(fit, q, &bits);
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) slopes[q] = find_slope(fit, q, &bits);
     if (*best >= 0 && bits >= *best) return;
     *best = bits;
-    fit->shape->codes[TRELLIS_POWER][scale] = (uint8_t)code;
-    for (uint32_t q = 0; q < 2; q++) {
-        fit->shape->codes[TRELLIS_SLOPE_0 + q][scale] = rounded(8 * exact_log2(slopes[q]) + 32, 127);
+    fit->shape->codes[SHAPE_POWER][scale] = (uint8_t)code;
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
+        fit->shape->codes[SHAPE_SLOPE_0 + q][scale] = rounded(8 * exact_log2(slopes[q]) + 32, 127);
     }
 }
 
@@ -106,35 +107,35 @@ static void fit_magnitudes(struct fit *fit, uint32_t scale) {
     double best = -1;
     for (uint32_t code = 3; code < 32; code += 4) try_power(fit, scale, code, &best);
     for (uint32_t step = 2; step > 0; step /= 2) {
-        const uint32_t around = fit->shape->codes[TRELLIS_POWER][scale];
+        const uint32_t around = fit->shape->codes[SHAPE_POWER][scale];
         try_power(fit, scale, around - step, &best);
         if (around + step < 32) try_power(fit, scale, around + step, &best);
     }
 }
 
 static void fit_shares(struct fit *fit, uint32_t scale) {
-    uint8_t(*codes)[TRELLIS_SCALES_MAX] = fit->shape->codes;
+    uint8_t(*codes)[SHAPE_SCALES_MAX] = fit->shape->codes;
     double outside = 0, all = 0;
-    for (uint32_t q = 0; q < 2; q++) {
-        uint32_t limit = trellis_shape_frequencies(fit->shape, scale, q, fit->frequencies);
-        double inside = 0, beyond = fit->counts[q][TRELLIS_LIMIT_MAX + 1];
-        for (uint32_t m = 1; m <= TRELLIS_LIMIT_MAX; m++) *(m <= limit ? &inside : &beyond) += fit->counts[q][m];
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
+        uint32_t limit = shape_frequencies(fit->shape, scale, q, fit->frequencies);
+        double inside = 0, beyond = fit->counts[q][SHAPE_LIMIT_MAX + 1];
+        for (uint32_t m = 1; m <= SHAPE_LIMIT_MAX; m++) *(m <= limit ? &inside : &beyond) += fit->counts[q][m];
         const double odds = (fit->counts[q][0] + 0.3) / (inside + 0.3);
-        codes[TRELLIS_ZERO_0 + q][scale] = rounded(8 * exact_log2(odds) + 128, 255);
+        codes[SHAPE_ZERO_0 + q][scale] = rounded(8 * exact_log2(odds) + 128, 255);
         outside += beyond;
         all += fit->counts[q][0] + inside + beyond;
     }
-    codes[TRELLIS_ESCAPE][scale] = rounded(-exact_log2((outside + 0.3) / (all + 1)) - 1, 15);
+    codes[SHAPE_ESCAPE][scale] = rounded(-exact_log2((outside + 0.3) / (all + 1)) - 1, 15);
 }
 
 /* Bits of what was counted in a scale by its codes. */
 static double coded_bits(struct fit *fit, uint32_t scale) {
     double bits = 0;
-    for (uint32_t q = 0; q < 2; q++) {
-        const uint32_t limit = trellis_shape_frequencies(fit->shape, scale, q, fit->frequencies);
+    for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
+        const uint32_t limit = shape_frequencies(fit->shape, scale, q, fit->frequencies);
         const uint32_t *f = fit->frequencies;
-        double outside = fit->counts[q][TRELLIS_LIMIT_MAX + 1];
-        for (uint32_t m = 0; m <= TRELLIS_LIMIT_MAX; m++) {
+        double outside = fit->counts[q][SHAPE_LIMIT_MAX + 1];
+        for (uint32_t m = 0; m <= SHAPE_LIMIT_MAX; m++) {
             const double count = fit->counts[q][m];
             if (m > limit)
                 outside += count;
@@ -146,39 +147,39 @@ static double coded_bits(struct fit *fit, uint32_t scale) {
     return bits;
 }
 
-static void copy_codes(struct trellis_shape *shape, uint32_t from, uint32_t to) {
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) shape->codes[list][to] = shape->codes[list][from];
+static void copy_codes(struct shape *shape, uint32_t from, uint32_t to) {
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) shape->codes[list][to] = shape->codes[list][from];
 }
 
 static void fit_scale(struct fit *fit, uint32_t scale) {
-    struct trellis_shape *shape = fit->shape;
+    struct shape *shape = fit->shape;
     double before = HUGE_VAL;
-    uint8_t kept[TRELLIS_LISTS];
+    uint8_t kept[SHAPE_LISTS];
     if (scale > 0) {
         copy_codes(shape, scale - 1, scale);
         if (fit->coded[0] + fit->coded[1] + fit->counts[0][0] + fit->counts[1][0] < COUNTED_LEAST) return;
         fit_shares(fit, scale);
         before = coded_bits(fit, scale);
     }
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) kept[list] = shape->codes[list][scale];
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) kept[list] = shape->codes[list][scale];
     if (fit->coded[0] + fit->coded[1] >= COUNTED_LEAST) fit_magnitudes(fit, scale);
     fit_shares(fit, scale);
     if (coded_bits(fit, scale) + OWN_BITS < before) return;
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) shape->codes[list][scale] = kept[list];
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) shape->codes[list][scale] = kept[list];
 }
 
-tsr_status trellis_fit(const tsr_host *host, const struct trellis_counts *counts, struct trellis_shape *shape,
-                       tsr_error *err) {
-    static const uint8_t GAUSSIAN[TRELLIS_LISTS] = {12, 28, 28, 120, 90, 11};
+tsr_status shape_fit(const tsr_host *host, const uint32_t *const *symbols, struct shape *shape, tsr_error *err) {
+    static const uint8_t GAUSSIAN[SHAPE_LISTS] = {12, 28, 28, 120, 90, 11};
     struct fit *fit = host->alloc(host, sizeof *fit);
-    if (!fit) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory to fit distributions");
+    if (!fit) return tsr_fail(err, TSR_E_NOMEM, "no memory to fit distributions");
+    memset(fit, 0, sizeof *fit);
     fit->shape = shape;
-    for (uint32_t m = 1; m <= TRELLIS_LIMIT_MAX; m++) {
-        for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = exact_log2((double)trellis_point(q, m));
+    for (uint32_t m = 1; m <= SHAPE_LIMIT_MAX; m++) {
+        for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = exact_log2((double)index_point(q, m));
     }
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) shape->codes[list][0] = GAUSSIAN[list];
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) shape->codes[list][0] = GAUSSIAN[list];
     for (uint32_t s = 0; s < shape->scales; s++) {
-        load(fit, counts->tallies[s]);
+        load(fit, symbols + shape->quantisers * s);
         fit_scale(fit, s);
     }
     host->free(host, fit);

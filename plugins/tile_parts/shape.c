@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Frequencies from the codes of a shape, and the codes as bits. README.md, "Distributions", says the same in words;
- * every operation here is part of the format. */
-#include "trellis_shape.h"
+ * Frequencies from the codes of a shape, and the codes as bits. plugins/trellis/README.md, "Scales and
+ * distributions", says the same in words; every operation here is part of the format. */
+#include "shape.h"
 
 #include <string.h>
 
@@ -10,21 +10,21 @@
 #define DEPTH 24.0
 #define UNITS 1073741824.0 /* 2^30: probabilities as whole numbers */
 
-static const uint8_t CODE_MOST[TRELLIS_LISTS] = {31, 127, 127, 255, 255, 15};
+static const uint8_t CODE_MOST[SHAPE_LISTS] = {31, 127, 127, 255, 255, 15};
 
 /* ---- frequencies ---- */
 
 /* Densities at the points of magnitudes 1.. over that of the first, w[0] unused; returns how many, *sum theirs. */
-static uint32_t densities(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, double *w,
+static uint32_t densities(const struct shape *shape, uint32_t scale, uint32_t quantiser, double *w,
                           double *sum) {
-    const double power = (4 + shape->codes[TRELLIS_POWER][scale]) / 8.0;
-    const double log_slope = (shape->codes[TRELLIS_SLOPE_0 + quantiser][scale] - 32) / 8.0;
-    const double shift = log_slope - power * trellis_shape_log(shape, scale);
+    const double power = (4 + shape->codes[SHAPE_POWER][scale]) / 8.0;
+    const double log_slope = (shape->codes[SHAPE_SLOPE_0 + quantiser][scale] - 32) / 8.0;
+    const double shift = log_slope - power * shape_log(shape, scale);
     double first = 0;
     uint32_t m = 1;
     *sum = 0;
-    for (; m <= TRELLIS_LIMIT_MAX; m++) {
-        double log_depth = power * exact_log2((double)trellis_point(quantiser, m)) + shift;
+    for (; m <= SHAPE_LIMIT_MAX; m++) {
+        double log_depth = power * exact_log2((double)index_point(quantiser, m)) + shift;
         double depth = log_depth > 60 ? 0x1p60 : log_depth < -60 ? 0 : exact_exp2(log_depth);
         if (m == 1) first = depth;
         if (depth - first > DEPTH) break;
@@ -35,10 +35,10 @@ static uint32_t densities(const struct trellis_shape *shape, uint32_t scale, uin
 }
 
 /* Whole numbers that are as probable, of magnitudes and of the escape. */
-static void probabilities(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, double *w,
+static void probabilities(const struct shape *shape, uint32_t scale, uint32_t quantiser, double *w,
                           uint32_t limit, uint64_t *escape) {
-    const double odds = exact_exp2((shape->codes[TRELLIS_ZERO_0 + quantiser][scale] - 128) / 8.0);
-    const double outside = UNITS * exact_exp2(-1.0 - shape->codes[TRELLIS_ESCAPE][scale]);
+    const double odds = exact_exp2((shape->codes[SHAPE_ZERO_0 + quantiser][scale] - 128) / 8.0);
+    const double outside = UNITS * exact_exp2(-1.0 - shape->codes[SHAPE_ESCAPE][scale]);
     const double zero = (UNITS - outside) * (odds / (1 + odds));
     double inside = 0;
     for (uint32_t m = 1; m <= limit; m++) inside += w[m];
@@ -62,9 +62,9 @@ static void share_slots(const uint64_t *shares, uint32_t count, uint32_t all, ui
     }
 }
 
-uint32_t trellis_shape_frequencies(const struct trellis_shape *shape, uint32_t scale, uint32_t quantiser, uint32_t *f) {
-    double w[TRELLIS_LIMIT_MAX + 1], sum;
-    uint64_t shares[TRELLIS_SYMBOLS_MAX];
+uint32_t shape_frequencies(const struct shape *shape, uint32_t scale, uint32_t quantiser, uint32_t *f) {
+    double w[SHAPE_LIMIT_MAX + 1], sum;
+    uint64_t shares[SHAPE_SYMBOLS_MAX];
     uint32_t limit = densities(shape, scale, quantiser, w, &sum), all = UINT32_C(1) << shape->probability_bits;
     while (limit > 1 && w[limit] * (all / 2) < sum) limit--;
     probabilities(shape, scale, quantiser, w, limit, &shares[2 * limit + 1]);
@@ -77,14 +77,18 @@ uint32_t trellis_shape_frequencies(const struct trellis_shape *shape, uint32_t s
 
 enum { FIRST_BITS = 8, RICE_BITS = 3 };
 
-static uint64_t list_bits(const struct trellis_shape *shape, uint32_t list, uint32_t rice) {
+static bool has_list(const struct shape *shape, uint32_t list) {
+    return shape->quantisers == 2 || (list != SHAPE_SLOPE_1 && list != SHAPE_ZERO_1);
+}
+
+static uint64_t list_bits(const struct shape *shape, uint32_t list, uint32_t rice) {
     const uint8_t *codes = shape->codes[list];
     uint64_t bits = FIRST_BITS + RICE_BITS;
     for (uint32_t s = 1; s < shape->scales; s++) bits += rice_bits(zigzag(codes[s] - codes[s - 1]), rice);
     return bits;
 }
 
-static uint32_t list_rice(const struct trellis_shape *shape, uint32_t list) {
+static uint32_t list_rice(const struct shape *shape, uint32_t list) {
     uint32_t best = 0;
     for (uint32_t rice = 1; rice < 1u << RICE_BITS; rice++) {
         if (list_bits(shape, list, rice) < list_bits(shape, list, best)) best = rice;
@@ -92,14 +96,17 @@ static uint32_t list_rice(const struct trellis_shape *shape, uint32_t list) {
     return best;
 }
 
-uint64_t trellis_shape_bits(const struct trellis_shape *shape) {
+uint64_t shape_bits(const struct shape *shape) {
     uint64_t bits = 0;
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) bits += list_bits(shape, list, list_rice(shape, list));
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) {
+        if (has_list(shape, list)) bits += list_bits(shape, list, list_rice(shape, list));
+    }
     return bits;
 }
 
-void trellis_shape_write(const struct trellis_shape *shape, struct sink_bits *bits) {
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) {
+void shape_write(const struct shape *shape, struct sink_bits *bits) {
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) {
+        if (!has_list(shape, list)) continue;
         const uint8_t *codes = shape->codes[list];
         const uint32_t rice = list_rice(shape, list);
         bits_put(bits, codes[0], FIRST_BITS);
@@ -108,8 +115,9 @@ void trellis_shape_write(const struct trellis_shape *shape, struct sink_bits *bi
     }
 }
 
-bool trellis_shape_read(struct trellis_shape *shape, struct bits *bits) {
-    for (uint32_t list = 0; list < TRELLIS_LISTS; list++) {
+bool shape_read(struct shape *shape, struct bits *bits) {
+    for (uint32_t list = 0; list < SHAPE_LISTS; list++) {
+        if (!has_list(shape, list)) continue;
         uint8_t *codes = shape->codes[list];
         int32_t code = (int32_t)bits_get(bits, FIRST_BITS);
         const uint32_t rice = bits_get(bits, RICE_BITS);
