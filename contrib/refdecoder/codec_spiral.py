@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 import hadamard
-from codec_scalar import INDEX_MAX, RAW, read_rice, unzigzag
+from codec_scalar import INDEX_MAX, RAW
 from errors import require
 from rans import Model, decode_split, unpack_bits
-from reader import Bits, Reader
+from reader import Bits, Reader, read_rice, unzigzag
 
 ID, VERSIONS, GIVES = "org.tessera.spiral", (1,), "f32"
 GOLDEN_TURN = 0x61C8864680B583EB

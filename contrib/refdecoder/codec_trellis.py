@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """org.tessera.trellis, bitstreams 1 and 2 (plugins/trellis/README.md)."""
-import struct
-
 import numpy as np
 
-from codec_scalar import RAW, read_rice, unzigzag
 from errors import require
-from rans import LANES, LOW, Model, Tables
-from reader import Bits, Reader
+from rans import LANES, LOW, Model
+from reader import Bits, Reader, read_rice, unzigzag
+from shape import Shape, read_columns
 
 ID, VERSIONS, GIVES = "org.tessera.trellis", (1, 2), "f32"
+RAW = 1
 INDEX_MAX = 1 << 22
 POLYNOMIALS = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
                8: (0o515, 0o362)}
@@ -56,88 +55,6 @@ class Stream:
         require(self.word == len(self.words) and all(x == LOW for x in self.states), "stream that does not end")
 
 
-# ---- distributions of version 2: doubles with + - * / alone, in the order of the README ----
-
-LIMIT_MAX = 2047
-
-
-def log2(value):
-    bits = struct.unpack("<Q", struct.pack("<d", value))[0]
-    exponent = float((bits >> 52) - 1023)
-    value = struct.unpack("<d", struct.pack("<Q", bits & (1 << 52) - 1 | 1023 << 52))[0]
-    if value > 1.4142135623730951:
-        value /= 2
-        exponent += 1
-    t = (value - 1) / (value + 1)
-    square, total = t * t, 0.0
-    for k in range(17, 0, -2):
-        total = total * square + 1.0 / k
-    return exponent + 2 * t * total * 1.4426950408889634
-
-
-def exp2(value):
-    whole = int(value - 0.5 if value < 0 else value + 0.5)
-    x, total = (value - whole) * 0.6931471805599453, 1.0
-    for k in range(14, 0, -1):
-        total = 1 + total * x / k
-    return total * 2.0 ** whole
-
-
-class Shape:
-    """Numbers of all scales, and the frequencies that follow from them."""
-    MOST = (31, 127, 127, 255, 255, 15)
-
-    def __init__(self, probability_bits, unit, scales, base):
-        self.bits, self.unit, self.scales, self.base = probability_bits, unit, scales, base
-
-    def read(self, bits):
-        self.lists = []
-        for most in self.MOST:
-            code, rice, codes = bits.get(8), bits.get(3), []
-            for scale in range(self.scales):
-                code += unzigzag(read_rice(bits, rice)) if scale else 0
-                require(0 <= code <= most, "distribution out of range")
-                codes.append(code)
-            self.lists.append(codes)
-
-    def densities(self, scale, quantiser):
-        power = (4 + self.lists[0][scale]) / 8.0
-        log_scale = self.base / 16 + (scale << self.unit) / 4
-        shift = (self.lists[1 + quantiser][scale] - 32) / 8.0 - power * log_scale
-        w, total, first = [0.0], 0.0, 0.0
-        for m in range(1, LIMIT_MAX + 1):
-            log_depth = power * log2(float(2 * m - quantiser)) + shift
-            depth = 2.0 ** 60 if log_depth > 60 else 0.0 if log_depth < -60 else exp2(log_depth)
-            first = depth if m == 1 else first
-            if depth - first > 24:
-                break
-            w.append(exp2(first - depth))
-            total += w[m]
-        return w, total
-
-    def frequencies(self, scale, quantiser):
-        """Of -M .. M and the escape."""
-        w, total = self.densities(scale, quantiser)
-        every, limit, units = 1 << self.bits, len(w) - 1, 2.0 ** 30
-        while limit > 1 and w[limit] * (every // 2) < total:
-            limit -= 1
-        odds = exp2((self.lists[3 + quantiser][scale] - 128) / 8.0)
-        outside = units * exp2(-1.0 - self.lists[5][scale])
-        zero = (units - outside) * (odds / (1 + odds))
-        inside = 0.0
-        for m in range(1, limit + 1):
-            inside += w[m]
-        each = (units - outside - zero) / (2 * inside)
-        whole = [int(zero)] + [int(w[m] * each) for m in range(1, limit + 1)]
-        parts = [whole[abs(i)] for i in range(-limit, limit + 1)] + [int(outside)]
-        slot, shared, at, out = sum(parts) // every, every - len(parts), 0, []
-        above = [max(part - slot, 0) for part in parts]
-        for part in above:
-            out.append(1 + (at + part) * shared // sum(above) - at * shared // sum(above) if any(above) else 1)
-            at += part
-        return out
-
-
 class Decoder:
     def __init__(self, head):
         reader = Reader(head.codec_header)
@@ -169,24 +86,13 @@ class Decoder:
             reader.take(reader.number(1))
         bits = Bits(reader.take(reader.left()))
         if flags & 2:
-            self.columns = self.read_columns(bits, columns)
-        shape = Shape(probability_bits, unit, self.classes, base)
+            _, self.columns = read_columns(bits, columns)
+        shape = Shape(2, probability_bits, unit, self.classes, base)
         shape.read(bits)
         require(bits.size - bits.at < 8 and bits.get(bits.size - bits.at) == 0, "header bits left over")
-        found = [shape.frequencies(i // 2, i % 2) for i in range(2 * self.classes)]
-        self.limits = [len(f) // 2 - 1 for f in found]
-        self.middle = max(self.limits)
-        pads = [[0] * (self.middle - limit) for limit in self.limits]
-        self.model = Tables(probability_bits, [pad + f[:-1] + pad + f[-1:] for pad, f in zip(pads, found)])
+        self.limits, self.middle, self.model = shape.model()
         lists = [self.read_points(offsets, i % 2) for i in range(2 * groups)]
-        self.values = [lists[2 * ((i // 2 << unit) >> 2) + i % 2] for i in range(2 * self.classes)]
-
-    @staticmethod
-    def read_columns(bits, columns):
-        centre, rice = bits.get(8), bits.get(4)
-        codes = [(centre ^ 128) - 128 + unzigzag(read_rice(bits, rice)) for _ in range(columns)]
-        require(all(-128 <= code < 128 for code in codes), "column out of range")
-        return codes
+        self.values = [lists[2 * shape.group(i // 2) + i % 2] for i in range(2 * self.classes)]
 
     def read_points(self, reader, quantiser):
         """Points in steps of the symbols 0 .. 2M (the indices -M .. M)."""

@@ -47,3 +47,14 @@ class Bits:
         value = self.bits >> self.at & (1 << count) - 1
         self.at += count
         return value
+
+
+def unzigzag(value):
+    return -(value // 2) - 1 if value & 1 else value // 2
+
+
+def read_rice(bits, parameter):
+    prefix = 0
+    while prefix < 12 and bits.get(1):
+        prefix += 1
+    return bits.get(16) if prefix == 12 else prefix << parameter | bits.get(parameter)

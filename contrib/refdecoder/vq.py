@@ -5,10 +5,9 @@ import re
 import numpy as np
 
 import hadamard
-from codec_scalar import read_rice, unzigzag
 from errors import require
 from rans import Model, decode_split, unpack_bits
-from reader import Bits, Reader
+from reader import Bits, Reader, read_rice, unzigzag
 
 ZERO, RAW = 0, 1
 

@@ -96,10 +96,11 @@ static tsr_status create(const tsr_codec_setup *setup, void **self, tsr_error *e
     if (setup->decoding) {
         scalar->decoder = (struct scalar_decoder){.host = host,
                                                    .dtype = setup->tensor->dtype,
+                                                   .version = (uint32_t)setup->bitstream_version,
                                                    .entropy = entropy,
                                                    .kernels = scalar_kernels_get(),
                                                    .products = scalar_products_get()};
-        status = scalar_decoder_init(&scalar->decoder, setup->header, setup->header_bytes, err);
+        status = scalar_decoder_init(&scalar->decoder, setup->tensor, setup->header, setup->header_bytes, err);
     } else {
         status = can_encode(setup, err);
         if (status == TSR_OK) encoder_init(&scalar->encoder, setup, entropy);

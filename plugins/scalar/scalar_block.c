@@ -10,7 +10,7 @@ struct block_state {
     tsr_tile tile;
     struct segment *segments; /* [rows][row_segments] */
     uint64_t row_segments;
-    float *points; /* [class_count][2 * middle + 2]: what decoders make of symbols */
+    float *points; /* [lists][2 * middle + 2]: what decoders make of symbols */
     float *x;      /* [rows][columns]: the tile, then what quantise was given */
 };
 
@@ -22,7 +22,7 @@ static struct block_state *state_create(const struct scalar_encoder *encoder, co
     const uint64_t row_segments = scalar_segments(tile->columns, encoder->settings.group);
     const uint64_t head = (sizeof(struct block_state) + 63) / 64 * 64;
     const uint64_t segments = (tile->rows * row_segments * sizeof(struct segment) + 63) / 64 * 64;
-    const uint64_t points = (uint64_t)encoder->class_count * (2 * encoder->middle + 2) * sizeof(float);
+    const uint64_t points = (uint64_t)shape_groups(&encoder->shape) * (2 * encoder->model.middle + 2) * sizeof(float);
     uint8_t *memory = encoder->host->alloc(encoder->host, head + segments + points +
                                                               tile->rows * tile->columns * sizeof(float));
     if (!memory) return NULL;
@@ -35,19 +35,20 @@ static struct block_state *state_create(const struct scalar_encoder *encoder, co
 }
 
 static void choose_segments(const struct scalar_encoder *encoder, struct block_state *state) {
+    const tsr_tile *tile = &state->tile;
     const float *x = state->x;
-    for (uint64_t i = 0; i < state->tile.rows * state->row_segments; i++) {
-        const uint64_t row = i / state->row_segments;
-        const uint64_t count =
-            scalar_segment_columns(state->tile.columns, encoder->settings.group, i % state->row_segments);
-        state->segments[i] = scalar_segment_choose(encoder, x, count, state->tile.first_row + row);
+    for (uint64_t i = 0; i < tile->rows * state->row_segments; i++) {
+        const uint64_t row = tile->first_row + i / state->row_segments, at = i % state->row_segments;
+        const uint64_t count = scalar_segment_columns(tile->columns, encoder->settings.group, at);
+        const uint64_t column = tile->first_column + at * encoder->settings.group;
+        state->segments[i] = scalar_segment_choose(encoder, x, row, column, count);
         x += count;
     }
 }
 
 tsr_status scalar_block_begin(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, void **state,
                               tsr_error *err) {
-    const uint64_t weights = tile->rows * tile->columns, alphabet = 2 * (uint64_t)encoder->middle + 2;
+    const uint64_t weights = tile->rows * tile->columns, alphabet = 2 * (uint64_t)encoder->model.middle + 2;
     *state = NULL;
     if (scalar_block_width(encoder) == 0)
         return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a bound on errors of rows has no blocks");
@@ -57,9 +58,9 @@ tsr_status scalar_block_begin(const struct scalar_encoder *encoder, const tsr_ti
     }
     memcpy(made->x, x, (size_t)weights * sizeof *x);
     choose_segments(encoder, made);
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        const struct scalar_class *class = &encoder->classes[c];
-        scalar_fill_points(made->points + c * alphabet, encoder->middle, class->offsets, class->offset_count);
+    for (uint32_t i = 0; i < shape_groups(&encoder->shape); i++) {
+        const struct scalar_offsets *offsets = &encoder->offsets[i];
+        scalar_fill_points(made->points + i * alphabet, encoder->model.middle, offsets->values, offsets->count);
     }
     *state = made;
     return TSR_OK;
@@ -72,15 +73,15 @@ static float within_reach(const struct scalar_encoder *encoder, const struct seg
     return value > most ? most : value < -most ? -most : value;
 }
 
+/* The segment is coded; `column` is the code of its column. */
 static float reconstruct(const struct scalar_encoder *encoder, const struct block_state *state,
-                         const struct segment *segment, float value) {
-    if (!segment_is_coded(segment)) return segment->code == STEP_CODE_RAW ? value : 0;
+                         const struct segment *segment, int32_t column, float value) {
     const float step = step_code_value(segment->code, encoder->mantissa_bits);
-    const uint32_t class = encoder->bucket_class[segment->bucket];
+    const uint32_t scale = shape_scale(&encoder->shape, scalar_row_code(encoder, segment), column);
     const uint32_t magnitude = (uint32_t)(fabsf(value) * segment->inverse + scalar_rounding(encoder));
-    const float *points = state->points + (uint64_t)class * (2 * encoder->middle + 2) + encoder->middle;
-    const float point =
-        (magnitude <= encoder->classes[class].limit ? points[magnitude] : (float)magnitude) * step;
+    const uint32_t middle = encoder->model.middle, list = scalar_bucket_list(encoder, segment->bucket);
+    const float *points = state->points + (uint64_t)list * (2 * middle + 2) + middle;
+    const float point = (magnitude <= encoder->model.limits[scale] ? points[magnitude] : (float)magnitude) * step;
     return value < 0 && magnitude > 0 ? -point : point;
 }
 
@@ -88,11 +89,13 @@ void scalar_block_quantise(const struct scalar_encoder *encoder, void *opaque, u
                            float *reconstruction) {
     struct block_state *state = opaque;
     const uint64_t group = encoder->settings.group, at = group ? index / group : 0;
+    const int32_t column = column_code(&encoder->columns, state->tile.first_column + index);
     for (uint64_t r = 0; r < state->tile.rows; r++) {
         const struct segment *segment = &state->segments[r * state->row_segments + at];
         const float value = within_reach(encoder, segment, values[r]);
         state->x[r * state->tile.columns + index] = value;
-        reconstruction[r] = reconstruct(encoder, state, segment, value);
+        reconstruction[r] = segment->code == STEP_CODE_RAW ? value : 0;
+        if (segment_is_coded(segment)) reconstruction[r] = reconstruct(encoder, state, segment, column, value);
     }
 }
 

@@ -5,13 +5,19 @@
 #ifndef SCALAR_ENCODE_H
 #define SCALAR_ENCODE_H
 
+#include "columns.h"
 #include "row_step.h"
-#include "side.h"
 #include "scalar_bitstream.h"
 #include "scalar_kernel.h"
+#include "shape_model.h"
+#include "side.h"
 
 #include <tessera/codec.h>
 #include <tessera/ext/entropy.h>
+
+/* Rows and weights are told apart in units of the shape, 32 of them below what rows are on average, 31 above. A row's is its
+ * bucket, a weight's its bin; scales are the bins that are met. */
+enum { SCALAR_BINS = 64, SCALAR_BUCKET_MEAN = 32 };
 
 struct scalar_settings {
     double bits;        /* asked for, side information included; unused when step > 0 */
@@ -22,11 +28,9 @@ struct scalar_settings {
     bool centroids;
 };
 
-/* Segments with about the same ratio of RMS to step: one context of the entropy model. */
-struct scalar_class {
-    uint32_t limit; /* larger magnitudes are escapes */
-    uint32_t offset_count;
-    int8_t offsets[SCALAR_OFFSETS_MAX]; /* of magnitudes 1.. */
+struct scalar_offsets {
+    uint32_t count;
+    int8_t values[SCALAR_OFFSETS_MAX]; /* of magnitudes 1.. */
 };
 
 struct scalar_encoder {
@@ -39,36 +43,50 @@ struct scalar_encoder {
     double weighted_rms; /* unit of steps when there are row weights, see scalar_segment_choose */
     double scale;        /* step of a segment in its unit */
     uint32_t mantissa_bits;
-    uint32_t middle; /* M of the bitstream: largest limit of the classes */
-    uint32_t class_count;
-    uint8_t bucket_class[SCALAR_CLASSES_MAX]; /* class of a bucket of spreads */
-    struct scalar_class classes[SCALAR_CLASSES_MAX];
-    tsr_entropy_model *model;
-    float *points; /* [class_count][2 * middle + 2], scalar_fill_points; only with an error bound */
+    struct column_codes columns;
+    bool rows_coded;                 /* else all buckets are SCALAR_BUCKET_MEAN */
+    int32_t row_units;               /* of that bucket: log2 of RMS, columns divided by their scales, over step / scale */
+    uint8_t row_stored[SCALAR_BINS]; /* what is written for a bucket: zigzag of the distance to the mean */
+    int32_t first;                   /* bin of scale 0 */
+    bool tables;                     /* stand for the shape's distributions */
+    struct shape shape;
+    struct shape_model model;
+    struct scalar_offsets offsets[SCALAR_LISTS_MAX];
+    float *points; /* [lists][2 * middle + 2], scalar_fill_points; only with an error bound */
 };
 
-/* Everything but escapes, for x[count] of tensor row `row`. */
-struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
-                                     uint64_t row);
+/* Everything but escapes, for x[count] of tensor row `row` from `column` on. */
+struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t row,
+                                     uint64_t column, uint64_t count);
 
-/* Several spreads are told apart only where steps are not simply proportional to the RMS. */
-static inline uint32_t scalar_bucket_count(const struct scalar_encoder *encoder) {
-    return encoder->row_weight || encoder->settings.error_bound > 0 ? SCALAR_CLASSES_MAX : 1;
-}
+/* What a scale of 1 is relative to: the step of a segment without a row weight is this times its RMS. */
+double scalar_reference(const struct scalar_encoder *encoder);
 
 static inline float scalar_rounding(const struct scalar_encoder *encoder) {
     return (float)(0.5 - encoder->settings.dead_zone);
 }
 
-static inline struct side_classes scalar_classes(const struct scalar_encoder *encoder) {
-    return (struct side_classes){encoder->bucket_class, encoder->class_count};
+static inline struct side_classes scalar_row_codes(const struct scalar_encoder *encoder) {
+    return (struct side_classes){encoder->row_stored, encoder->rows_coded ? 2 : 1};
 }
 
-/* Bytes of a varint. */
-static inline uint64_t scalar_varint_bytes(uint32_t value) {
-    uint64_t bytes = 1;
-    while (value >>= 7) bytes++;
-    return bytes;
+/* A row's code as decoders have it, and the lists of offsets that its scale belongs to. */
+static inline int32_t scalar_row_code(const struct scalar_encoder *encoder, const struct segment *segment) {
+    return (int32_t)segment->bucket - encoder->columns.centre - encoder->first;
+}
+
+static inline uint32_t scalar_bucket_list(const struct scalar_encoder *encoder, uint32_t bucket) {
+    return shape_group(&encoder->shape, shape_scale(&encoder->shape, (int32_t)bucket, -encoder->first));
+}
+
+/* Contexts of a segment's columns from `column` on, within 0..last. */
+static inline void scalar_contexts(const struct scalar_encoder *encoder, const struct segment *segment,
+                                   uint64_t column, uint64_t count, int32_t last, uint8_t *contexts) {
+    const int32_t row = scalar_row_code(encoder, segment);
+    if (encoder->columns.codes)
+        encoder->kernels->contexts(encoder->columns.codes + column, count, row, last, contexts);
+    else
+        memset(contexts, row < 0 ? 0 : row > last ? last : row, (size_t)count);
 }
 
 /* Frees what prepare made. */

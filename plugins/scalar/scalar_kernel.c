@@ -18,6 +18,19 @@ static double energy(const float *x, uint64_t count, float *largest) {
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
+static double spread(const float *x, const float *gain, uint64_t count) {
+    double lanes[8] = {0};
+    for (uint64_t i = 0; i < count; i++) lanes[i % 8] += (double)x[i] * (double)x[i] * (double)gain[i];
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+static void contexts(const int8_t *columns, uint64_t count, int32_t row, int32_t last, uint8_t *found) {
+    for (uint64_t i = 0; i < count; i++) {
+        const int32_t sum = row + columns[i];
+        found[i] = (uint8_t)(sum < 0 ? 0 : sum > last ? last : sum);
+    }
+}
+
 static uint64_t quantise(const float *x, uint64_t count, const struct scalar_quantiser *quantiser, uint16_t *symbols) {
     const uint32_t middle = quantiser->middle;
     uint64_t escapes = 0;
@@ -42,7 +55,7 @@ static uint64_t reconstruct(const uint16_t *symbols, uint64_t count, const float
     return escapes;
 }
 
-const struct scalar_kernels scalar_kernels_portable = {energy, quantise, reconstruct};
+const struct scalar_kernels scalar_kernels_portable = {energy, spread, contexts, quantise, reconstruct};
 
 const struct scalar_kernels *scalar_kernels_get(void) {
 #if defined(__x86_64__)

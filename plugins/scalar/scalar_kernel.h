@@ -16,6 +16,10 @@ struct scalar_quantiser {
 struct scalar_kernels {
     /* Sum of squares of x[count] in eight lanes of double, added pairwise; *largest gets the largest magnitude. */
     double (*energy)(const float *x, uint64_t count, float *largest);
+    /* Sum of x^2 * gain, in the same eight lanes. */
+    double (*spread)(const float *x, const float *gain, uint64_t count);
+    /* contexts[i] = row + columns[i], within 0..last. row is an int8_t. */
+    void (*contexts)(const int8_t *columns, uint64_t count, int32_t row, int32_t last, uint8_t *contexts);
     /* symbols[i] = middle + sign(x) * trunc(|x| * inverse + rounding), or the escape 2 * middle + 1 where that
      * magnitude is above limit. |x| * inverse is below 2^30. Returns the number of escapes. */
     uint64_t (*quantise)(const float *x, uint64_t count, const struct scalar_quantiser *quantiser, uint16_t *symbols);
@@ -39,10 +43,10 @@ struct scalar_rows {
     const uint8_t *codes;   /* whole blocks, those behind `columns` any */
     uint64_t row_bytes;     /* from one row's codes to the next */
     uint64_t rows, columns;
-    const float *points;    /* [classes][table] */
+    const float *points;    /* [lists][table] */
     uint64_t table;         /* 32, 64 or 128 */
-    const float *steps;     /* of the segment of each row, `stride` apart; classes likewise */
-    const uint8_t *classes;
+    const float *steps;     /* of the segment of each row, `stride` apart; lists likewise */
+    const uint8_t *lists;
     uint64_t stride;
     int32_t dtype;          /* F32, F16 or BF16 */
     const float *x;         /* [columns] */

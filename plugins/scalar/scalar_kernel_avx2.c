@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inner loops for AVX2, eight values a turn; the tail goes through the portable ones. Same bits as scalar_kernel.c:
- * the lanes of `energy` are the same eight, and there is no fused multiply-add. */
+ * the lanes of `energy` and `spread` are the same eight, and there is no fused multiply-add. */
 #include "scalar_kernel.h"
 
 #if defined(__x86_64__)
@@ -38,6 +38,34 @@ AVX2 static double energy(const float *x, uint64_t count, float *largest) {
     for (int j = 0; j < 8; j++) peak = peaks[j] > peak ? peaks[j] : peak;
     *largest = peak;
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+AVX2 static double spread(const float *x, const float *gain, uint64_t count) {
+    __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+    uint64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x + i)), b = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4));
+        __m256d g = _mm256_cvtps_pd(_mm_loadu_ps(gain + i)), h = _mm256_cvtps_pd(_mm_loadu_ps(gain + i + 4));
+        low = _mm256_add_pd(low, _mm256_mul_pd(_mm256_mul_pd(a, a), g));
+        high = _mm256_add_pd(high, _mm256_mul_pd(_mm256_mul_pd(b, b), h));
+    }
+    double lanes[8];
+    _mm256_storeu_pd(lanes, low);
+    _mm256_storeu_pd(lanes + 4, high);
+    for (uint64_t j = 0; i < count; i++, j++) lanes[j] += (double)x[i] * (double)x[i] * (double)gain[i];
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/* Sums that leave int8_t are beyond 0 and `last`, and saturation keeps them there. */
+AVX2 static void contexts(const int8_t *columns, uint64_t count, int32_t row, int32_t last, uint8_t *found) {
+    const __m256i rows = _mm256_set1_epi8((int8_t)row), most = _mm256_set1_epi8((int8_t)last);
+    uint64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        __m256i sum = _mm256_adds_epi8(rows, _mm256_loadu_si256((const __m256i *)(const void *)(columns + i)));
+        sum = _mm256_min_epi8(_mm256_max_epi8(sum, _mm256_setzero_si256()), most);
+        _mm256_storeu_si256((__m256i *)(void *)(found + i), sum);
+    }
+    scalar_kernels_portable.contexts(columns + i, count - i, row, last, found + i);
 }
 
 AVX2 static uint64_t quantise(const float *x, uint64_t count, const struct scalar_quantiser *quantiser,
@@ -77,7 +105,7 @@ AVX2 static uint64_t reconstruct(const uint16_t *symbols, uint64_t count, const 
     return escapes + scalar_kernels_portable.reconstruct(symbols + i, count - i, values, step, escape, x + i);
 }
 
-const struct scalar_kernels scalar_kernels_avx2 = {energy, quantise, reconstruct};
+const struct scalar_kernels scalar_kernels_avx2 = {energy, spread, contexts, quantise, reconstruct};
 
 #else
 typedef int scalar_kernel_avx2_is_empty;

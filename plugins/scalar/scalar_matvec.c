@@ -9,7 +9,7 @@
 #define COLUMNS_MAX 65536
 
 /* A packed tile: head, codes [rows][whole blocks], steps [segments], values [capacity], first [rows + 1], columns
- * [capacity], classes [segments]. */
+ * [capacity], lists [segments]. */
 struct packed_head {
     uint32_t table; /* 32, 64 or 128 */
     uint32_t exceptions;
@@ -23,7 +23,7 @@ struct packed {
     float *values;   /* of exceptions */
     uint32_t *first; /* exception of each row */
     uint16_t *columns;
-    uint8_t *classes;
+    uint8_t *lists;
     uint64_t row_bytes, row_segments, capacity, bytes;
 };
 
@@ -37,15 +37,15 @@ static struct packed place(const struct scalar_decoder *decoder, const tsr_tile 
              steps = codes + tile->rows * packed.row_bytes;
     uint64_t values = steps + segments * sizeof *packed.steps, first = values + packed.capacity * sizeof *packed.values;
     uint64_t columns = first + (tile->rows + 1) * sizeof *packed.first;
-    uint64_t classes = columns + packed.capacity * sizeof *packed.columns;
-    packed.bytes = classes + segments;
+    uint64_t lists = columns + packed.capacity * sizeof *packed.columns;
+    packed.bytes = lists + segments;
     if (!memory) return packed;
     packed.codes = at + codes;
     packed.steps = (float *)(void *)(at + steps);
     packed.values = (float *)(void *)(at + values);
     packed.first = (uint32_t *)(void *)(at + first);
     packed.columns = (uint16_t *)(void *)(at + columns);
-    packed.classes = at + classes;
+    packed.lists = at + lists;
     return packed;
 }
 
@@ -56,7 +56,7 @@ uint64_t scalar_packed_bytes(const struct scalar_decoder *decoder, const tsr_til
 
 /* The smallest table that leaves few exceptions; 0: none does. */
 static uint32_t choose_table(const struct scalar_tile *work, uint64_t capacity) {
-    const uint32_t middle = work->decoder->middle;
+    const uint32_t middle = work->decoder->model.middle;
     for (uint32_t table = 32; table <= SCALAR_TABLE_MAX; table *= 2) {
         uint64_t outside = 0;
         for (uint64_t i = 0; i < work->symbol_count; i++) {
@@ -68,15 +68,16 @@ static uint32_t choose_table(const struct scalar_tile *work, uint64_t capacity) 
     return 0;
 }
 
-/* The value of an index that is not in the table, as the decoder and then the host would have it. */
-static bool exception_value(const struct scalar_tile *work, uint64_t segment, uint32_t symbol, float step,
+/* The value of an index that is not in the table, as the decoder and then the host would have it; of symbol `at`. */
+static bool exception_value(const struct scalar_tile *work, uint64_t segment, uint64_t at, float step,
                             struct input *rest, float *value) {
     const struct scalar_decoder *decoder = work->decoder;
+    const uint32_t symbol = work->symbols[at];
     float points[32] = {0}, values[32];
-    points[0] = decoder->points[(uint64_t)work->classes[segment] * (2 * decoder->middle + 2) + symbol];
-    if (symbol > 2 * decoder->middle) {
-        int32_t index = unzigzag(input_varint(rest));
-        if (rest->short_of || index > SCALAR_INDEX_MAX || index < -SCALAR_INDEX_MAX) return false;
+    points[0] = decoder->points[(uint64_t)work->lists[segment] * (2 * decoder->model.middle + 2) + symbol];
+    if (symbol > 2 * decoder->model.middle) {
+        int32_t index;
+        if (!scalar_take_escape(work, at, rest, &index)) return false;
         points[0] = (float)index;
     }
     decoder->products->fill(points, 32, step, decoder->dtype, values);
@@ -84,20 +85,22 @@ static bool exception_value(const struct scalar_tile *work, uint64_t segment, ui
     return true;
 }
 
-static bool pack_segment(const struct scalar_tile *work, struct packed *packed, uint64_t segment,
-                         const uint16_t *symbols, struct input *rest) {
+/* `first` is the segment's first symbol; it has some if `coded`. */
+static bool pack_segment(const struct scalar_tile *work, struct packed *packed, uint64_t segment, bool coded,
+                         uint64_t first, struct input *rest) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint32_t table = packed->head->table, half = table / 2;
     uint64_t row = segment / packed->row_segments, start = segment % packed->row_segments * decoder->group;
     uint64_t count = scalar_tile_columns(work, segment);
     uint8_t *codes = packed->codes + row * packed->row_bytes;
     float step = packed->steps[segment];
+    const uint16_t *symbols = work->symbols + first;
     for (uint64_t i = 0; i < count; i++) {
-        uint32_t code = symbols ? symbols[i] + half - decoder->middle : half;
-        if (code >= table || (symbols && symbols[i] > 2 * decoder->middle)) {
+        uint32_t code = coded ? symbols[i] + half - decoder->model.middle : half;
+        if (code >= table || (coded && symbols[i] > 2 * decoder->model.middle)) {
             uint32_t at = packed->head->exceptions++; /* choose_table counted them */
             packed->columns[at] = (uint16_t)(start + i);
-            if (!exception_value(work, segment, symbols[i], step, rest, &packed->values[at])) return false;
+            if (!exception_value(work, segment, first + i, step, rest, &packed->values[at])) return false;
             code = half;
         }
         codes[scalar_code_place(start + i)] = (uint8_t)code;
@@ -108,18 +111,18 @@ static bool pack_segment(const struct scalar_tile *work, struct packed *packed, 
 static tsr_status pack_segments(const struct scalar_tile *work, struct packed *packed, struct input *rest,
                                 tsr_error *err) {
     const struct scalar_decoder *decoder = work->decoder;
-    const uint16_t *symbols = work->symbols;
+    uint64_t at = 0;
     for (uint64_t i = 0; i < work->segment_count; i++) {
         bool coded = work->codes[i] > STEP_CODE_RAW;
         if (work->codes[i] == STEP_CODE_RAW)
             return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a raw segment has no product");
         packed->steps[i] = coded ? step_code_value(work->codes[i], decoder->mantissa_bits) : 0;
-        packed->classes[i] = work->classes[i];
+        packed->lists[i] = work->lists[i];
         if (i % packed->row_segments == 0) packed->first[i / packed->row_segments] = packed->head->exceptions;
-        if (!pack_segment(work, packed, i, coded ? symbols : NULL, rest)) {
+        if (!pack_segment(work, packed, i, coded, at, rest)) {
             return tsr_fail(err, TSR_E_CORRUPT, "scalar: tile: damaged escapes");
         }
-        if (coded) symbols += scalar_tile_columns(work, i);
+        if (coded) at += scalar_tile_columns(work, i);
     }
     packed->first[work->tile->rows] = packed->head->exceptions;
     if (rest->short_of || rest->size) return tsr_fail(err, TSR_E_CORRUPT, "scalar: tile: bytes missing or left over");
@@ -139,11 +142,11 @@ tsr_status scalar_pack_tile(const struct scalar_decoder *decoder, const tsr_tile
     return pack_segments(&work, &packed, &rest, err);
 }
 
-/* points [class][table]: the window of the decoder's points that codes stand for. */
+/* points [list][table]: the window of the decoder's points that codes stand for. */
 static void window_points(const struct scalar_decoder *decoder, uint32_t table, float *points) {
-    const int64_t middle = decoder->middle, half = table / 2;
-    for (uint64_t class = 0; class < decoder->class_count; class ++) {
-        const float *from = decoder->points + class * (uint64_t)(2 * middle + 2);
+    const int64_t middle = decoder->model.middle, half = table / 2;
+    for (uint64_t list = 0; list < decoder->lists; list++) {
+        const float *from = decoder->points + list * (uint64_t)(2 * middle + 2);
         for (int64_t i = 0; i < 2 * half; i++) {
             int64_t symbol = i - half + middle;
             *points++ = symbol >= 0 && symbol <= 2 * middle ? from[symbol] : 0;
@@ -154,7 +157,7 @@ static void window_points(const struct scalar_decoder *decoder, uint32_t table, 
 void scalar_apply_rows(const struct scalar_decoder *decoder, const tsr_tile *tile, const void *memory,
                        uint64_t first_row, uint64_t rows, const float *x, float *y) {
     const struct packed packed = place(decoder, tile, (void *)(uintptr_t)memory);
-    float points[SCALAR_CLASSES_MAX * SCALAR_TABLE_MAX];
+    float points[SCALAR_LISTS_MAX * SCALAR_TABLE_MAX];
     window_points(decoder, packed.head->table, points);
     memset(y, 0, rows * sizeof *y);
     for (uint64_t s = 0; s < packed.row_segments; s++) {
@@ -166,7 +169,7 @@ void scalar_apply_rows(const struct scalar_decoder *decoder, const tsr_tile *til
                                          .points = points,
                                          .table = packed.head->table,
                                          .steps = packed.steps + segment,
-                                         .classes = packed.classes + segment,
+                                         .lists = packed.lists + segment,
                                          .stride = packed.row_segments,
                                          .dtype = decoder->dtype,
                                          .x = x + start};

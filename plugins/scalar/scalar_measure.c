@@ -25,49 +25,82 @@ struct slot {
     float *x;                 /* [block weights] */
     struct segment *segments; /* [block segments] */
     uint16_t *buffer;         /* symbols of one segment */
-    /* [2 * buckets]. Neighbours count in different tables, so that equal symbols do not wait for each other. */
+    uint8_t *tables;          /* and where they count */
+    /* A table for each bin, or two for the only one: neighbours count in different ones, so that equal symbols do not wait
+     * for each other. */
     uint32_t (*symbols)[SCALAR_SYMBOLS_MAX];
+    bool used[SCALAR_BINS]; /* the others are not zeroed yet */
 };
 
 struct pass {
     const struct scalar_measure *measure;
     struct cut cut;
-    uint64_t row_segments; /* of a block */
     uint64_t first;        /* block in slot 0 */
+    uint32_t bins;
+};
+
+struct scalar_room {
     struct slot *slots[WAVE];
 };
 
-static void count_symbols(struct slot *slot, uint32_t bucket, uint64_t count) {
-    uint32_t *even = slot->symbols[2 * bucket], *odd = slot->symbols[2 * bucket + 1];
-    const uint16_t *symbols = slot->buffer;
-    for (uint64_t i = 0; i + 2 <= count; i += 2) {
-        even[symbols[i]]++;
-        odd[symbols[i + 1]]++;
+static uint32_t table_count(uint32_t bins) {
+    return bins == 1 ? 2 : bins;
+}
+
+static int32_t within_bins(int32_t bin) {
+    return bin < 0 ? 0 : bin < SCALAR_BINS ? bin : SCALAR_BINS - 1;
+}
+
+/* Zeroes the tables from `first` to `last` that no segment has used. */
+static void use_tables(struct slot *slot, int32_t first, int32_t last) {
+    for (int32_t t = first; t <= last; t++) {
+        if (slot->used[t]) continue;
+        memset(slot->symbols[t], 0, sizeof slot->symbols[t]);
+        slot->used[t] = true;
     }
-    if (count % 2) even[symbols[count - 1]]++;
+}
+
+static void choose_tables(const struct pass *pass, struct slot *slot, const struct segment *segment, uint64_t column,
+                          uint64_t count) {
+    const struct scalar_encoder *encoder = pass->measure->encoder;
+    const int32_t row = scalar_row_code(encoder, segment);
+    if (pass->bins == 1) {
+        use_tables(slot, 0, 1);
+        return;
+    }
+    use_tables(slot, within_bins(row + encoder->columns.low), within_bins(row + encoder->columns.high));
+    scalar_contexts(encoder, segment, column, count, SCALAR_BINS - 1, slot->tables);
+}
+
+static void count_symbols(struct slot *slot, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) slot->symbols[slot->tables[i]][slot->buffer[i]]++;
 }
 
 static void add_overshoot(struct slot *slot, const struct segment *segment, const float *x, uint64_t count) {
+    struct scalar_points *points = &slot->sums.points;
     for (uint64_t i = 0; i < count; i++) {
-        int32_t index = (int32_t)slot->buffer[i] - SCALAR_LIMIT_MAX;
+        int32_t index = (int32_t)slot->buffer[i] - SHAPE_LIMIT_MAX;
         int32_t magnitude = index < 0 ? -index : index;
         if (magnitude < 1 || magnitude > SCALAR_OFFSETS_MAX) continue;
-        slot->sums.overshoot[segment->bucket][magnitude - 1] +=
+        points->overshoot[segment->bucket][magnitude - 1] +=
             (double)(fabsf(x[i]) * segment->inverse) - (double)magnitude;
+        points->counts[segment->bucket][magnitude - 1]++;
     }
 }
 
-static void measure_segment(const struct scalar_measure *measure, struct slot *slot, struct segment *segment,
-                            const float *x, uint64_t count) {
-    const struct scalar_encoder *encoder = measure->encoder;
+/* x[count] from `column` of the tensor on. */
+static void measure_segment(const struct pass *pass, struct slot *slot, struct segment *segment, const float *x,
+                            uint64_t column, uint64_t count) {
+    const struct scalar_encoder *encoder = pass->measure->encoder;
     if (segment->code == STEP_CODE_RAW) slot->sums.raw_bits += 32 * count;
     if (!segment_is_coded(segment)) return;
-    const struct scalar_quantiser quantiser = {segment->inverse, scalar_rounding(encoder), SCALAR_LIMIT_MAX,
-                                               SCALAR_LIMIT_MAX};
+    const struct scalar_quantiser quantiser = {segment->inverse, scalar_rounding(encoder), SHAPE_LIMIT_MAX,
+                                               SHAPE_LIMIT_MAX};
     (void)encoder->kernels->quantise(x, count, &quantiser, slot->buffer);
-    count_symbols(slot, segment->bucket, count);
-    slot->sums.bucket_weights[segment->bucket] += count;
-    if (measure->overshoot) add_overshoot(slot, segment, x, count);
+    choose_tables(pass, slot, segment, column, count);
+    count_symbols(slot, count);
+    slot->sums.segments[segment->bucket]++;
+    if (pass->measure->overshoot) add_overshoot(slot, segment, x, count);
 }
 
 static void measure_rows(const struct pass *pass, struct slot *slot, const struct block *block) {
@@ -78,13 +111,14 @@ static void measure_rows(const struct pass *pass, struct slot *slot, const struc
     for (uint64_t r = 0; r < block->rows; r++) {
         for (uint64_t s = 0; s < row_segments; s++) {
             struct segment *segment = &slot->segments[r * row_segments + s];
-            uint64_t count = scalar_segment_columns(block->columns, group, s);
-            *segment = scalar_segment_choose(encoder, x, count, block->first_row + r);
-            measure_segment(pass->measure, slot, segment, x, count);
+            const uint64_t count = scalar_segment_columns(block->columns, group, s);
+            const uint64_t column = block->first_column + s * group;
+            *segment = scalar_segment_choose(encoder, x, block->first_row + r, column, count);
+            measure_segment(pass, slot, segment, x, column, count);
             x += count;
         }
     }
-    slot->sums.side_bits = side_plan(slot->segments, block->rows * row_segments, scalar_classes(encoder)).bits;
+    slot->sums.side_bits = side_plan(slot->segments, block->rows * row_segments, scalar_row_codes(encoder)).bits;
 }
 
 static void measure_energy(const struct pass *pass, struct slot *slot, const struct block *block) {
@@ -100,7 +134,7 @@ static void measure_energy(const struct pass *pass, struct slot *slot, const str
 static tsr_status measure_block(void *ctx, uint64_t index, uint64_t worker, tsr_error *err) {
     (void)worker;
     struct pass *pass = ctx;
-    struct slot *slot = pass->slots[index];
+    struct slot *slot = pass->measure->room->slots[index];
     const struct scalar_encoder *encoder = pass->measure->encoder;
     const tsr_row_source *source = pass->measure->source;
     const struct block block = block_at(&pass->cut, encoder->tensor, pass->first + index);
@@ -117,63 +151,107 @@ static tsr_status measure_block(void *ctx, uint64_t index, uint64_t worker, tsr_
     return TSR_OK;
 }
 
-/* Adds a slot up and leaves its tables zero. */
-static void take_slot(struct slot *slot, struct scalar_counts *counts) {
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        if (slot->sums.bucket_weights[b] == 0) continue;
-        uint32_t *even = slot->symbols[2 * b], *odd = slot->symbols[2 * b + 1];
-        counts->sums.bucket_weights[b] += slot->sums.bucket_weights[b];
-        for (uint32_t m = 0; m < SCALAR_OFFSETS_MAX; m++) counts->sums.overshoot[b][m] += slot->sums.overshoot[b][m];
-        for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) {
-            counts->symbols[b][s] += (uint64_t)even[s] + odd[s];
+static void add_sums(const struct scalar_sums *from, struct scalar_sums *to) {
+    to->weights += from->weights;
+    to->side_bits += from->side_bits;
+    to->raw_bits += from->raw_bits;
+    to->weighted_energy += from->weighted_energy;
+    for (uint32_t b = 0; b < SCALAR_BINS; b++) {
+        if (from->segments[b] == 0) continue;
+        to->segments[b] += from->segments[b];
+        for (uint32_t m = 0; m < SCALAR_OFFSETS_MAX; m++) {
+            to->points.overshoot[b][m] += from->points.overshoot[b][m];
+            to->points.counts[b][m] += from->points.counts[b][m];
         }
-        memset(even, 0, sizeof slot->symbols[0]);
-        memset(odd, 0, sizeof slot->symbols[0]);
     }
-    counts->sums.weights += slot->sums.weights;
-    counts->sums.side_bits += slot->sums.side_bits;
-    counts->sums.raw_bits += slot->sums.raw_bits;
-    counts->sums.weighted_energy += slot->sums.weighted_energy;
 }
 
-static struct slot *slot_create(const tsr_host *host, const struct pass *pass, uint32_t buckets) {
-    uint64_t weights = pass->cut.block_rows * pass->cut.block_columns;
-    uint64_t segments = pass->cut.block_rows * pass->row_segments;
-    uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
-    uint64_t tables = 2 * buckets * sizeof(uint32_t[SCALAR_SYMBOLS_MAX]);
-    uint64_t total = head + tables + segments * sizeof(struct segment) + weights * 4 + pass->cut.block_columns * 2;
+static void add_table(const uint32_t *from, uint64_t *to, uint64_t *weights) {
+    uint64_t seen = 0;
+    if (*weights == 0) memset(to, 0, SCALAR_SYMBOLS_MAX * sizeof *to);
+    for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) {
+        seen += from[s];
+        to[s] += from[s];
+    }
+    *weights += seen;
+}
+
+/* Adds a slot up and leaves its tables unused. */
+static void take_slot(struct slot *slot, struct scalar_counts *counts) {
+    for (uint32_t t = 0; t < table_count(counts->bins); t++) {
+        const uint32_t bin = counts->bins == 1 ? SCALAR_BUCKET_MEAN : t;
+        if (slot->used[t]) add_table(slot->symbols[t], counts->symbols[bin], &counts->bin_weights[bin]);
+        slot->used[t] = false;
+    }
+    add_sums(&slot->sums, &counts->sums);
+}
+
+/* For blocks of the whole tensor, those of a sample are no larger. */
+static struct slot *slot_create(const tsr_host *host, const struct cut *cut, uint64_t group) {
+    const uint64_t weights = cut->block_rows * cut->block_columns;
+    const uint64_t segments = cut->block_rows * scalar_segments(cut->block_columns, group);
+    const uint64_t head = (sizeof(struct slot) + 63) / 64 * 64;
+    const uint64_t tables = SCALAR_BINS * sizeof(uint32_t[SCALAR_SYMBOLS_MAX]);
+    const uint64_t total = head + tables + segments * sizeof(struct segment) + weights * 4 + cut->block_columns * 3;
     uint8_t *memory = host->alloc(host, total);
     if (!memory) return NULL;
     struct slot *slot = (struct slot *)(void *)memory;
-    memset(memory, 0, (size_t)(head + tables));
+    memset(slot, 0, sizeof *slot);
     slot->symbols = (uint32_t(*)[SCALAR_SYMBOLS_MAX])(void *)(memory + head);
     slot->x = (float *)(void *)(memory + head + tables);
     slot->segments = (struct segment *)(void *)(slot->x + weights);
     slot->buffer = (uint16_t *)(void *)(slot->segments + segments);
+    slot->tables = (uint8_t *)(slot->buffer + cut->block_columns);
     return slot;
 }
 
-tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scalar_counts *counts, tsr_error *err) {
-    const tsr_host *host = measure->encoder->host;
-    struct pass pass = {.measure = measure, .cut = cut_make(measure->encoder->tensor, measure->sample, CUT_SIZES)};
-    uint64_t blocks = pass.cut.row_blocks * pass.cut.column_blocks;
-    tsr_status status = TSR_OK;
-    pass.row_segments = scalar_segments(pass.cut.block_columns, measure->encoder->settings.group);
-    memset(&counts->sums, 0, sizeof counts->sums);
-    memset(counts->symbols, 0, counts->buckets * sizeof *counts->symbols);
-    for (uint64_t i = 0; i < WAVE && i < blocks; i++) {
-        pass.slots[i] = slot_create(host, &pass, counts->buckets);
-        if (!pass.slots[i]) {
-            status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory to measure %s", measure->encoder->tensor->name);
-            goto done;
-        }
+struct scalar_room *scalar_room_create(const tsr_host *host, const struct scalar_encoder *encoder) {
+    const struct cut whole = cut_make(encoder->tensor, false, CUT_SIZES);
+    const struct cut sample = cut_make(encoder->tensor, true, CUT_SIZES);
+    const uint64_t blocks[2] = {whole.row_blocks * whole.column_blocks, sample.row_blocks * sample.column_blocks};
+    const uint64_t most = blocks[0] > blocks[1] ? blocks[0] : blocks[1];
+    struct scalar_room *room = host->alloc(host, sizeof *room);
+    if (!room) return NULL;
+    memset(room, 0, sizeof *room);
+    for (uint64_t i = 0; i < WAVE && i < most; i++) {
+        room->slots[i] = slot_create(host, &whole, encoder->settings.group);
+        if (room->slots[i]) continue;
+        scalar_room_free(host, room);
+        return NULL;
     }
+    return room;
+}
+
+void scalar_room_free(const tsr_host *host, struct scalar_room *room) {
+    for (uint64_t i = 0; room && i < WAVE; i++) host->free(host, room->slots[i]);
+    host->free(host, room);
+}
+
+/* After a pass that failed, slots may have been left in use. */
+static void clear_slots(struct scalar_room *room, uint32_t bins, uint64_t columns) {
+    for (uint64_t i = 0; i < WAVE && room->slots[i]; i++) {
+        struct slot *slot = room->slots[i];
+        memset(slot->used, 0, sizeof slot->used);
+        for (uint64_t c = 0; bins == 1 && c < columns; c++) slot->tables[c] = c % 2;
+    }
+}
+
+tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scalar_counts *counts, tsr_error *err) {
+    const struct scalar_encoder *encoder = measure->encoder;
+    struct scalar_room *room = measure->room;
+    struct pass pass = {.measure = measure,
+                        .cut = cut_make(encoder->tensor, measure->sample, CUT_SIZES),
+                        .bins = encoder->rows_coded || encoder->columns.codes ? SCALAR_BINS : 1};
+    const uint64_t blocks = pass.cut.row_blocks * pass.cut.column_blocks;
+    tsr_status status = TSR_OK;
+    memset(&counts->sums, 0, sizeof counts->sums);
+    counts->bins = pass.bins;
+    memset(counts->bin_weights, 0, sizeof counts->bin_weights);
+    clear_slots(room, pass.bins, pass.cut.block_columns);
     for (; pass.first < blocks && status == TSR_OK; pass.first += WAVE) {
         uint64_t wave = blocks - pass.first < WAVE ? blocks - pass.first : WAVE;
-        status = host->parallel_for(host, wave, measure_block, &pass, err);
-        for (uint64_t i = 0; i < wave && status == TSR_OK; i++) take_slot(pass.slots[i], counts);
+        status = encoder->host->parallel_for(encoder->host, wave, measure_block, &pass, err);
+        for (uint64_t i = 0; i < wave && status == TSR_OK; i++) take_slot(room->slots[i], counts);
     }
-done:
-    for (uint64_t i = 0; i < WAVE; i++) host->free(host, pass.slots[i]);
     return status;
 }

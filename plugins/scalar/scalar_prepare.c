@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Before the first tile: the scale that gives the rate asked for, then classes, limits, reconstruction points and the
- * entropy model, and the header that carries them. */
+ * Before the first tile: codes of columns and rows, the scale that gives the rate asked for, then distributions,
+ * reconstruction points and the entropy model, and the header that carries them. */
 #include "scalar_rate.h"
 
+#include "scales.h"
 #include "sink.h"
 
 #include <math.h>
 
-enum { SEARCH_STEPS = 16, FULL_PASSES = 4, STEP_MANTISSA_MOST = 7 };
+enum { SEARCH_STEPS = 16, FULL_PASSES = 4, STEP_MANTISSA_MOST = 7, HEADER_FIXED = 8 };
 
 /* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
 #define LOG_SCALE_LEAST (-14.0)
@@ -71,6 +72,7 @@ static bool near(double rate, double asked, double tolerance) {
 struct preparation {
     struct scalar_encoder *encoder;
     const tsr_row_source *source;
+    struct scalar_room *room;
     struct scalar_counts counts;
     struct scalar_points *points;
     struct search search;
@@ -79,7 +81,7 @@ struct preparation {
 };
 
 static tsr_status search_sample(struct preparation *work, tsr_error *err) {
-    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .sample = true};
+    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .room = work->room, .sample = true};
     struct search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
@@ -95,86 +97,129 @@ static tsr_status search_sample(struct preparation *work, tsr_error *err) {
     return TSR_OK;
 }
 
-static void reset_classes(struct scalar_encoder *encoder) {
-    encoder->class_count = scalar_bucket_count(encoder);
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
-        encoder->bucket_class[b] = (uint8_t)(b < encoder->class_count ? b : 0);
-    }
-}
-
 static uint64_t header_bound(const struct scalar_encoder *encoder) {
-    return 2 + 2 * VARINT_MAX + encoder->class_count * (1 + SCALAR_OFFSETS_MAX) +
-           encoder->class_count * encoder->entropy->model_bound(2 * encoder->middle + 2);
+    const uint64_t shape = encoder->tables ? encoder->shape.scales * UINT64_C(2) : (shape_bits(&encoder->shape) + 7) / 8;
+    const uint64_t model =
+        encoder->tables ? encoder->shape.scales * encoder->entropy->model_bound(2 * encoder->model.middle + 2) : 0;
+    return HEADER_FIXED + VARINT_MAX + shape_groups(&encoder->shape) * (1 + SCALAR_OFFSETS_MAX) + encoder->columns.bits / 8 +
+           1 + shape + model;
 }
 
-static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {
-    uint64_t at = 0, model_bytes = 0;
-    bytes[at++] = (uint8_t)encoder->mantissa_bits;
-    bytes[at++] = (uint8_t)encoder->class_count;
-    put_varint(bytes, &at, (uint32_t)encoder->settings.group);
-    put_varint(bytes, &at, encoder->middle);
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        const struct scalar_class *class = &encoder->classes[c];
-        bytes[at++] = (uint8_t) class->offset_count;
-        memcpy(bytes + at, class->offsets, class->offset_count);
-        at += class->offset_count;
+static void put_numbers(const struct scalar_encoder *encoder, struct sink *sink) {
+    const struct shape *shape = &encoder->shape;
+    sink_number(sink, encoder->mantissa_bits, 1);
+    sink_number(sink, shape->probability_bits, 1);
+    sink_number(sink, shape->unit, 1);
+    sink_number(sink, shape->scales, 1);
+    sink_number(sink, (uint32_t)shape->base, 2);
+    sink_number(sink, (encoder->rows_coded ? SCALAR_ROWS_CODED : 0) |
+                          (encoder->columns.codes ? SCALAR_COLUMNS_CODED : 0) | (encoder->tables ? SCALAR_TABLES : 0), 1);
+    sink_number(sink, (uint8_t)(SCALAR_BUCKET_MEAN - encoder->columns.centre - encoder->first), 1);
+    sink_varint(sink, (uint32_t)encoder->settings.group);
+    for (uint32_t s = 0; encoder->tables && s < shape->scales; s++) sink_varint(sink, encoder->model.limits[s]);
+    for (uint32_t i = 0; i < shape_groups(shape); i++) {
+        const struct scalar_offsets *offsets = &encoder->offsets[i];
+        sink_number(sink, offsets->count, 1);
+        for (uint32_t m = 0; m < offsets->count; m++) sink_number(sink, (uint8_t)offsets->values[m], 1);
     }
+}
+
+/* Into zeroed bytes. */
+static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *bytes, uint64_t *size, tsr_error *err) {
+    const uint64_t bound = header_bound(encoder);
+    struct sink sink = {bytes, bound, 0, false};
+    uint64_t model_bytes = 0;
+    put_numbers(encoder, &sink);
+    struct sink_bits bits = {bytes + sink.at, 0};
+    columns_write(&encoder->columns, encoder->tensor->columns, &bits);
+    if (!encoder->tables) shape_write(&encoder->shape, &bits);
+    *size = sink.at + (bits.at + 7) / 8;
+    if (!encoder->tables) return TSR_OK;
     tsr_status status =
-        encoder->entropy->model_write(encoder->model, bytes + at, header_bound(encoder) - at, &model_bytes, err);
-    *size = at + model_bytes;
+        encoder->entropy->model_write(encoder->model.entropy, bytes + *size, bound - *size, &model_bytes, err);
+    *size += model_bytes;
     return status;
 }
 
-/* Measures the whole tensor at the present scale and builds everything. */
-static tsr_status build(struct preparation *work, const struct scalar_measure *measure, tsr_error *err) {
+/* Builds everything from the counts of the whole tensor. */
+static tsr_status build(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
     struct scalar_bits bits = {0, 0};
-    reset_classes(encoder);
-    tsr_status status = scalar_measure_run(measure, &work->counts, err);
-    if (status != TSR_OK) return status;
-    if (measure->overshoot) scalar_rate_points(&work->counts, work->points);
-    status = scalar_rate_build(encoder, &work->counts, work->points, &bits, err);
+    tsr_status status = scalar_rate_build(encoder, &work->counts, work->points, &bits, err);
     if (status != TSR_OK) return status;
     encoder->host->free(encoder->host, work->header);
     work->header = encoder->host->alloc(encoder->host, header_bound(encoder));
     if (!work->header) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for a header");
+    memset(work->header, 0, (size_t)header_bound(encoder));
     status = make_header(encoder, work->header, &work->header_bytes, err);
     bits.fixed += 8 * (double)work->header_bytes;
     work->search.rate = scalar_bits_rate(encoder, &bits, (double)work->counts.sums.weights);
     return status;
 }
 
+/* Measures the whole tensor at the present scale; the rate is then known but for what distributions lose. */
+static tsr_status measure_tensor(struct preparation *work, tsr_error *err) {
+    struct scalar_encoder *encoder = work->encoder;
+    const bool all = scalar_measure_sample_is_all(encoder);
+    const struct scalar_measure measure = {.encoder = encoder,
+                                           .source = work->source,
+                                           .room = work->room,
+                                           .overshoot = all && encoder->settings.centroids};
+    encoder->first = 0;
+    tsr_status status = scalar_measure_run(&measure, &work->counts, err);
+    if (status != TSR_OK) return status;
+    if (measure.overshoot) *work->points = work->counts.sums.points;
+    work->search.rate = scalar_rate_estimate(encoder, &work->counts);
+    return TSR_OK;
+}
+
 static double clamped(double value, double least, double most) {
     return value < least ? least : value > most ? most : value;
 }
 
-/* Classes come and go with the scale, so the rate has steps, and a slope over one of them is no slope: from pass to pass
- * it is kept to what a quantiser can have. */
+/* Measures, and builds where the rate seems to be near: *lost, what the estimate is short of, is then known. */
+static tsr_status try_scale(struct preparation *work, double *lost, bool *found, tsr_error *err) {
+    struct search *search = &work->search;
+    tsr_status status = measure_tensor(work, err);
+    const double estimate = search->rate;
+    search->rate += *lost;
+    *found = near(search->rate, search->asked, TENSOR_TOLERANCE);
+    if (status != TSR_OK || !*found) return status;
+    status = build(work, err);
+    *lost = search->rate - estimate;
+    *found = near(search->rate, search->asked, TENSOR_TOLERANCE);
+    return status;
+}
+
+/* Scales come and go with the step, and steps are rounded, so the rate has jumps, and a slope over one of them is no slope:
+ * from pass to pass it is kept to what a quantiser can have. Where none of them is near enough the nearest is taken. */
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
     struct search *search = &work->search;
-    const bool all = scalar_measure_sample_is_all(encoder);
-    const struct scalar_measure measure = {
-        .encoder = encoder, .source = work->source, .overshoot = all && encoder->settings.centroids};
-    tsr_status status = TSR_OK;
-    double at = exact_log2(encoder->scale), before_at = at;
-    for (uint32_t i = 0; i < FULL_PASSES; i++) {
-        const double before = i ? search->rate : 0;
-        status = build(work, &measure, err);
-        if (status != TSR_OK || encoder->settings.step > 0) break;
-        if (near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1) break;
-        if (stalled(search->rate, before, search->asked)) break;
+    double at = exact_log2(encoder->scale), before_at = at, before = 0, best_at = at, best = HUGE_VAL, lost = 0;
+    for (uint32_t i = 0; i < FULL_PASSES && encoder->settings.step == 0; i++) {
+        bool found;
+        tsr_status status = try_scale(work, &lost, &found, err);
+        if (status != TSR_OK || found) return status;
+        if (fabs(search->rate - search->asked) < best) {
+            best = fabs(search->rate - search->asked);
+            best_at = at;
+        }
+        if (i > 0 && stalled(search->rate, before, search->asked)) break;
         if (i > 0 && at != before_at) search->slope = (search->rate - before) / (at - before_at);
         search->slope = clamped(search->slope, -1.2, search->asked < 1 ? -0.3 * search->asked : -0.3);
+        before = search->rate;
         before_at = at;
         at = clamped(at - (search->rate - search->asked) / search->slope, LOG_SCALE_LEAST, search->most);
         encoder->scale = exact_exp2(at);
     }
-    return status;
+    if (encoder->settings.step == 0) encoder->scale = exact_exp2(best_at);
+    tsr_status status = measure_tensor(work, err);
+    return status == TSR_OK ? build(work, err) : status;
 }
 
 static tsr_status set_weighted_rms(struct preparation *work, tsr_error *err) {
-    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .energy_only = true};
+    const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .room = work->room, .energy_only = true};
     if (!work->encoder->row_weight) return TSR_OK;
     tsr_status status = scalar_measure_run(&measure, &work->counts, err);
     const struct scalar_sums *sums = &work->counts.sums;
@@ -185,10 +230,10 @@ static tsr_status set_weighted_rms(struct preparation *work, tsr_error *err) {
 /* Reconstruction points from a sample; where the sample is all, the passes over the tensor give them. */
 static tsr_status sample_points(struct preparation *work, tsr_error *err) {
     const struct scalar_measure measure = {
-        .encoder = work->encoder, .source = work->source, .sample = true, .overshoot = true};
+        .encoder = work->encoder, .source = work->source, .room = work->room, .sample = true, .overshoot = true};
     if (!work->encoder->settings.centroids || scalar_measure_sample_is_all(work->encoder)) return TSR_OK;
     tsr_status status = scalar_measure_run(&measure, &work->counts, err);
-    if (status == TSR_OK) scalar_rate_points(&work->counts, work->points);
+    if (status == TSR_OK) *work->points = work->counts.sums.points;
     return status;
 }
 
@@ -203,11 +248,10 @@ static uint32_t choose_mantissa_bits(const struct scalar_encoder *encoder) {
  * it, rounding would move all steps at once, and the rate by an eighth of a bit. */
 static tsr_status refine_steps(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
-    const struct scalar_measure measure = {.encoder = encoder, .source = work->source, .sample = true};
+    const struct scalar_measure measure = {.encoder = encoder, .source = work->source, .room = work->room, .sample = true};
     const uint32_t mantissa_bits[2] = {encoder->mantissa_bits, STEP_MANTISSA_MOST};
     double side[2] = {0, 0};
     if (!encoder->row_weight) return TSR_OK;
-    if (encoder->settings.step == 0) encoder->scale = exact_exp2(work->search.at);
     for (uint32_t fine = 0; fine < 2; fine++) {
         encoder->mantissa_bits = mantissa_bits[fine];
         tsr_status status = scalar_measure_run(&measure, &work->counts, err);
@@ -221,29 +265,57 @@ static tsr_status refine_steps(struct preparation *work, tsr_error *err) {
 
 /* With an error bound, encode decodes what it is about to write. */
 static tsr_status make_points(struct scalar_encoder *encoder, tsr_error *err) {
-    const uint64_t alphabet = 2 * encoder->middle + 2;
+    const uint64_t alphabet = 2 * encoder->model.middle + 2, lists = shape_groups(&encoder->shape);
     if (encoder->settings.error_bound == 0) return TSR_OK;
-    encoder->points = encoder->host->alloc(encoder->host, encoder->class_count * alphabet * sizeof(float));
+    encoder->points = encoder->host->alloc(encoder->host, lists * alphabet * sizeof(float));
     if (!encoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        const struct scalar_class *class = &encoder->classes[c];
-        scalar_fill_points(encoder->points + c * alphabet, encoder->middle, class->offsets, class->offset_count);
+    for (uint32_t i = 0; i < lists; i++) {
+        const struct scalar_offsets *offsets = &encoder->offsets[i];
+        scalar_fill_points(encoder->points + i * alphabet, encoder->model.middle, offsets->values, offsets->count);
     }
     return TSR_OK;
 }
 
 void scalar_encoder_clear(struct scalar_encoder *encoder) {
     if (!encoder->host) return;
-    if (encoder->model) encoder->entropy->model_destroy(encoder->host, encoder->model);
+    if (encoder->model.entropy) encoder->entropy->model_destroy(encoder->host, encoder->model.entropy);
     encoder->host->free(encoder->host, encoder->points);
+    columns_clear(encoder->host, &encoder->columns);
+}
+
+/* Quarters of an octave where the codes are paid for by the weights. */
+static uint32_t choose_unit(const struct scalar_encoder *encoder) {
+    const double weights = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
+    return weights >= 1 << 18 ? 0 : weights >= 1 << 14 ? 1 : 2;
+}
+
+/* Codes of rows where a sample says that they tell more than they take. */
+static tsr_status choose_rows(struct preparation *work, tsr_error *err) {
+    struct scalar_encoder *encoder = work->encoder;
+    const struct scalar_measure measure = {
+        .encoder = encoder, .source = work->source, .room = work->room, .sample = true};
+    const uint64_t columns = scalar_segment_columns(encoder->tensor->columns, encoder->settings.group, 0);
+    int32_t mean = SCALAR_BUCKET_MEAN;
+    encoder->rows_coded = true;
+    tsr_status status = scalar_measure_run(&measure, &work->counts, err);
+    if (status != TSR_OK) return status;
+    encoder->rows_coded = scales_rows_pay(work->counts.sums.segments, SCALAR_BINS, encoder->shape.unit,
+                                          (double)columns, &mean);
+    encoder->row_units = mean - SCALAR_BUCKET_MEAN;
+    return TSR_OK;
 }
 
 static tsr_status prepare(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
-    reset_classes(encoder);
+    for (int32_t b = 0; b < SCALAR_BINS; b++) encoder->row_stored[b] = (uint8_t)zigzag(b - SCALAR_BUCKET_MEAN);
+    encoder->shape.quantisers = 1;
+    encoder->shape.unit = choose_unit(encoder);
     encoder->mantissa_bits = choose_mantissa_bits(encoder);
-    encoder->scale = encoder->settings.step;
-    tsr_status status = set_weighted_rms(work, err);
+    encoder->scale = encoder->settings.step > 0 ? encoder->settings.step : exact_exp2(work->search.at);
+    tsr_status status = columns_choose(encoder->host, encoder->tensor, work->source, encoder->shape.unit,
+                                       encoder->settings.group, &encoder->columns, err);
+    if (status == TSR_OK) status = set_weighted_rms(work, err);
+    if (status == TSR_OK) status = choose_rows(work, err);
     if (status == TSR_OK) status = refine_steps(work, err);
     if (status == TSR_OK && encoder->settings.step == 0) status = search_sample(work, err);
     if (status == TSR_OK) status = sample_points(work, err);
@@ -256,10 +328,10 @@ tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *
     const tsr_host *host = encoder->host;
     struct preparation work = {.encoder = encoder, .source = source, .search = search_begin(encoder->settings.bits)};
     tsr_status status = TSR_OK;
-    work.counts.buckets = scalar_bucket_count(encoder);
-    work.counts.symbols = host->alloc(host, work.counts.buckets * sizeof *work.counts.symbols);
+    work.counts.symbols = host->alloc(host, SCALAR_BINS * sizeof *work.counts.symbols);
     work.points = host->alloc(host, sizeof *work.points);
-    if (!work.counts.symbols || !work.points) {
+    work.room = scalar_room_create(host, encoder);
+    if (!work.counts.symbols || !work.points || !work.room) {
         status = tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for counts");
         goto done;
     }
@@ -270,5 +342,6 @@ done:
     host->free(host, work.header);
     host->free(host, work.points);
     host->free(host, work.counts.symbols);
+    scalar_room_free(host, work.room);
     return status;
 }

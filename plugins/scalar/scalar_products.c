@@ -55,7 +55,7 @@ static float dot(const uint8_t *codes, uint64_t columns, const float *table, uin
 static void add_rows(const struct scalar_rows *rows, float *y) {
     float table[SCALAR_TABLE_MAX];
     for (uint64_t r = 0; r < rows->rows; r++) {
-        fill(rows->points + rows->classes[r * rows->stride] * rows->table, rows->table, rows->steps[r * rows->stride], rows->dtype,
+        fill(rows->points + rows->lists[r * rows->stride] * rows->table, rows->table, rows->steps[r * rows->stride], rows->dtype,
              table);
         y[r] += dot(rows->codes + r * rows->row_bytes, rows->columns, table, rows->table, rows->x);
     }

@@ -54,7 +54,7 @@ struct lane_row {
 };
 
 static inline void begin_row(struct lane_row *row, const struct scalar_rows *rows, uint64_t r, int vectors) {
-    const float *points = rows->points + rows->classes[r * rows->stride] * rows->table;
+    const float *points = rows->points + rows->lists[r * rows->stride] * rows->table;
     __m512 step = _mm512_set1_ps(rows->steps[r * rows->stride]);
     for (int i = 0; i < vectors; i++) {
         row->table[i] = round_values(_mm512_mul_ps(_mm512_loadu_ps(points + 16 * i), step), rows->dtype);

@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
+ * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm but floor. */
 #include "scalar_rate.h"
+
+#include "scalar_tables.h"
+#include "scales.h"
+#include "shape_fit.h"
+
+#include <math.h>
 
 /* Most of the rate that fixed costs may take from the weights. */
 #define FIXED_SHARE 0.1
 /* Relative saving that finer probabilities must bring. */
 #define FINE_GAIN 0.0003
+/* How many bits too few a sample seems to need for each symbol that it has (Miller 1955). */
+#define SAMPLE_BIAS 0.72
 
 enum {
-    CLASS_WEIGHTS_LEAST = 1 << 12,  /* a smaller class costs more in tables than it saves */
     STREAM_OVERHEAD_BITS = 8 * 102, /* states of the coder, less what they carry, and the fixed part of a tile */
-    HEADER_BITS = 8 * 12,
-    SYMBOL_TABLE_BITS = 5, /* about what the model stores for each symbol */
-    SCALAR_MIDDLE = SCALAR_LIMIT_MAX
+    HEADER_BITS = 8 * 16,
+    SCALE_BITS = 12, /* about what the shape of one scale takes */
+    MIDDLE = SHAPE_LIMIT_MAX
 };
-
-/* Bits of `count` events among `total` at their own frequency. */
-static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
-}
 
 static uint64_t tile_count(const struct scalar_encoder *encoder) {
     return encoder->tensor->rows * encoder->tensor->columns / SCALAR_MEASURE_BLOCK + 1;
@@ -32,180 +34,133 @@ double scalar_bits_rate(const struct scalar_encoder *encoder, const struct scala
 }
 
 double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct scalar_counts *counts) {
-    double all = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
-    double part = all > 0 ? (double)counts->sums.weights / all : 1;
+    const double all = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
+    const double part = all > 0 ? (double)counts->sums.weights / all : 1;
+    double whole = HEADER_BITS + (double)encoder->columns.bits + STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
     struct scalar_bits bits = {0, (double)(counts->sums.side_bits + counts->sums.raw_bits)};
-    bits.fixed += (HEADER_BITS + (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder)) * part;
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        uint64_t total = counts->sums.bucket_weights[b];
-        for (uint32_t s = 0; total > 0 && s < SCALAR_SYMBOLS_MAX; s++) {
-            uint64_t count = counts->symbols[b][s];
-            bits.weights += entropy_bits(count, total);
-            if (count > 1) bits.fixed += SYMBOL_TABLE_BITS * part;
-            if (s == SCALAR_SYMBOLS_MAX - 1) bits.weights += 24 * (double)count;
+    for (uint32_t b = 0; b < SCALAR_BINS; b++) {
+        const double total = (double)counts->bin_weights[b];
+        if (total == 0) continue;
+        whole += SCALE_BITS;
+        for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) {
+            const double count = (double)counts->symbols[b][s];
+            bits.weights += scalar_entropy_bits(count, total);
+            if (count > 0 && part < 1) bits.weights += SAMPLE_BIAS;
+            if (s == SCALAR_SYMBOLS_MAX - 1) bits.weights += ESCAPE_FAR_BITS * count;
         }
     }
+    bits.fixed += whole * part;
     return scalar_bits_rate(encoder, &bits, (double)counts->sums.weights);
 }
 
-void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points) {
-    memcpy(points->overshoot, counts->sums.overshoot, sizeof points->overshoot);
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        for (uint32_t m = 1; m <= SCALAR_OFFSETS_MAX; m++) {
-            points->counts[b][m - 1] = counts->symbols[b][SCALAR_MIDDLE + m] + counts->symbols[b][SCALAR_MIDDLE - m];
-        }
+/* ---- scales ---- */
+
+/* From the bins that are met, and counts by scale. */
+static void choose_scales(struct scalar_encoder *encoder, const struct scalar_counts *counts,
+                          struct scalar_tallies *tallies) {
+    double weights[SCALAR_BINS];
+    for (uint32_t b = 0; b < SCALAR_BINS; b++) weights[b] = (double)counts->bin_weights[b];
+    encoder->shape.scales = scales_window(weights, SCALAR_BINS, &encoder->first);
+    tallies->scales = encoder->shape.scales;
+    tallies->shift = 0;
+    while (counts->sums.weights >> tallies->shift > UINT32_MAX / 2) tallies->shift++;
+    memset(tallies->symbols, 0, tallies->scales * sizeof *tallies->symbols);
+    for (int32_t b = 0; b < SCALAR_BINS; b++) {
+        uint32_t *own = tallies->symbols[shape_scale(&encoder->shape, b, -encoder->first)];
+        for (uint32_t s = 0; counts->bin_weights[b] > 0 && s < SCALAR_SYMBOLS_MAX; s++)
+            own[s] += (uint32_t)(counts->symbols[b][s] >> tallies->shift);
     }
 }
 
-/* Neighbouring buckets share a class until it is large enough; what is left over joins the last one. */
-static void assign_classes(struct scalar_encoder *encoder, const struct scalar_counts *counts) {
-    uint64_t weights = 0, left = 0;
-    uint32_t class = 0;
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) left += counts->sums.bucket_weights[b];
-    for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
-        encoder->bucket_class[b] = (uint8_t) class;
-        weights += counts->sums.bucket_weights[b];
-        if (weights < CLASS_WEIGHTS_LEAST || left - weights < CLASS_WEIGHTS_LEAST) continue;
-        left -= weights;
-        weights = 0;
-        class ++;
-    }
-    encoder->class_count = class + 1;
+/* In half steps, as shapes with one quantiser are. */
+static void set_base(struct scalar_encoder *encoder) {
+    const int32_t units = encoder->first - SCALAR_BUCKET_MEAN + encoder->row_units + encoder->columns.centre;
+    const double octaves = (double)units * (1u << encoder->shape.unit) / 4;
+    encoder->shape.base = (int32_t)floor(16 * (octaves + 1 - exact_log2(scalar_reference(encoder))) + 0.5);
 }
 
-/* Moves counts of buckets to the place of their class; a class never has a larger number than its buckets. */
-static void fold(const struct scalar_encoder *encoder, struct scalar_counts *counts) {
-    for (uint32_t b = 0; b < counts->buckets; b++) {
-        uint32_t class = encoder->bucket_class[b];
-        bool first = b == 0 || encoder->bucket_class[b - 1] != class;
-        if (class == b) continue;
-        if (first) {
-            memset(counts->symbols[class], 0, sizeof counts->symbols[class]);
-            counts->sums.bucket_weights[class] = 0;
-        }
-        counts->sums.bucket_weights[class] += counts->sums.bucket_weights[b];
-        for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) counts->symbols[class][s] += counts->symbols[b][s];
-    }
-}
+/* ---- distributions ---- */
 
-/* Where the tail begins to be cheaper as escapes, and the bits that all symbols cost then. A symbol rarer than one slot
- * of the coder's 2^probability_bits takes the slot from the others all the same. */
-static uint32_t choose_limit(const uint64_t *symbols, uint64_t total, uint32_t probability_bits, double *best) {
-    const double slot = (double)total / (double)(1u << probability_bits);
-    double kept = 0;
-    uint64_t inside = symbols[SCALAR_MIDDLE], one_byte = 0; /* escapes that take one byte, of all */
-    uint32_t limit = 0;
-    for (uint32_t m = 1; m < 64; m++) one_byte += symbols[SCALAR_MIDDLE + m] + symbols[SCALAR_MIDDLE - m];
-    for (uint32_t m = 0; m < SCALAR_LIMIT_MAX; m++) {
-        uint64_t pair[2] = {symbols[SCALAR_MIDDLE + m], m ? symbols[SCALAR_MIDDLE - m] : 0};
-        if (m) inside += pair[0] + pair[1];
-        if (m && m < 64) one_byte -= pair[0] + pair[1];
-        for (int i = 0; i < (m ? 2 : 1); i++) {
-            kept += entropy_bits(pair[i], total) + SYMBOL_TABLE_BITS;
-            if ((double)pair[i] < slot) kept += (slot - (double)pair[i]) * 1.4426950408889634;
-        }
-        uint64_t outside = total - inside;
-        double cost = kept + entropy_bits(outside, total) + 16 * (double)outside - 8 * (double)one_byte;
-        if (m == 0 || cost < *best) {
-            *best = cost;
-            limit = m;
-        }
-        if (outside == 0) break;
-    }
-    return limit;
-}
-
-/* Limits of all classes for one precision of the coder, and the bits of all symbols. */
-static double choose_limits(const struct scalar_encoder *encoder, const struct scalar_counts *counts,
-                            uint32_t probability_bits, uint32_t *limits) {
-    double sum = 0;
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        double bits = 0;
-        limits[c] = choose_limit(counts->symbols[c], counts->sums.bucket_weights[c], probability_bits, &bits);
-        sum += bits;
+/* Bits of what was counted in a scale by its frequencies f. */
+static double counted_bits(const struct shape *shape, const uint32_t *symbols, uint32_t limit, const uint32_t *f) {
+    const double whole = shape->probability_bits, escape = whole - exact_log2((double)f[2 * limit + 1]);
+    double sum = (escape + ESCAPE_FAR_BITS) * (double)symbols[SCALAR_SYMBOLS_MAX - 1];
+    for (uint32_t m = 0; m <= SHAPE_LIMIT_MAX; m++) {
+        const double both = (double)symbols[MIDDLE + m] + (m ? (double)symbols[MIDDLE - m] : 0);
+        if (both == 0) continue;
+        sum += both * (m > limit ? escape + escape_bits(m - limit) : whole - exact_log2((double)f[limit + m]));
     }
     return sum;
 }
 
+static double shape_cost(const struct shape *shape, const struct scalar_tallies *tallies) {
+    uint32_t f[SCALAR_SYMBOLS_MAX];
+    double sum = 0;
+    for (uint32_t s = 0; s < shape->scales; s++) {
+        const uint32_t limit = shape_frequencies(shape, s, 0, f);
+        sum += counted_bits(shape, tallies->symbols[s], limit, f);
+    }
+    return sum;
+}
+
+static tsr_status fit_shape(struct scalar_encoder *encoder, const struct scalar_tallies *tallies, double *bits,
+                            tsr_error *err) {
+    const uint32_t *symbols[SHAPE_CONTEXTS_MAX];
+    for (uint32_t s = 0; s < tallies->scales; s++) symbols[s] = tallies->symbols[s];
+    tsr_status status = shape_fit(encoder->host, symbols, &encoder->shape, err);
+    if (status == TSR_OK) *bits = shape_cost(&encoder->shape, tallies) * (double)(UINT64_C(1) << tallies->shift);
+    return status;
+}
+
 /* 12-bit probabilities, or 14 bits where these save FINE_GAIN: their tables are four times as large. */
-static uint32_t choose_probability_bits(struct scalar_encoder *encoder, const struct scalar_counts *counts) {
-    uint32_t limits[2][SCALAR_CLASSES_MAX];
-    double coarse = choose_limits(encoder, counts, 12, limits[0]), fine = choose_limits(encoder, counts, 14, limits[1]);
-    int chosen = fine < (1 - FINE_GAIN) * coarse;
-    encoder->middle = 0;
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        uint32_t limit = limits[chosen][c];
-        encoder->classes[c].limit = limit;
-        if (limit > encoder->middle) encoder->middle = limit;
-    }
-    return chosen ? 14 : 12;
+static struct scalar_tables plan_tables(const struct scalar_tallies *tallies) {
+    const struct scalar_tables coarse = scalar_tables_plan(tallies, 12), fine = scalar_tables_plan(tallies, 14);
+    return fine.bits < (1 - FINE_GAIN) * coarse.bits ? fine : coarse;
 }
 
-static void set_offsets(struct scalar_encoder *encoder, const struct scalar_points *points) {
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        struct scalar_class *class = &encoder->classes[c];
-        class->offset_count = 0;
-        for (uint32_t m = 0; encoder->settings.centroids && m < SCALAR_OFFSETS_MAX && m < class->limit; m++) {
-            double sum = 0, count = 0;
-            for (uint32_t b = 0; b < SCALAR_CLASSES_MAX; b++) {
-                if (encoder->bucket_class[b] != c) continue;
-                sum += points->overshoot[b][m];
-                count += (double)points->counts[b][m];
-            }
-            double offset = count > 0 ? sum / count * 256 : 0;
-            offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
-            class->offsets[m] = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
-            if (class->offsets[m] != 0) class->offset_count = m + 1;
+/* The cheaper of both; *bits gets what symbols and escapes take. */
+static tsr_status choose_model(struct scalar_encoder *encoder, const struct scalar_tallies *tallies, double *bits,
+                               tsr_error *err) {
+    const struct scalar_tables tables = plan_tables(tallies);
+    encoder->shape.probability_bits = tables.probability_bits;
+    tsr_status status = fit_shape(encoder, tallies, bits, err);
+    if (status != TSR_OK) return status;
+    const double size = (double)(UINT64_C(1) << tallies->shift);
+    encoder->tables = tables.bits * size < *bits + (double)shape_bits(&encoder->shape);
+    if (encoder->tables) return scalar_tables_create(encoder, tallies, &tables, bits, err);
+    return shape_model_create(encoder->host, encoder->entropy, &encoder->shape, &encoder->model, err);
+}
+
+/* ---- points ---- */
+
+static void set_offsets(struct scalar_encoder *encoder, const struct scalar_points *points, uint32_t list) {
+    struct scalar_offsets *offsets = &encoder->offsets[list];
+    offsets->count = 0;
+    for (uint32_t m = 0; encoder->settings.centroids && m < SCALAR_OFFSETS_MAX && m < encoder->model.middle; m++) {
+        double sum = 0, count = 0;
+        for (uint32_t b = 0; b < SCALAR_BINS; b++) {
+            if (scalar_bucket_list(encoder, b) != list) continue;
+            sum += points->overshoot[b][m];
+            count += (double)points->counts[b][m];
         }
+        double offset = count > 0 ? sum / count * 256 : 0;
+        offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
+        offsets->values[m] = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
+        if (offsets->values[m] != 0) offsets->count = m + 1;
     }
 }
 
-/* Counts of the model, [class][2M+2]. Every symbol up to the class's limit can be coded, and the escape: what encode
- * meets may differ slightly from what was counted. Returns the bits that escapes take outside the model. */
-static double model_counts(const struct scalar_encoder *encoder, const struct scalar_counts *counts, unsigned shift,
-                           uint32_t *model) {
-    const uint32_t alphabet = 2 * encoder->middle + 2;
-    double outside_bits = 0;
-    memset(model, 0, (size_t)encoder->class_count * alphabet * sizeof *model);
-    for (uint32_t c = 0; c < encoder->class_count; c++) {
-        uint32_t *own = model + (size_t)c * alphabet;
-        uint64_t escapes = counts->symbols[c][SCALAR_SYMBOLS_MAX - 1];
-        outside_bits += (double)escapes * 24;
-        for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX - 1; s++) {
-            uint32_t magnitude = s < SCALAR_MIDDLE ? SCALAR_MIDDLE - s : s - SCALAR_MIDDLE;
-            uint64_t count = counts->symbols[c][s];
-            if (magnitude > encoder->classes[c].limit) {
-                escapes += count;
-                outside_bits += (double)count * (magnitude < 64 ? 8 : 16);
-                continue;
-            }
-            own[encoder->middle + s - SCALAR_MIDDLE] = (uint32_t)(count >> shift) + (count >> shift == 0);
-        }
-        own[alphabet - 1] = (uint32_t)(escapes >> shift) + (escapes >> shift == 0);
-    }
-    return outside_bits;
-}
-
-tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
+tsr_status scalar_rate_build(struct scalar_encoder *encoder, const struct scalar_counts *counts,
                              const struct scalar_points *points, struct scalar_bits *bits, tsr_error *err) {
-    unsigned shift = 0;
-    while (counts->sums.weights >> shift > UINT32_MAX / 2) shift++;
-    assign_classes(encoder, counts);
-    fold(encoder, counts);
-    uint32_t probability_bits = choose_probability_bits(encoder, counts);
-    set_offsets(encoder, points);
-    const tsr_entropy_shape shape = {sizeof shape, 2 * encoder->middle + 2, encoder->class_count, probability_bits, 0};
-    uint64_t entries = (uint64_t)encoder->class_count * shape.alphabet;
-    uint32_t *model = encoder->host->alloc(encoder->host, entries * sizeof *model);
-    if (!model) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for %llu counts", (unsigned long long)entries);
-    double outside = model_counts(encoder, counts, shift, model);
-    encoder->entropy->model_destroy(encoder->host, encoder->model);
-    encoder->model = NULL;
-    tsr_status status = encoder->entropy->model_create_contexts(encoder->host, model, &shape, &encoder->model, err);
-    double coded = status == TSR_OK ? encoder->entropy->model_cost(encoder->model, model) : 0;
-    encoder->host->free(encoder->host, model);
-    bits->weights = coded * (double)(UINT64_C(1) << shift) + outside;
+    const tsr_host *host = encoder->host;
+    struct scalar_tallies tallies = {.symbols = host->alloc(host, SHAPE_SCALES_MAX * sizeof *tallies.symbols)};
+    if (!tallies.symbols) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for counts by scale");
+    choose_scales(encoder, counts, &tallies);
+    set_base(encoder);
+    tsr_status status = choose_model(encoder, &tallies, &bits->weights, err);
+    for (uint32_t i = 0; i < shape_groups(&encoder->shape); i++) set_offsets(encoder, points, i);
     bits->fixed = (double)(counts->sums.side_bits + counts->sums.raw_bits) +
                   (double)STREAM_OVERHEAD_BITS * (double)tile_count(encoder);
+    host->free(host, tallies.symbols);
     return status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From counts to classes, limits, centroids and the entropy model, and what all of it costs in bits. */
+ * From counts to scales, distributions, centroids and the entropy model, and what all of it costs in bits. */
 #ifndef SCALAR_RATE_H
 #define SCALAR_RATE_H
 
@@ -19,17 +19,9 @@ double scalar_bits_rate(const struct scalar_encoder *encoder, const struct scala
  * exact. */
 double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct scalar_counts *counts);
 
-/* Sums from which reconstruction points are made, by bucket and magnitude. */
-struct scalar_points {
-    double overshoot[SCALAR_CLASSES_MAX][SCALAR_OFFSETS_MAX];
-    uint64_t counts[SCALAR_CLASSES_MAX][SCALAR_OFFSETS_MAX];
-};
-
-void scalar_rate_points(const struct scalar_counts *counts, struct scalar_points *points);
-
-/* Fills classes and model of the encoder (replacing an older model) from counts of the whole tensor, which are folded
- * from buckets into classes. *bits gets what all tiles will take. */
-tsr_status scalar_rate_build(struct scalar_encoder *encoder, struct scalar_counts *counts,
+/* Fills scales, shape or tables, offsets and model of the encoder (replacing an older model) from counts of the whole
+ * tensor. *bits gets what all tiles will take. */
+tsr_status scalar_rate_build(struct scalar_encoder *encoder, const struct scalar_counts *counts,
                              const struct scalar_points *points, struct scalar_bits *bits, tsr_error *err);
 
 #endif

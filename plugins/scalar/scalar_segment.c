@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The step of a segment, and the cheapest way to write the steps of a tile. Prepare measures with exactly these, so
- * that what it predicts is what encode does. Doubles with + - * / and sqrt only: the same bits on every machine. */
+ * that what it predicts is what encode does. Doubles with + - * /, sqrt and floor only: the same bits on every machine. */
 #include "scalar_encode.h"
 
 #include <math.h>
@@ -14,13 +14,27 @@
 /* Uniform error: RMS error is step / sqrt(12); a little less, since the dead zone and rare large errors add to it. */
 #define STEPS_PER_ERROR 3.4
 
-struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t count,
-                                     uint64_t row) {
-    struct segment segment = {.code = STEP_CODE_ZERO};
+double scalar_reference(const struct scalar_encoder *encoder) {
+    const double bound = STEPS_PER_ERROR * encoder->settings.error_bound;
+    return bound > 0 && bound < encoder->scale ? bound : encoder->scale;
+}
+
+/* By the RMS of the weights over the scales of their columns, whose sum of squares is `energy`. */
+static uint32_t bucket_of(const struct scalar_encoder *encoder, double energy, uint64_t count, double step) {
+    const double ratio = sqrt(energy / (double)count) / step * scalar_reference(encoder);
+    if (!(ratio > 0x1p-60)) return 0;
+    const double units = floor(exact_log2(ratio) * 4 / (double)(1u << encoder->shape.unit) + 0.5);
+    const double bucket = units - encoder->row_units + SCALAR_BUCKET_MEAN;
+    return bucket < 0 ? 0 : bucket > SCALAR_BINS - 1 ? SCALAR_BINS - 1 : (uint32_t)bucket;
+}
+
+struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const float *x, uint64_t row,
+                                     uint64_t column, uint64_t count) {
+    struct segment segment = {.code = STEP_CODE_ZERO, .bucket = SCALAR_BUCKET_MEAN};
     const double bound = encoder->settings.error_bound;
     float largest = 0;
     if (count == 0) return segment;
-    double rms = sqrt(encoder->kernels->energy(x, count, &largest) / (double)count);
+    double energy = encoder->kernels->energy(x, count, &largest), rms = sqrt(energy / (double)count);
     if (largest == 0) return segment;
     if (rms < RMS_LEAST || largest >= PEAK_MOST) {
         segment.code = STEP_CODE_RAW;
@@ -30,7 +44,10 @@ struct segment scalar_segment_choose(const struct scalar_encoder *encoder, const
     if (bound > 0 && step > STEPS_PER_ERROR * bound * rms) step = STEPS_PER_ERROR * bound * rms;
     double least = (double)largest * 0x1p-22;
     if (step < least) step = least;
-    if (scalar_bucket_count(encoder) > 1) segment.bucket = row_step_bucket(rms * encoder->scale / step, SCALAR_CLASSES_MAX);
+    if (encoder->rows_coded) {
+        const float *gain = column_gain(&encoder->columns, column);
+        segment.bucket = bucket_of(encoder, gain ? encoder->kernels->spread(x, gain, count) : energy, count, step);
+    }
     segment.code = row_step_code(step, encoder->mantissa_bits);
     if (!step_code_is_step(segment.code, encoder->mantissa_bits)) {
         segment.code = bound > 0 ? STEP_CODE_RAW : STEP_CODE_ZERO;

@@ -33,10 +33,25 @@ struct look {
     const tsr_host *host;
     const tsr_tensor *tensor;
     const tsr_row_source *source;
-    double *energy; /* [columns]: mean over the rows seen of the square of a weight over its row's RMS */
+    uint64_t group; /* columns that share a step */
+    double *energy; /* [columns]: mean over the rows seen of the square of a weight over the RMS of its group */
     float *x;
     uint64_t rows, blocks, seen; /* of a block; to look at; rows */
 };
+
+/* Adds a row up; groups that are too small to tell are left out, and it is false where all are. */
+static bool look_at_row(const struct look *look, const float *row) {
+    const uint64_t columns = look->tensor->columns;
+    bool told = false;
+    for (uint64_t at = 0; at < columns; at += look->group) {
+        const uint64_t count = least(look->group, columns - at);
+        const double rms = row_look(row + at, NULL, count).rms, gain = 1 / (rms * rms);
+        if (!(gain < 0x1p120)) continue;
+        for (uint64_t c = at; c < at + count; c++) look->energy[c] += (double)row[c] * (double)row[c] * gain;
+        told = true;
+    }
+    return told;
+}
 
 static tsr_status look_at_block(struct look *look, uint64_t block, tsr_error *err) {
     const uint64_t columns = look->tensor->columns, all = (look->tensor->rows - 1) / look->rows + 1;
@@ -44,13 +59,7 @@ static tsr_status look_at_block(struct look *look, uint64_t block, tsr_error *er
     const uint64_t rows = least(look->rows, look->tensor->rows - first);
     if (look->host->cancelled(look->host)) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, look->x, err);
-    for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
-        const float *row = look->x + r * columns;
-        const double rms = row_look(row, NULL, columns).rms, gain = 1 / (rms * rms);
-        if (!(gain < 0x1p120)) continue;
-        for (uint64_t c = 0; c < columns; c++) look->energy[c] += (double)row[c] * (double)row[c] * gain;
-        look->seen++;
-    }
+    for (uint64_t r = 0; r < rows && status == TSR_OK; r++) look->seen += look_at_row(look, look->x + r * columns);
     return status;
 }
 
@@ -77,7 +86,10 @@ static double set_codes(struct column_codes *columns, const double *energy, uint
     for (uint64_t c = 0; c < count; c++) {
         double log = energy[c] > 0x1p-30 ? exact_log2(energy[c]) / 2 : -OCTAVES_MOST;
         log = log > OCTAVES_MOST ? OCTAVES_MOST : log;
-        columns->codes[c] = (int8_t)nearest(log / octaves);
+        const int32_t code = nearest(log / octaves);
+        columns->codes[c] = (int8_t)code;
+        columns->low = c == 0 || code < columns->low ? code : columns->low;
+        columns->high = c == 0 || code > columns->high ? code : columns->high;
         sum += columns->codes[c];
         square += (double)columns->codes[c] * columns->codes[c];
     }
@@ -110,8 +122,8 @@ static bool choose(const struct look *look, struct column_codes *columns, double
 }
 
 tsr_status columns_choose(const tsr_host *host, const tsr_tensor *tensor, const tsr_row_source *source, uint32_t unit,
-                          struct column_codes *columns, tsr_error *err) {
-    struct look look = {.host = host, .tensor = tensor, .source = source};
+                          uint64_t group, struct column_codes *columns, tsr_error *err) {
+    struct look look = {.host = host, .tensor = tensor, .source = source, .group = group ? group : tensor->columns};
     const uint64_t count = tensor->columns;
     *columns = (struct column_codes){0};
     if (tensor->rows < ROWS_LEAST || count < 2 || count > LONG_ROW) return TSR_OK;

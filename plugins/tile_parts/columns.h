@@ -17,6 +17,7 @@ struct column_codes {
     float *gain;    /* [columns]: 1 / scale^2 of these, or NULL */
     uint64_t bits;  /* that they take */
     int32_t centre; /* about their mean */
+    int32_t low, high; /* the least and the greatest */
     uint32_t rice;
 };
 
@@ -28,13 +29,13 @@ static inline const float *column_gain(const struct column_codes *columns, uint6
     return columns->gain ? columns->gain + column : NULL;
 }
 
-/* From a sample of the rows; leaves all NULL and 0 where columns are alike. `unit` is the shape's. TSR_E_NOMEM,
- * TSR_E_CANCELLED, or what the source says. */
+/* From a sample of the rows; leaves all NULL and 0 where columns are alike. `unit` is the shape's, `group` the number of
+ * columns that share a step (0: all). TSR_E_NOMEM, TSR_E_CANCELLED, or what the source says. */
 tsr_status columns_choose(const tsr_host *host, const tsr_tensor *tensor, const tsr_row_source *source, uint32_t unit,
-                          struct column_codes *columns, tsr_error *err);
+                          uint64_t group, struct column_codes *columns, tsr_error *err);
 void columns_write(const struct column_codes *columns, uint64_t count, struct sink_bits *bits);
 
-/* Codes and centre; nothing else is known to readers. TSR_E_CORRUPT, TSR_E_NOMEM; `codec` is for the message. */
+/* Codes and centre, nothing else is known to readers. TSR_E_CORRUPT, TSR_E_NOMEM; `codec` is for the message. */
 tsr_status columns_read(const tsr_host *host, uint64_t count, struct bits *bits, struct column_codes *columns,
                         const char *codec, tsr_error *err);
 void columns_clear(const tsr_host *host, struct column_codes *columns);

@@ -25,9 +25,11 @@ bool scales_rows_pay(const double *rows, int32_t count, uint32_t unit, double co
 
 uint32_t scales_window(const double *weights, int32_t count, int32_t *first) {
     int32_t low = 0, high = count - 1;
-    double below = weights[low], above = weights[high];
-    while (low < high && below < END_LEAST) below += weights[++low];
-    while (high > low && above < END_LEAST) above += weights[--high];
+    double below = weights[low], above = weights[high], all = 0;
+    for (int32_t i = 0; i < count; i++) all += weights[i];
+    const double least = all / 4 < END_LEAST ? all / 4 : END_LEAST;
+    while (low < high && below <= least) below += weights[++low];
+    while (high > low && above <= least) above += weights[--high];
     if (high - low >= SHAPE_SCALES_MAX) low = high - SHAPE_SCALES_MAX + 1;
     *first = low;
     return (uint32_t)(high - low + 1);

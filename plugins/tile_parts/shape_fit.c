@@ -13,7 +13,7 @@
 #define LN2 0.6931471805599453
 #define OWN_BITS 10.0 /* about what other numbers than those of the scale before cost */
 
-enum { NEWTON_STEPS = 12, COUNTED_LEAST = 24 };
+enum { NEWTON_STEPS = 12, COUNTED_LEAST = 24, ROOTS = 64 };
 
 struct fit {
     struct shape *shape;
@@ -21,9 +21,22 @@ struct fit {
     double counts[2][SHAPE_LIMIT_MAX + 2]; /* of magnitudes in one scale; the last: beyond all */
     double depth[2][SHAPE_LIMIT_MAX + 1];  /* of the power that is tried, less that of the first point */
     double coded[2];                         /* magnitudes from 1 on */
+    double roots[ROOTS];                     /* 2^(i / ROOTS) */
     uint32_t most;                           /* magnitude that matters */
     uint32_t frequencies[SHAPE_SYMBOLS_MAX];
 };
+
+/* 2^x, within 2^+-1000, to 1e-10: enough to choose by, and many times as fast as what decoders compute. */
+static double power_of_two(const struct fit *fit, double x) {
+    x = x < -1000 ? -1000 : x > 1000 ? 1000 : x;
+    const double whole = floor(x), part = (x - whole) * ROOTS;
+    const int32_t root = (int32_t)part;
+    const double t = (part - root) * (LN2 / ROOTS);
+    const uint64_t bits = (uint64_t)((int64_t)whole + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return power * fit->roots[root] * (1 + t * (1 + t * (0.5 + t * (1.0 / 6 + t * (1.0 / 24)))));
+}
 
 static void load(struct fit *fit, const uint32_t *const *of_quantiser) {
     fit->most = 1;
@@ -46,7 +59,7 @@ static void set_depths(struct fit *fit, uint32_t scale, double power) {
     for (uint32_t q = 0; q < fit->shape->quantisers; q++) {
         double first = 0;
         for (uint32_t m = 1; m <= fit->most; m++) {
-            double depth = exact_exp2(power * (fit->logs[q][m] - log_scale));
+            double depth = power_of_two(fit, power * (fit->logs[q][m] - log_scale));
             if (m == 1) first = depth;
             fit->depth[q][m] = depth - first;
         }
@@ -58,7 +71,7 @@ static void likelihood(const struct fit *fit, uint32_t q, double slope, double o
     double z = 0, mean = 0, square = 0, seen = 0;
     for (uint32_t m = 1; m <= fit->most; m++) {
         const double depth = fit->depth[q][m], exponent = slope * depth;
-        const double w = exponent > 60 ? 0 : exact_exp2(-exponent);
+        const double w = exponent > 60 ? 0 : power_of_two(fit, -exponent);
         z += w;
         mean += w * depth;
         square += w * depth * depth;
@@ -177,6 +190,7 @@ tsr_status shape_fit(const tsr_host *host, const uint32_t *const *symbols, struc
     for (uint32_t m = 1; m <= SHAPE_LIMIT_MAX; m++) {
         for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = exact_log2((double)index_point(q, m));
     }
+    for (uint32_t i = 0; i < ROOTS; i++) fit->roots[i] = exact_exp2((double)i / ROOTS);
     for (uint32_t list = 0; list < SHAPE_LISTS; list++) shape->codes[list][0] = GAUSSIAN[list];
     for (uint32_t s = 0; s < shape->scales; s++) {
         load(fit, symbols + shape->quantisers * s);

@@ -263,7 +263,7 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     encoder->shape.quantisers = 2;
     tsr_status status = allocate(work, err);
     if (status == TSR_OK) {
-        status = columns_choose(encoder->host, encoder->tensor, work->measure.source, encoder->shape.unit,
+        status = columns_choose(encoder->host, encoder->tensor, work->measure.source, encoder->shape.unit, 0,
                                 &encoder->columns, err);
     }
     if (status == TSR_OK) status = trellis_measure_rows(encoder, work->measure.source, work->facts, err);

@@ -203,6 +203,7 @@ int main(int argc, char **argv) {
     uint64_t rows = argc > 2 ? strtoull(argv[1], NULL, 10) : 1024;
     uint64_t columns = argc > 2 ? strtoull(argv[2], NULL, 10) : 4096;
     harness_init(&host);
+    host.plain = true;
     struct harness_job job = {.host = &host};
     if (rows * columns > 0) {
         float *x = mem_alloc_aligned(rows * columns * sizeof *x);

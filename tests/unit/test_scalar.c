@@ -2,9 +2,7 @@
  *
  * The scalar codec: rates, errors and bounds it promises, odd shapes and values, damaged bytes, equal kernels. */
 #include "../../plugins/scalar/scalar_kernel.h"
-#include "../codec_trial.h"
-
-#include <format/dtype.h>
+#include "../entropy_trial.h"
 
 extern const tsr_plugin tsr_plugin_scalar;
 
@@ -201,6 +199,63 @@ static void weights_of_rows_keep_the_rate(void) {
 }
 
 
+/* ---- what is coded against its own entropy ---- */
+
+static void gaussian_weights_take_their_entropy(void) {
+    for (int unequal = 0; unequal < 2; unequal++) {
+        struct trial trial;
+        begin(&trial, 512, 1024, unequal ? 3 : 4);
+        trial_fill(trial.x, trial.count, 30);
+        for (uint64_t i = 0; unequal && i < trial.count; i++) trial.x[i] *= exp2f((float)(i % 1024 % 5));
+        trial_takes_its_entropy(&trial);
+        trial_end(&trial);
+    }
+}
+
+static void weights_of_a_model_take_their_entropy(void) {
+    for (double bits = 2; bits <= 6; bits += 2) {
+        struct trial trial;
+        begin(&trial, TRIAL_MODEL_ROWS, TRIAL_MODEL_COLUMNS, bits);
+        trial_fill_from_model(&trial);
+        trial_takes_its_entropy(&trial);
+        trial_end(&trial);
+    }
+}
+
+/* Columns of unequal size that all rows have: their scales are known to the coder. */
+static void unequal_columns_cost_what_they_tell(void) {
+    struct trial trial;
+    begin(&trial, 512, 512, 4);
+    trial_fill(trial.x, trial.count, 31);
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    const double equal = trial_distortion(trial.x, trial.y, trial.count);
+    double mean = 0;
+    for (int k = 0; k < 5; k++) mean += exp2(2.0 * k) / 5;
+    for (uint64_t i = 0; i < trial.count; i++) trial.x[i] *= exp2f((float)(i % 512 % 5));
+    CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+    /* One step for all: the error is that of the geometric mean, 2^2, at equal bits; three quarters of a bit for less. */
+    const double unequal = trial_distortion(trial.x, trial.y, trial.count) * mean / exp2(4);
+    CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), 4, 0.04);
+    CU_ASSERT_DOUBLE_EQUAL(unequal / equal, 1, 0.05);
+    trial_end(&trial);
+}
+
+/* What no symmetric distribution describes is coded by tables: two values cost a bit, whatever their signs. */
+static void weights_of_one_sign_cost_no_sign(void) {
+    struct trial trial;
+    double bits[2];
+    begin(&trial, 64, 1024, 4);
+    trial.params[STEP].real = 0.02;
+    for (int positive = 0; positive < 2; positive++) {
+        trial_fill(trial.x, trial.count, 32);
+        for (uint64_t i = 0; positive && i < trial.count; i++) trial.x[i] = fabsf(trial.x[i]);
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        bits[positive] = trial_bits(&trial);
+    }
+    CU_ASSERT_DOUBLE_EQUAL(bits[0] - bits[1], 1, 0.05);
+    trial_end(&trial);
+}
+
 static void odd_shapes_come_back(void) {
     static const uint64_t SHAPES[][2] = {{0, 0}, {0, 7},  {7, 0},    {1, 1},     {1, 31},    {31, 1},
                                          {5, 3}, {3, 33}, {1, 1000}, {1000, 17}, {70000, 1}, {1, 300000}};
@@ -308,9 +363,10 @@ static void vector_kernels_equal_the_portable_ones(void) {
 #if defined(__x86_64__)
     enum { COUNT = 1000 };
     if (!__builtin_cpu_supports("avx2")) return;
-    float x[COUNT], values[600], y[2][COUNT];
+    float x[COUNT + 1], values[600], y[2][COUNT];
+    uint8_t contexts[2][COUNT];
     uint16_t symbols[2][COUNT];
-    trial_fill(x, COUNT, 24);
+    trial_fill(x, COUNT + 1, 24);
     trial_fill(values, 600, 25);
     for (int i = 0; i < COUNT; i += 7) x[i] = i % 2 ? -0.0f : x[i] * 1e6f;
     for (uint64_t count = 0; count <= COUNT; count += count < 40 ? 1 : 37) {
@@ -319,6 +375,12 @@ static void vector_kernels_equal_the_portable_ones(void) {
         double a = scalar_kernels_portable.energy(x, count, &peaks[0]);
         double b = scalar_kernels_avx2.energy(x, count, &peaks[1]);
         CU_ASSERT(a == b && peaks[0] == peaks[1]);
+        CU_ASSERT(scalar_kernels_portable.spread(x, x + 1, count) == scalar_kernels_avx2.spread(x, x + 1, count));
+        for (int32_t row = INT8_MIN; row <= INT8_MAX; row += 15) {
+            scalar_kernels_portable.contexts((const int8_t *)x, count, row, 20, contexts[0]);
+            scalar_kernels_avx2.contexts((const int8_t *)x, count, row, 20, contexts[1]);
+            CU_ASSERT_EQUAL(memcmp(contexts[0], contexts[1], count), 0);
+        }
         uint64_t escapes = scalar_kernels_portable.quantise(x, count, &quantiser, symbols[0]);
         CU_ASSERT_EQUAL(scalar_kernels_avx2.quantise(x, count, &quantiser, symbols[1]), escapes);
         CU_ASSERT_EQUAL(memcmp(symbols[0], symbols[1], count * sizeof(uint16_t)), 0);
@@ -339,6 +401,10 @@ static const struct unit_test TESTS[] = {
     {"every_rate_is_met_with_equal_row_weights", every_rate_is_met_with_equal_row_weights},
     {"row_weights_set_the_steps", row_weights_set_the_steps},
     {"weights_of_rows_keep_the_rate", weights_of_rows_keep_the_rate},
+    {"gaussian_weights_take_their_entropy", gaussian_weights_take_their_entropy},
+    {"weights_of_a_model_take_their_entropy", weights_of_a_model_take_their_entropy},
+    {"unequal_columns_cost_what_they_tell", unequal_columns_cost_what_they_tell},
+    {"weights_of_one_sign_cost_no_sign", weights_of_one_sign_cost_no_sign},
     {"odd_shapes_come_back", odd_shapes_come_back},
     {"extreme_rows_are_exact_or_close", extreme_rows_are_exact_or_close},
     {"outliers_are_not_clamped", outliers_are_not_clamped},

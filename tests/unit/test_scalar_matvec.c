@@ -67,7 +67,7 @@ static void world_open(struct world *world, uint64_t columns, double bits, int64
                                    .params = world->params,
                                    .header = world->payload.header,
                                    .header_bytes = world->payload.header_bytes,
-                                   .bitstream_version = 1,
+                                   .bitstream_version = tsr_plugin_scalar.codecs[0]->bitstream_version,
                                    .decoding = 1};
     CU_ASSERT_EQUAL_FATAL(world->job.codec->create(&setup, &world->self, NULL), TSR_OK);
     world->group = world->job.codec->get_extension(TSR_MATVEC_ID);
