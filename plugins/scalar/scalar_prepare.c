@@ -4,6 +4,7 @@
  * reconstruction points and the entropy model, and the header that carries them. */
 #include "scalar_rate.h"
 
+#include "rate_search.h"
 #include "scales.h"
 #include "sink.h"
 
@@ -11,11 +12,9 @@
 
 enum { SEARCH_STEPS = 16, FULL_PASSES = 4, STEP_MANTISSA_MOST = 7, HEADER_FIXED = 8 };
 
-/* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
+/* log2 of the scale: steps are then finer than F32 needs. */
 #define LOG_SCALE_LEAST (-14.0)
-#define LOG_SCALE_MOST 8.0
-/* log2 of RMS over step at R bits is R - this for a Gaussian, log2(sqrt(2 pi e)) (Gish and Pierce 1968), and more for
- * anything else of the same RMS, as nothing has more entropy. */
+/* log2(sqrt(2 pi e)) (Gish and Pierce 1968). */
 #define LOG_GAUSSIAN 2.05
 /* Relative difference from the rate asked for that ends the search on a sample, and on the tensor. */
 #define SAMPLE_TOLERANCE 0.002
@@ -23,49 +22,9 @@ enum { SEARCH_STEPS = 16, FULL_PASSES = 4, STEP_MANTISSA_MOST = 7, HEADER_FIXED 
 /* What finer steps may cost, relative to the rate asked for. */
 #define FINE_STEPS 0.0005
 
-/* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
-struct search {
-    double asked;
-    double at, rate;  /* last trial */
-    double low, high; /* rate(low) > asked > rate(high) as far as known */
-    double most;      /* largest log2(scale) to try */
-    double slope;
-    uint32_t trials;
-};
-
-/* From one bit on, the scale of a Gaussian bounds that of all others: weights that are all alike, which have no entropy
- * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
-static struct search search_begin(double asked) {
-    double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
-    return (struct search){
-        .asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most, .most = most, .slope = -1};
-}
-
-/* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
-static void search_next(struct search *search, double rate, double previous_at) {
-    double difference = rate - search->asked;
-    if (search->trials > 0 && search->at != previous_at) {
-        double slope = (rate - search->rate) / (search->at - previous_at);
-        search->slope = slope < -1.2 ? -1.2 : slope > -0.05 ? -0.05 : slope;
-    }
-    if (difference > 0)
-        search->low = search->at;
-    else
-        search->high = search->at;
-    double next = search->at - difference / search->slope;
-    if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
-    search->rate = rate;
-    search->at = next;
-    search->trials++;
-}
-
 /* A bound on errors can hold all steps below the scale: then the rate no longer depends on it. */
 static bool stalled(double rate, double before, double asked) {
     return rate > asked && fabs(rate - before) < 1e-6 * asked;
-}
-
-static bool near(double rate, double asked, double tolerance) {
-    return fabs(rate - asked) <= tolerance * asked;
 }
 
 /* What one prepare works with. */
@@ -75,23 +34,23 @@ struct preparation {
     struct scalar_room *room;
     struct scalar_counts counts;
     struct scalar_points *points;
-    struct search search;
+    struct rate_search search;
     uint8_t *header; /* once built, and its bytes */
     uint64_t header_bytes;
 };
 
 static tsr_status search_sample(struct preparation *work, tsr_error *err) {
     const struct scalar_measure measure = {.encoder = work->encoder, .source = work->source, .room = work->room, .sample = true};
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
         work->encoder->scale = exact_exp2(search->at);
         tsr_status status = scalar_measure_run(&measure, &work->counts, err);
         if (status != TSR_OK) return status;
         double rate = scalar_rate_estimate(work->encoder, &work->counts), at = search->at;
-        if (near(rate, search->asked, SAMPLE_TOLERANCE) || search->high - search->low < 0.001) break;
+        if (rate_is_near(rate, search->asked, SAMPLE_TOLERANCE) || rate_search_is_over(search)) break;
         if (stalled(rate, search->rate, search->asked)) break;
-        search_next(search, rate, previous);
+        rate_search_next(search, rate, previous);
         previous = at;
     }
     return TSR_OK;
@@ -179,15 +138,15 @@ static double clamped(double value, double least, double most) {
 
 /* Measures, and builds where the rate seems to be near: *lost, what the estimate is short of, is then known. */
 static tsr_status try_scale(struct preparation *work, double *lost, bool *found, tsr_error *err) {
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     tsr_status status = measure_tensor(work, err);
     const double estimate = search->rate;
     search->rate += *lost;
-    *found = near(search->rate, search->asked, TENSOR_TOLERANCE);
+    *found = rate_is_near(search->rate, search->asked, TENSOR_TOLERANCE);
     if (status != TSR_OK || !*found) return status;
     status = build(work, err);
     *lost = search->rate - estimate;
-    *found = near(search->rate, search->asked, TENSOR_TOLERANCE);
+    *found = rate_is_near(search->rate, search->asked, TENSOR_TOLERANCE);
     return status;
 }
 
@@ -195,7 +154,7 @@ static tsr_status try_scale(struct preparation *work, double *lost, bool *found,
  * from pass to pass it is kept to what a quantiser can have. Where none of them is near enough the nearest is taken. */
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double at = exact_log2(encoder->scale), before_at = at, before = 0, best_at = at, best = HUGE_VAL, lost = 0;
     for (uint32_t i = 0; i < FULL_PASSES && encoder->settings.step == 0; i++) {
         bool found;
@@ -326,7 +285,9 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
 tsr_status scalar_prepare(struct scalar_encoder *encoder, const tsr_row_source *source, const tsr_writer *header,
                           tsr_error *err) {
     const tsr_host *host = encoder->host;
-    struct preparation work = {.encoder = encoder, .source = source, .search = search_begin(encoder->settings.bits)};
+    struct preparation work = {.encoder = encoder,
+                               .source = source,
+                               .search = rate_search_begin(encoder->settings.bits, LOG_GAUSSIAN, LOG_SCALE_LEAST)};
     tsr_status status = TSR_OK;
     work.counts.symbols = host->alloc(host, SCALAR_BINS * sizeof *work.counts.symbols);
     work.points = host->alloc(host, sizeof *work.points);

@@ -4,6 +4,7 @@
  * then classes, centroids and the entropy model, and the header that carries them. */
 #include "spiral_rate.h"
 
+#include "rate_search.h"
 #include "sink.h"
 
 #include <math.h>
@@ -17,12 +18,10 @@ enum {
     SAMPLE_TICKETS_A_POINT = 64
 };
 
-/* log2 of the scale. Beyond it everything is zero. */
-#define LOG_SCALE_MOST 8.0
 /* How much finer than for Gaussian weights the scale may become: then most of the tickets would lie outside the part of
  * the curve that is searched. */
 #define FINER 2.5
-/* log2 of RMS over step at R bits is R - this for a Gaussian: cells of area pi cost log2(2 e / scale^2) / 2. */
+/* Cells of area pi cost log2(2 e / scale^2) / 2. */
 #define LOG_GAUSSIAN 1.2213
 /* Below this rate a point in the middle of the distribution is worth more than round cells. */
 #define CENTRE_RATE 0.8
@@ -50,68 +49,27 @@ static struct spiral_curve curve_for(const struct spiral_encoder *encoder) {
     return (struct spiral_curve){.delta = settings->bits < CENTRE_RATE ? 0 : 8, .count = (uint32_t)count};
 }
 
-/* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
-struct search {
-    double asked;
-    double at, rate;    /* last trial */
-    double low, high;   /* rate(low) > asked > rate(high) as far as known */
-    double least, most; /* log2(scale) to try */
-    double slope;
-    uint32_t trials;
-};
-
-/* From one bit on, the scale of a Gaussian bounds that of all others: weights that are all alike, which have no entropy
- * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
-static struct search search_begin(double asked) {
-    double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
-    double usual = LOG_GAUSSIAN - asked, least = usual - FINER;
-    return (struct search){
-        .asked = asked, .at = usual, .low = least, .high = most, .least = least, .most = most, .slope = -1};
-}
-
-/* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
-static void search_next(struct search *search, double rate, double previous_at) {
-    double difference = rate - search->asked;
-    if (search->trials > 0 && search->at != previous_at) {
-        double slope = (rate - search->rate) / (search->at - previous_at);
-        search->slope = slope < -1.2 ? -1.2 : slope > -0.05 ? -0.05 : slope;
-    }
-    if (difference > 0)
-        search->low = search->at;
-    else
-        search->high = search->at;
-    double next = search->at - difference / search->slope;
-    if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
-    search->rate = rate;
-    search->at = next;
-    search->trials++;
-}
-
-static bool near(double rate, double asked, double tolerance) {
-    return fabs(rate - asked) <= tolerance * asked;
-}
-
 /* What one prepare works with. */
 struct preparation {
     struct spiral_encoder *encoder;
     const tsr_row_source *source;
     struct spiral_counts counts;
-    struct search search;
+    struct rate_search search;
     uint8_t *header; /* once built, and its bytes */
     uint64_t header_bytes;
 };
 
 static tsr_status search_rate(struct preparation *work, tsr_error *err) {
     const struct spiral_measure measure = {.encoder = work->encoder, .source = work->source, .sample = true};
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double previous = search->at;
     for (uint32_t i = 0; i < SEARCH_STEPS; i++) {
         work->encoder->scale = exact_exp2(search->at);
         tsr_status status = spiral_measure_run(&measure, &work->counts, err);
         if (status != TSR_OK) return status;
         double rate = spiral_rate_estimate(work->encoder, &work->counts), at = search->at;
-        if (near(rate, search->asked, SAMPLE_TOLERANCE) || search->high - search->low < 0.001) break;
-        search_next(search, rate, previous);
+        if (rate_is_near(rate, search->asked, SAMPLE_TOLERANCE) || rate_search_is_over(search)) break;
+        rate_search_next(search, rate, previous);
         previous = at;
     }
     return TSR_OK;
@@ -205,11 +163,11 @@ static tsr_status build(struct preparation *work, bool sample, tsr_error *err) {
 
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     struct spiral_encoder *encoder = work->encoder;
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double at = exact_log2(encoder->scale), before_at = at, before = 0;
     for (uint32_t i = 0;; i++) {
         tsr_status status = build(work, false, err);
-        if (status != TSR_OK || near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1)
+        if (status != TSR_OK || rate_is_near(search->rate, search->asked, TENSOR_TOLERANCE) || i == FULL_PASSES - 1)
             return status;
         if (i > 0 && at != before_at) {
             double slope = (search->rate - before) / (at - before_at);
@@ -288,7 +246,8 @@ tsr_status spiral_prepare(struct spiral_encoder *encoder, const tsr_row_source *
     memset(work, 0, sizeof *work);
     work->encoder = encoder;
     work->source = source;
-    work->search = search_begin(encoder->settings.bits);
+    const double bits = encoder->settings.bits;
+    work->search = rate_search_begin(bits, LOG_GAUSSIAN, LOG_GAUSSIAN - bits - FINER);
     tsr_status status = prepare(work, err);
     if (status == TSR_OK) status = header->write(header->ctx, work->header, work->header_bytes, err);
     host->free(host, work->header);

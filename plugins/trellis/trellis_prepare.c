@@ -5,6 +5,7 @@
 #include "trellis_rate.h"
 #include "trellis_scales.h"
 
+#include "rate_search.h"
 #include "sink.h"
 
 #include <math.h>
@@ -20,58 +21,19 @@ enum {
     STEP_MANTISSA_MOST = 7
 };
 
-/* log2 of the scale. Beyond them steps are finer than F32 needs, or everything is zero. */
+/* log2 of the scale: steps are then finer than F32 needs. */
 #define LOG_SCALE_LEAST (-14.0)
-#define LOG_SCALE_MOST 8.0
-/* log2 of RMS over step at R bits is R - this for a Gaussian, about: that of a uniform quantiser (Gish and Pierce 1968)
- * of twice the step. */
+/* About: that of a uniform quantiser (Gish and Pierce 1968) of twice the step. */
 #define LOG_GAUSSIAN 1.05
+/* Slopes of the rate: costs follow the scale, and rates with them. */
+#define STEEPEST (-4.0)
+#define FLATTEST (-0.2)
 /* Below it costs and counts agree late. */
 #define LOW_RATE 1.5
 #define SEARCH_TOLERANCE 0.003
 #define BUILD_TOLERANCE 0.004
 /* What finer steps may cost, relative to the rate asked for. */
 #define FINE_STEPS 0.0005
-
-/* The rate as a function of log2(scale), which falls with a slope of -1 at high rates, less at low ones. */
-struct search {
-    double asked;
-    double at, rate;  /* last trial */
-    double low, high; /* rate(low) > asked > rate(high) as far as known */
-    double most;      /* largest log2(scale) to try */
-    double slope;
-    uint32_t trials;
-};
-
-/* From one bit on, the scale of a Gaussian bounds that of all others: weights that are all alike, which have no entropy
- * at any scale, still get their step. Half a bit and the share of fixed costs are allowed for. */
-static struct search search_begin(double asked) {
-    double most = asked < 1 ? LOG_SCALE_MOST : LOG_GAUSSIAN + 0.5 - 0.9 * asked;
-    return (struct search){
-        .asked = asked, .at = LOG_GAUSSIAN - asked, .low = LOG_SCALE_LEAST, .high = most, .most = most, .slope = -1};
-}
-
-/* Takes the rate at search->at and moves on: secant steps, kept inside the bracket. */
-static void search_next(struct search *search, double rate, double previous_at) {
-    double difference = rate - search->asked;
-    if (search->trials > 0 && search->at != previous_at) {
-        double slope = (rate - search->rate) / (search->at - previous_at);
-        search->slope = slope < -4 ? -4 : slope > -0.2 ? -0.2 : slope;
-    }
-    if (difference > 0)
-        search->low = search->at;
-    else
-        search->high = search->at;
-    double next = search->at - difference / search->slope;
-    if (next <= search->low || next >= search->high) next = (search->low + search->high) / 2;
-    search->rate = rate;
-    search->at = next;
-    search->trials++;
-}
-
-static bool near(double rate, double asked, double tolerance) {
-    return fabs(rate - asked) <= tolerance * asked;
-}
 
 /* What one prepare works with. */
 struct preparation {
@@ -81,7 +43,7 @@ struct preparation {
     struct row_facts *facts; /* [rows] */
     struct segment *rows;            /* [rows] at the present scale */
     uint64_t side_bits;
-    struct search search;
+    struct rate_search search;
     uint8_t *header; /* once built, and its bytes */
     uint64_t header_bytes;
 };
@@ -105,7 +67,7 @@ static tsr_status learn(struct preparation *work, uint32_t rounds, tsr_error *er
 /* Costs decide what is counted, and counts are the costs: some rounds are needed until both agree. */
 static tsr_status search_rate(struct preparation *work, tsr_error *err) {
     struct trellis_encoder *encoder = work->encoder;
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double previous = search->at;
     work->measure.blocks = SEARCH_BLOCKS;
     set_scale(work, search->at);
@@ -117,8 +79,8 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
         if (status != TSR_OK) break;
         struct trellis_bits bits = trellis_rate_estimate(encoder, &work->counts, work->side_bits);
         double rate = trellis_bits_rate(encoder, &bits), at = search->at;
-        if (near(rate, search->asked, SEARCH_TOLERANCE) || search->high - search->low < 0.001) break;
-        search_next(search, rate, previous);
+        if (rate_is_near(rate, search->asked, SEARCH_TOLERANCE) || rate_search_is_over(search)) break;
+        rate_search_next(search, rate, previous);
         previous = at;
     }
     return status;
@@ -173,7 +135,7 @@ static tsr_status build(struct preparation *work, tsr_error *err) {
 }
 
 static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
-    struct search *search = &work->search;
+    struct rate_search *search = &work->search;
     double at = exact_log2(work->encoder->scale), before_at = at, before = 0;
     work->measure.blocks = BUILD_BLOCKS;
     const uint32_t rounds = search->asked < LOW_RATE ? LOW_RATE_ROUNDS : 1;
@@ -181,7 +143,7 @@ static tsr_status build_at_rate(struct preparation *work, tsr_error *err) {
     if (status != TSR_OK) return status;
     for (uint32_t i = 0;; i++) {
         status = build(work, err);
-        if (status != TSR_OK || near(search->rate, search->asked, BUILD_TOLERANCE) || i == BUILDS - 1) return status;
+        if (status != TSR_OK || rate_is_near(search->rate, search->asked, BUILD_TOLERANCE) || i == BUILDS - 1) return status;
         if (i > 0 && at != before_at) {
             double slope = (search->rate - before) / (at - before_at);
             search->slope = slope < -4 ? -4 : slope > -0.3 ? -0.3 : slope;
@@ -282,7 +244,9 @@ tsr_status trellis_prepare(struct trellis_encoder *encoder, const tsr_row_source
     const tsr_host *host = encoder->host;
     struct preparation work = {.encoder = encoder,
                                .measure = {.encoder = encoder, .source = source},
-                               .search = search_begin(encoder->settings.bits)};
+                               .search = rate_search_begin(encoder->settings.bits, LOG_GAUSSIAN, LOG_SCALE_LEAST)};
+    work.search.steepest = STEEPEST;
+    work.search.flattest = FLATTEST;
     tsr_status status = prepare(&work, err);
     if (status == TSR_OK) status = header->write(header->ctx, work.header, work.header_bytes, err);
     host->free(host, work.header);
