@@ -63,6 +63,26 @@ static inline void trial_takes_its_entropy(struct trial *trial) {
     trial->host.host.get_extension = heard_real_extension;
 }
 
+/* Columns of five sizes, an octave apart, that all rows have. */
+static inline void trial_unequal_columns(struct trial *trial) {
+    for (uint64_t i = 0; i < trial->count; i++) trial->x[i] *= exp2f((float)(i % trial->job.tensor.columns % 5));
+}
+
+/* Their scales are known to the coder. The trial asks for 4 bits. */
+static inline void trial_unequal_columns_cost_what_they_tell(struct trial *trial) {
+    trial_fill(trial->x, trial->count, 31);
+    CU_ASSERT_EQUAL(trial_run(trial), TSR_OK);
+    const double equal = trial_distortion(trial->x, trial->y, trial->count);
+    double mean = 0;
+    for (int k = 0; k < 5; k++) mean += exp2(2.0 * k) / 5;
+    trial_unequal_columns(trial);
+    CU_ASSERT_EQUAL(trial_run(trial), TSR_OK);
+    /* One step for all: the error is that of the geometric mean, 2^2, at equal bits; three quarters of a bit for less. */
+    const double unequal = trial_distortion(trial->x, trial->y, trial->count) * mean / exp2(4);
+    CU_ASSERT_DOUBLE_EQUAL(trial_bits(trial), 4, 0.04);
+    CU_ASSERT_DOUBLE_EQUAL(unequal / equal, 1, 0.05);
+}
+
 /* The largest matrix of the bundled model. */
 enum { TRIAL_MODEL_ROWS = 2048, TRIAL_MODEL_COLUMNS = 128 };
 

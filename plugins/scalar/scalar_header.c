@@ -53,18 +53,13 @@ static tsr_status read_first_version(struct scalar_decoder *decoder, struct inpu
 /* ---- version 2 ---- */
 
 static bool read_numbers(struct scalar_decoder *decoder, struct input *input, uint32_t *flags) {
-    struct shape *shape = &decoder->shape;
-    shape->quantisers = 1;
-    shape->probability_bits = input_byte(input);
-    shape->unit = input_byte(input);
-    shape->scales = input_byte(input);
-    shape->base = (int16_t)input_number(input, 2);
+    decoder->shape.quantisers = 1;
+    const bool sound = shape_read_numbers(&decoder->shape, input);
     *flags = input_byte(input);
     decoder->row_centre = (int8_t)input_byte(input);
     decoder->group = input_varint(input);
     decoder->rows_coded = *flags & SCALAR_ROWS_CODED;
-    return !input->short_of && shape->probability_bits >= 12 && shape->probability_bits <= 14 &&
-           shape->unit <= SHAPE_UNIT_MAX && shape->scales >= 1 && shape->scales <= SHAPE_SCALES_MAX && *flags < 8;
+    return sound && !input->short_of && *flags < 8;
 }
 
 /* Of scales that have tables. */

@@ -67,10 +67,7 @@ static uint64_t header_bound(const struct scalar_encoder *encoder) {
 static void put_numbers(const struct scalar_encoder *encoder, struct sink *sink) {
     const struct shape *shape = &encoder->shape;
     sink_number(sink, encoder->mantissa_bits, 1);
-    sink_number(sink, shape->probability_bits, 1);
-    sink_number(sink, shape->unit, 1);
-    sink_number(sink, shape->scales, 1);
-    sink_number(sink, (uint32_t)shape->base, 2);
+    shape_write_numbers(shape, sink);
     sink_number(sink, (encoder->rows_coded ? SCALAR_ROWS_CODED : 0) |
                           (encoder->columns.codes ? SCALAR_COLUMNS_CODED : 0) | (encoder->tables ? SCALAR_TABLES : 0), 1);
     sink_number(sink, (uint8_t)(SCALAR_BUCKET_MEAN - encoder->columns.centre - encoder->first), 1);

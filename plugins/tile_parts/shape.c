@@ -73,7 +73,23 @@ uint32_t shape_frequencies(const struct shape *shape, uint32_t scale, uint32_t q
     return limit;
 }
 
-/* ---- codes as bits ---- */
+/* ---- bytes ---- */
+
+void shape_write_numbers(const struct shape *shape, struct sink *sink) {
+    sink_number(sink, shape->probability_bits, 1);
+    sink_number(sink, shape->unit, 1);
+    sink_number(sink, shape->scales, 1);
+    sink_number(sink, (uint32_t)shape->base, 2);
+}
+
+bool shape_read_numbers(struct shape *shape, struct input *input) {
+    shape->probability_bits = input_byte(input);
+    shape->unit = input_byte(input);
+    shape->scales = input_byte(input);
+    shape->base = (int16_t)input_number(input, 2);
+    return !input->short_of && shape->probability_bits >= 12 && shape->probability_bits <= 14 &&
+           shape->unit <= SHAPE_UNIT_MAX && shape->scales >= 1 && shape->scales <= SHAPE_SCALES_MAX;
+}
 
 enum { FIRST_BITS = 8, RICE_BITS = 3 };
 

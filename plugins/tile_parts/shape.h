@@ -74,6 +74,10 @@ static inline double shape_log(const struct shape *shape, uint32_t scale) {
  * escape, which sum to 2^probability_bits. f has room for SHAPE_SYMBOLS_MAX. */
 uint32_t shape_frequencies(const struct shape *shape, uint32_t scale, uint32_t quantiser, uint32_t *f);
 
+/* The numbers before the lists: probability bits, unit, scales in a byte each, base as i16. False for what no writer writes. */
+void shape_write_numbers(const struct shape *shape, struct sink *sink);
+bool shape_read_numbers(struct shape *shape, struct input *input);
+
 /* The codes as bits. */
 uint64_t shape_bits(const struct shape *shape);
 void shape_write(const struct shape *shape, struct sink_bits *bits);

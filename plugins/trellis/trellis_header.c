@@ -53,17 +53,12 @@ static tsr_status read_first_version(struct trellis_decoder *decoder, struct inp
 /* ---- version 2 ---- */
 
 static bool read_numbers(struct trellis_decoder *decoder, struct input *input, uint32_t *flags) {
-    struct shape *shape = &decoder->shape;
-    shape->quantisers = 2;
-    shape->probability_bits = input_byte(input);
-    shape->unit = input_byte(input);
-    shape->scales = input_byte(input);
-    shape->base = (int16_t)input_number(input, 2);
+    decoder->shape.quantisers = 2;
+    const bool sound = shape_read_numbers(&decoder->shape, input);
     *flags = input_byte(input);
     decoder->row_centre = (int8_t)input_byte(input);
     decoder->rows_coded = *flags & TRELLIS_ROWS_CODED;
-    return shape->probability_bits >= 12 && shape->probability_bits <= 14 && shape->unit <= SHAPE_UNIT_MAX &&
-           shape->scales >= 1 && shape->scales <= SHAPE_SCALES_MAX && *flags < 4;
+    return sound && *flags < 4;
 }
 
 /* What stands behind the numbers: lists of offsets, which need the model for their length, and bits. */

@@ -99,10 +99,7 @@ static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *byte
     while (encoder->code.states >> (log_states + 1)) log_states++;
     sink_number(&sink, encoder->mantissa_bits, 1);
     sink_number(&sink, log_states, 1);
-    sink_number(&sink, shape->probability_bits, 1);
-    sink_number(&sink, shape->unit, 1);
-    sink_number(&sink, shape->scales, 1);
-    sink_number(&sink, (uint32_t)shape->base, 2);
+    shape_write_numbers(shape, &sink);
     sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns.codes ? TRELLIS_COLUMNS_CODED : 0), 1);
     sink_number(&sink, (uint8_t)encoder->row_centre, 1);
     for (uint32_t i = 0; i < 2 * shape_groups(shape); i++) {
