@@ -48,7 +48,7 @@ class Decoder:
             self.centre, self.columns = read_columns(bits, columns)
         if not flags & TABLES:
             shape.read(bits)
-        require(bits.get(-bits.at % 8) == 0, "header bits left over")
+        bits.align()
         reader.take(bits.at // 8)
         if flags & TABLES:
             self.middle = max(self.limits)
@@ -107,7 +107,7 @@ class Decoder:
             require(0 <= code < 1 << 16, "step code out of range")
             stored = read_rice(side, row_rice) if code > RAW and self.rows_coded else 0
             segments.append((code, self.row_code(stored) if code > RAW else 0, first, columns))
-        require(side.size - side.at < 8, "side bits left over")
+        side.end()
         return self.reconstruct(segments, stream, reader)
 
     def contexts(self, segments):

@@ -122,7 +122,7 @@ class Decoder:
             kind = read_rice(side, class_rice) if code > RAW and self.classes > 1 else 0
             require(kind < self.classes, "class out of range")
             rows.append((code, kind))
-        require(side.size - side.at < 8, "side bits left over")
+        side.end()
         kinds = np.array([kind for code, kind in rows if code > RAW], np.uint8)
         tickets = self.tickets(stream, len(kinds) * pairs, np.repeat(kinds, pairs))
         return self.reconstruct(tile, rows, tickets.reshape(len(kinds), pairs), reader)

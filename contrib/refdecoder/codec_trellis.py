@@ -89,7 +89,7 @@ class Decoder:
             _, self.columns = read_columns(bits, columns)
         shape = Shape(2, probability_bits, unit, self.classes, base)
         shape.read(bits)
-        require(bits.size - bits.at < 8 and bits.get(bits.size - bits.at) == 0, "header bits left over")
+        bits.end()
         self.limits, self.middle, self.model = shape.model()
         lists = [self.read_points(offsets, i % 2) for i in range(2 * groups)]
         self.values = [lists[2 * shape.group(i // 2) + i % 2] for i in range(2 * self.classes)]
@@ -126,7 +126,7 @@ class Decoder:
                 kind = self.row_centre + unzigzag(kind)
                 require(-128 <= kind < 128, "row out of range")
             rows.append((code, kind))
-        require(side.size - side.at < 8, "side bits left over")
+        side.end()
         return self.reconstruct(tile, rows, stream, reader)
 
     def escaped(self, stored, context):

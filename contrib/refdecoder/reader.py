@@ -48,6 +48,14 @@ class Bits:
         self.at += count
         return value
 
+    def align(self):
+        """To the next byte, past zeros."""
+        require(self.get(-self.at % 8) == 0, "padding that is not zero")
+
+    def end(self):
+        self.align()
+        require(self.at == self.size, "bits left over")
+
 
 def unzigzag(value):
     return -(value // 2) - 1 if value & 1 else value // 2

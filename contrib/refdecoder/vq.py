@@ -78,7 +78,8 @@ class VectorDecoder:
         side = Bits(reader.take(reader.varint()))
         codes = np.array([centre + unzigzag(read_rice(side, rice)) for _ in range(count)], np.int64)
         scaled = (codes >= 1 << mantissa) & (codes < 255 << mantissa)
-        require(np.all(scaled | (codes == ZERO) | (codes == RAW)) and side.size - side.at < 8, "scale codes")
+        side.end()
+        require(np.all(scaled | (codes == ZERO) | (codes == RAW)), "scale codes")
         scales = (np.where(scaled, codes, 0).astype(np.uint32) << np.uint32(23 - mantissa)).view(np.float32)
         return codes, np.where(scaled, scales, np.float32(0)).astype(np.float32)
 

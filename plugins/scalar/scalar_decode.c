@@ -53,7 +53,7 @@ static bool read_segments(struct scalar_tile *work, struct bits *bits, uint32_t 
         if (!coded) continue;
         if (!take_row(work, i, decoder->rows_coded ? bits_get_rice(bits, rice[1]) : 0)) return false;
     }
-    return !bits->overrun && bits->count - bits->at < 8;
+    return bits_end(bits);
 }
 
 static tsr_status read_symbols(const struct scalar_tile *work, const uint8_t *stream, uint64_t size, tsr_error *err) {
@@ -138,8 +138,6 @@ tsr_status scalar_tile_open(const struct scalar_decoder *decoder, const tsr_tile
     if (status != TSR_OK) return status;
     struct bits bits = {side, 0, side_bytes * 8, false};
     if (!read_segments(work, &bits, centre, rice)) return scalar_corrupt(err, "tile: damaged steps");
-    if (bits.at % 8 && side[bits.at / 8] >> bits.at % 8)
-        return scalar_corrupt(err, "tile: bits behind the steps are not zero");
     return read_symbols(work, stream, stream_bytes, err);
 }
 

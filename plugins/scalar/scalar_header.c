@@ -83,9 +83,7 @@ static tsr_status read_bits(struct scalar_decoder *decoder, uint64_t columns, ui
     if (status != TSR_OK) return status;
     if (!(flags & SCALAR_TABLES) && !shape_read(&decoder->shape, &bits))
         return scalar_corrupt(err, "header: damaged distributions");
-    const uint32_t padding = (uint32_t)(-bits.at % 8);
-    if (bits.overrun || bits_get(&bits, padding) != 0 || bits.overrun)
-        return scalar_corrupt(err, "header: damaged distributions");
+    if (!bits_align(&bits)) return scalar_corrupt(err, "header: bits behind the distributions are not zero");
     (void)input_take(input, bits.at / 8);
     return TSR_OK;
 }

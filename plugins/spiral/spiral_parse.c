@@ -129,7 +129,7 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
         if (work->contexts) memset(work->contexts + work->ticket_count, (int)class, (size_t)pairs);
         work->ticket_count += pairs;
     }
-    return !bits->overrun && bits->count - bits->at < 8;
+    return bits_end(bits);
 }
 
 static tsr_status read_packed(const struct tile_work *work, const uint8_t *stream, uint64_t size, tsr_error *err) {

@@ -72,6 +72,16 @@ static inline uint32_t bits_get(struct bits *bits, uint32_t count) {
     return value;
 }
 
+/* To the next byte; false where that is not there or what is passed by is not zero. */
+static inline bool bits_align(struct bits *bits) {
+    return bits_get(bits, (uint32_t)(-bits->at % 8)) == 0 && !bits->overrun;
+}
+
+/* Nothing is left but zeros to the end of a byte. */
+static inline bool bits_end(struct bits *bits) {
+    return bits_align(bits) && bits->at == bits->count;
+}
+
 static inline uint32_t bits_get_rice(struct bits *bits, uint32_t parameter) {
     uint32_t prefix = 0;
     while (prefix < RICE_PREFIX_MAX && bits_get(bits, 1)) prefix++;

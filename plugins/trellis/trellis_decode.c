@@ -64,7 +64,7 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
         work->row_codes[r] = (int8_t)row_code;
         if (coded) work->coded[work->coded_rows++] = r;
     }
-    return !bits->overrun && bits->count - bits->at < 8;
+    return bits_end(bits);
 }
 
 static int32_t within(struct tile_work *work, int32_t index) {

@@ -73,10 +73,8 @@ static tsr_status read_rest(struct trellis_decoder *decoder, uint64_t columns, u
     if (flags & TRELLIS_COLUMNS_CODED)
         status = columns_read(decoder->host, columns, &bits, &decoder->columns, "trellis", err);
     if (status != TSR_OK) return status;
-    if (!shape_read(&decoder->shape, &bits) || bits.overrun || bits.count - bits.at >= 8 ||
-        bits_get(&bits, (uint32_t)(bits.count - bits.at)) != 0) {
+    if (!shape_read(&decoder->shape, &bits) || !bits_end(&bits))
         return trellis_corrupt(err, "header: damaged distributions");
-    }
     status = shape_model_create(decoder->host, decoder->entropy, &decoder->shape, &decoder->model, err);
     for (uint32_t i = 0; i < 2 * decoder->shape.scales; i++) {
         decoder->points_at[i] = (2 * shape_group(&decoder->shape, i / 2) + i % 2) * (2 * decoder->model.middle + 2);

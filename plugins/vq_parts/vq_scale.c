@@ -99,5 +99,5 @@ bool vq_side_read(const uint8_t *bytes, uint64_t size, const struct vq_side *sid
         if (bits.overrun || !known) return false;
         codes[i] = (uint16_t)code;
     }
-    return bits.count - bits.at < 8;
+    return bits_end(&bits);
 }
