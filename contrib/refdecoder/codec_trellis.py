@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.tessera.trellis, bitstreams 1 and 2 (plugins/trellis/README.md)."""
+"""org.tessera.trellis, bitstreams 1 to 3 (plugins/trellis/README.md)."""
 import numpy as np
 
 from errors import require
 from rans import LANES, LOW, Model
 from reader import Bits, Reader, read_rice, unzigzag
-from shape import Shape, read_columns
+from shape import Shape, read_columns, read_means
 
-ID, VERSIONS, GIVES = "org.tessera.trellis", (1, 2), "f32"
+ID, VERSIONS, GIVES = "org.tessera.trellis", (1, 2, 3), "f32"
 RAW = 1
 INDEX_MAX = 1 << 22
 POLYNOMIALS = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
@@ -58,14 +58,14 @@ class Stream:
 class Decoder:
     def __init__(self, head):
         reader = Reader(head.codec_header)
-        self.version, self.columns = head.bitstream, [0] * head.columns
+        self.version, self.columns, self.means = head.bitstream, [0] * head.columns, None
         self.mantissa_bits, log_states = reader.numbers("BB")
         require(1 <= self.mantissa_bits <= 7 and 2 <= log_states <= 8, "header numbers")
         self.next = next_states(log_states)
         if self.version == 1:
             self.read_first_version(reader)
         else:
-            self.read_second_version(reader, head.columns)
+            self.read_shaped_version(reader, head.columns)
 
     def read_first_version(self, reader):
         self.classes, self.middle = reader.number(1), reader.varint()
@@ -76,9 +76,10 @@ class Decoder:
         require(self.model.alphabet == 2 * self.middle + 2 and self.model.contexts == 2 * self.classes and
                 not reader.left(), "model of another shape")
 
-    def read_second_version(self, reader, columns):
+    def read_shaped_version(self, reader, columns):
         probability_bits, unit, self.classes, base, flags, self.row_centre = reader.numbers("BBBhBb")
-        require(12 <= probability_bits <= 14 and unit <= 2 and 1 <= self.classes <= 32 and flags < 4, "header numbers")
+        require(12 <= probability_bits <= 14 and unit <= 2 and 1 <= self.classes <= 32 and
+                flags < (4 if self.version == 2 else 8), "header numbers")
         self.rows_coded = bool(flags & 1)
         groups = ((self.classes - 1 << unit) >> 2) + 1
         offsets = Reader(reader.data[reader.at:])
@@ -87,6 +88,8 @@ class Decoder:
         bits = Bits(reader.take(reader.left()))
         if flags & 2:
             _, self.columns = read_columns(bits, columns)
+        if flags & 4:
+            self.means = read_means(bits, columns)
         shape = Shape(2, probability_bits, unit, self.classes, base)
         shape.read(bits)
         bits.end()
@@ -156,6 +159,8 @@ class Decoder:
                 else:
                     index, value = symbol - self.middle, self.values[context][symbol]
                 out[r, c] = value * step
+                if self.means is not None:
+                    out[r, c] += self.means[tile.column + c]
                 states[c] = self.next[states[c]][index & 1]
         symbols.end()
         for r, (code, _) in enumerate(rows):

@@ -3,6 +3,8 @@
 distributions"), by doubles with + - * / alone in the order of the README, and codes of columns."""
 import struct
 
+import numpy as np
+
 from errors import require
 from rans import Tables
 from reader import read_rice, unzigzag
@@ -99,6 +101,15 @@ class Shape:
         limits = [len(f) // 2 - 1 for f in found]
         pads = [[0] * (max(limits) - limit) for limit in limits]
         return limits, max(limits), Tables(self.bits, [pad + f[:-1] + pad + f[-1:] for pad, f in zip(pads, found)])
+
+
+def read_means(bits, columns):
+    """The mean of each column, F32."""
+    unit = struct.unpack("<f", struct.pack("<I", bits.get(32)))[0]
+    rice = bits.get(4)
+    require(0 < unit < 2.0 ** 100, "unit of means out of range")
+    codes = [unzigzag(read_rice(bits, rice)) for _ in range(columns)]
+    return np.array(codes, np.float32) * np.float32(unit)
 
 
 def read_columns(bits, columns):

@@ -79,7 +79,7 @@ static tsr_status read_bits(struct scalar_decoder *decoder, uint64_t columns, ui
     struct bits bits = {input->bytes, 0, input->size * 8, false};
     tsr_status status = TSR_OK;
     if (flags & SCALAR_COLUMNS_CODED)
-        status = columns_read(decoder->host, columns, &bits, &decoder->columns, "scalar", err);
+        status = columns_read_codes(decoder->host, columns, &bits, &decoder->columns, "scalar", err);
     if (status != TSR_OK) return status;
     if (!(flags & SCALAR_TABLES) && !shape_read(&decoder->shape, &bits))
         return scalar_corrupt(err, "header: damaged distributions");

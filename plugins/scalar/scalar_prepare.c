@@ -87,7 +87,7 @@ static tsr_status make_header(const struct scalar_encoder *encoder, uint8_t *byt
     uint64_t model_bytes = 0;
     put_numbers(encoder, &sink);
     struct sink_bits bits = {bytes + sink.at, 0};
-    columns_write(&encoder->columns, encoder->tensor->columns, &bits);
+    columns_write_codes(&encoder->columns, encoder->tensor->columns, &bits);
     if (!encoder->tables) shape_write(&encoder->shape, &bits);
     *size = sink.at + (bits.at + 7) / 8;
     if (!encoder->tables) return TSR_OK;
@@ -268,8 +268,8 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     encoder->shape.unit = choose_unit(encoder);
     encoder->mantissa_bits = choose_mantissa_bits(encoder);
     encoder->scale = encoder->settings.step > 0 ? encoder->settings.step : exact_exp2(work->search.at);
-    tsr_status status = columns_choose(encoder->host, encoder->tensor, work->source, encoder->shape.unit,
-                                       encoder->settings.group, &encoder->columns, err);
+    const struct columns_wanted wanted = {.unit = encoder->shape.unit, .group = encoder->settings.group};
+    tsr_status status = columns_choose(encoder->host, encoder->tensor, work->source, wanted, &encoder->columns, err);
     if (status == TSR_OK) status = set_weighted_rms(work, err);
     if (status == TSR_OK) status = choose_rows(work, err);
     if (status == TSR_OK) status = refine_steps(work, err);

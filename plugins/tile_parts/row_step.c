@@ -32,17 +32,16 @@ double exact_exp2(double value) {
     return sum * power;
 }
 
-struct row_facts row_look(const float *row, const float *gain, uint64_t columns) {
+struct row_facts row_look(const float *row, const float *gain, const float *means, uint64_t columns) {
     double lanes[4] = {0}, spreads[4] = {0};
     float largest = 0;
     for (uint64_t i = 0; i < columns; i++) {
-        float magnitude = fabsf(row[i]);
-        largest = magnitude > largest ? magnitude : largest;
-        const double square = (double)magnitude * (double)magnitude;
-        lanes[i % 4] += square;
-        if (gain) spreads[i % 4] += square * (double)gain[i];
+        const float centred = fabsf(means ? row[i] - means[i] : row[i]);
+        largest = centred > largest ? centred : largest;
+        lanes[i % 4] += (double)row[i] * (double)row[i];
+        if (gain || means) spreads[i % 4] += (double)centred * (double)centred * (gain ? (double)gain[i] : 1);
     }
-    const double *of_spread = gain ? spreads : lanes;
+    const double *of_spread = gain || means ? spreads : lanes;
     double total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
     double spread = (of_spread[0] + of_spread[2]) + (of_spread[1] + of_spread[3]);
     if (columns == 0) return (struct row_facts){0};

@@ -17,12 +17,12 @@ double exact_exp2(double value);
 /* What must be known of a row's values. */
 struct row_facts {
     double rms;
-    double spread; /* RMS of the weights over the scales of their columns */
-    float largest;
+    double spread; /* RMS of the weights, less the means of their columns and over their scales */
+    float largest; /* magnitude of a weight less its column's mean */
 };
 
-/* gain[columns] or NULL: 1 / scale^2 of each column. */
-struct row_facts row_look(const float *row, const float *gain, uint64_t columns);
+/* Of each column, or NULL: gain[columns], 1 / scale^2, and means[columns]. */
+struct row_facts row_look(const float *row, const float *gain, const float *means, uint64_t columns);
 
 /* Nearest code of step_code.h. */
 uint32_t row_step_code(double step, uint32_t mantissa_bits);

@@ -8,7 +8,7 @@ struct block_state {
     struct trellis_tile_work work;
     tsr_tile tile;
     struct trellis_lane lane;
-    float *values; /* [rows] of one column, within reach */
+    float *values; /* [rows] of one column less its mean, within reach */
     float *raw;    /* [rows][columns], of raw rows only what quantise was given */
 };
 
@@ -44,14 +44,16 @@ tsr_status trellis_block_begin(const struct trellis_encoder *encoder, const tsr_
     made->work.x = made->raw;
     for (uint64_t r = 0; r < tile->rows; r++) {
         const struct row_facts facts =
-            row_look(x + r * tile->columns, column_gain(&encoder->columns, tile->first_column), tile->columns);
+            row_look(x + r * tile->columns, column_gain(&encoder->columns, tile->first_column),
+                     column_means(&encoder->columns, tile->first_column), tile->columns);
         made->work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
     *state = made;
     return TSR_OK;
 }
 
-/* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. */
+/* Feedback may push a value beyond what its row's step can tell apart; then it counts as the largest that can. Of a value
+ * less its column's mean. */
 static float within_reach(const struct trellis_encoder *encoder, const struct segment *row, float value) {
     if (!segment_is_coded(row)) return value;
     const float most = step_code_value(row->code, encoder->mantissa_bits) * 0x1p22f;
@@ -63,10 +65,12 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
     struct block_state *state = self;
     const uint64_t rows = state->tile.rows, columns = state->tile.columns;
     const int32_t column = column_code(&encoder->columns, state->tile.first_column + index);
+    const float *means = column_means(&encoder->columns, state->tile.first_column + index);
+    const float mean = means ? *means : 0;
     uint32_t trellis_state = 0;
     (void)err;
     for (uint64_t r = 0; r < rows; r++) {
-        state->values[r] = within_reach(encoder, &state->work.rows[r], values[r]);
+        state->values[r] = within_reach(encoder, &state->work.rows[r], values[r] - mean);
         if (state->work.rows[r].code == STEP_CODE_RAW) state->raw[r * columns + index] = values[r];
     }
     const struct trellis_columns one = {.rows = state->work.rows,
@@ -76,6 +80,7 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
                                         .width = 1,
                                         .first = state->tile.first_column + index,
                                         .final = true,
+                                        .centred = true,
                                         .indices = state->work.indices + index,
                                         .index_stride = columns};
     trellis_columns_find(encoder, &one, &state->lane);
@@ -85,8 +90,8 @@ tsr_status trellis_block_quantise(const struct trellis_encoder *encoder, void *s
         if (!segment_is_coded(row)) continue;
         const int32_t at = state->work.indices[i * columns + index];
         const uint32_t scale = shape_scale(&encoder->shape, trellis_row_code(row), column);
-        reconstruction[r] =
-            point_of(encoder, scale, trellis_state & 1, at) * step_code_value(row->code, encoder->mantissa_bits);
+        const float step = step_code_value(row->code, encoder->mantissa_bits);
+        reconstruction[r] = point_of(encoder, scale, trellis_state & 1, at) * step + mean;
         trellis_state = encoder->code.next[2 * trellis_state + ((uint32_t)at & 1)];
         i++;
     }

@@ -106,6 +106,7 @@ static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, u
     const float step = step_code_value(work->codes[row], decoder->mantissa_bits);
     const bool wanted = row >= work->first && row < work->last;
     float *x = wanted ? work->x + (row - work->first) * work->tile->columns + first : NULL;
+    const float *means = column_means(&decoder->columns, work->tile->first_column + first);
     uint8_t *states = work->states + first;
     for (uint64_t i = 0; i < count; i++) {
         uint32_t parity = (symbols[i] ^ middle) & 1;
@@ -116,7 +117,7 @@ static void take_symbols(struct tile_work *work, uint64_t row, uint64_t first, u
             point = trellis_value(contexts[i] & 1, index);
         }
         states[i] = next[2 * states[i] + parity];
-        if (wanted) x[i] = point * step;
+        if (wanted) x[i] = means ? point * step + means[i] : point * step;
     }
 }
 

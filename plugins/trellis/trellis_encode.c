@@ -126,7 +126,8 @@ tsr_status trellis_encode_tile(const struct trellis_encoder *encoder, const tsr_
     trellis_lane_init(&lane, memory + work_bytes);
     for (uint64_t r = 0; r < tile->rows; r++) {
         const struct row_facts facts =
-            row_look(x + r * columns, column_gain(&encoder->columns, tile->first_column), columns);
+            row_look(x + r * columns, column_gain(&encoder->columns, tile->first_column),
+                     column_means(&encoder->columns, tile->first_column), columns);
         work.rows[r] = trellis_row_choose(encoder, &facts, tile->first_row + r);
     }
     for (uint64_t c = 0; c < columns; c += TRELLIS_LANES) {

@@ -93,6 +93,7 @@ struct trellis_columns {
     uint64_t stride, width;
     uint64_t first; /* column of the tensor */
     bool final;     /* costs are those of the model */
+    bool centred;   /* the columns' means are taken off already */
     /* Gets an index for each row that is coded, index_stride apart; and, unless NULL, u[width] of it. */
     int32_t *indices;
     float *u;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads headers: those of version 2, and of version 1, which had tables by class of rows instead of shapes. Every number
+ * Reads headers: those of version 3, of version 2, which had no means, and of version 1, which had tables by class of rows
+ * instead of shapes. Every number
  * is checked before it is used. */
 #include "trellis_decode.h"
 
@@ -50,7 +51,7 @@ static tsr_status read_first_version(struct trellis_decoder *decoder, struct inp
     return status == TSR_OK ? read_model(decoder, input, err) : status;
 }
 
-/* ---- version 2 ---- */
+/* ---- versions 2 and 3 ---- */
 
 static bool read_numbers(struct trellis_decoder *decoder, struct input *input, uint32_t *flags) {
     decoder->shape.quantisers = 2;
@@ -58,7 +59,7 @@ static bool read_numbers(struct trellis_decoder *decoder, struct input *input, u
     *flags = input_byte(input);
     decoder->row_centre = (int8_t)input_byte(input);
     decoder->rows_coded = *flags & TRELLIS_ROWS_CODED;
-    return sound && *flags < 4;
+    return sound && *flags < (decoder->version == 2 ? TRELLIS_MEANS : 2 * TRELLIS_MEANS);
 }
 
 /* What stands behind the numbers: lists of offsets, which need the model for their length, and bits. */
@@ -71,7 +72,9 @@ static tsr_status read_rest(struct trellis_decoder *decoder, uint64_t columns, u
     struct bits bits = {input->bytes, 0, input->size * 8, false};
     tsr_status status = TSR_OK;
     if (flags & TRELLIS_COLUMNS_CODED)
-        status = columns_read(decoder->host, columns, &bits, &decoder->columns, "trellis", err);
+        status = columns_read_codes(decoder->host, columns, &bits, &decoder->columns, "trellis", err);
+    if (status == TSR_OK && flags & TRELLIS_MEANS)
+        status = columns_read_means(decoder->host, columns, &bits, &decoder->columns, "trellis", err);
     if (status != TSR_OK) return status;
     if (!shape_read(&decoder->shape, &bits) || !bits_end(&bits))
         return trellis_corrupt(err, "header: damaged distributions");
@@ -82,7 +85,7 @@ static tsr_status read_rest(struct trellis_decoder *decoder, uint64_t columns, u
     return status == TSR_OK ? read_points(decoder, &offsets, 2 * groups, err) : status;
 }
 
-static tsr_status read_second_version(struct trellis_decoder *decoder, uint64_t columns, struct input *input,
+static tsr_status read_shaped_version(struct trellis_decoder *decoder, uint64_t columns, struct input *input,
                                       tsr_error *err) {
     uint32_t flags = 0;
     if (!read_numbers(decoder, input, &flags)) return trellis_corrupt(err, "header: numbers out of range");
@@ -100,7 +103,7 @@ tsr_status trellis_decoder_init(struct trellis_decoder *decoder, const tsr_tenso
         return trellis_corrupt(err, "header: numbers out of range");
     }
     if (decoder->version == 1) return read_first_version(decoder, &input, err);
-    return read_second_version(decoder, tensor->columns, &input, err);
+    return read_shaped_version(decoder, tensor->columns, &input, err);
 }
 
 void trellis_decoder_clear(struct trellis_decoder *decoder) {

@@ -187,7 +187,7 @@ static tsr_status look_at_long_row(const struct look *look, uint64_t row, float 
         const uint64_t count = least(columns - at, LONG_ROW);
         status = look->source->read(look->source->ctx, row, 1, at, count, x, err);
         if (status != TSR_OK) break;
-        const struct row_facts part = row_look(x, NULL, count);
+        const struct row_facts part = row_look(x, NULL, NULL, count);
         whole.rms += part.rms * part.rms * (double)count;
         whole.largest = part.largest > whole.largest ? part.largest : whole.largest;
     }
@@ -203,7 +203,7 @@ static tsr_status look_at_rows(const struct look *look, uint64_t first, float *x
     if (columns > LONG_ROW) return look_at_long_row(look, first, x, err);
     tsr_status status = look->source->read(look->source->ctx, first, rows, 0, columns, x, err);
     for (uint64_t r = 0; r < rows && status == TSR_OK; r++) {
-        look->facts[first + r] = row_look(x + r * columns, column_gain(&encoder->columns, 0), columns);
+        look->facts[first + r] = row_look(x + r * columns, column_gain(&encoder->columns, 0), column_means(&encoder->columns, 0), columns);
     }
     return status;
 }

@@ -100,7 +100,8 @@ static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *byte
     sink_number(&sink, encoder->mantissa_bits, 1);
     sink_number(&sink, log_states, 1);
     shape_write_numbers(shape, &sink);
-    sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns.codes ? TRELLIS_COLUMNS_CODED : 0), 1);
+    sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns.codes ? TRELLIS_COLUMNS_CODED : 0) |
+                           (encoder->columns.means ? TRELLIS_MEANS : 0), 1);
     sink_number(&sink, (uint8_t)encoder->row_centre, 1);
     for (uint32_t i = 0; i < 2 * shape_groups(shape); i++) {
         const struct trellis_offsets *offsets = &encoder->offsets[i];
@@ -108,7 +109,8 @@ static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *byte
         for (uint32_t m = 0; m < offsets->count; m++) sink_number(&sink, (uint8_t)offsets->values[m], 1);
     }
     struct sink_bits bits = {bytes + sink.at, 0};
-    columns_write(&encoder->columns, encoder->tensor->columns, &bits);
+    columns_write_codes(&encoder->columns, encoder->tensor->columns, &bits);
+    columns_write_means(&encoder->columns, encoder->tensor->columns, &bits);
     shape_write(shape, &bits);
     return sink.at + (bits.at + 7) / 8;
 }
@@ -222,8 +224,8 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     encoder->shape.quantisers = 2;
     tsr_status status = allocate(work, err);
     if (status == TSR_OK) {
-        status = columns_choose(encoder->host, encoder->tensor, work->measure.source, encoder->shape.unit, 0,
-                                &encoder->columns, err);
+        const struct columns_wanted wanted = {.unit = encoder->shape.unit, .means = true};
+        status = columns_choose(encoder->host, encoder->tensor, work->measure.source, wanted, &encoder->columns, err);
     }
     if (status == TSR_OK) status = trellis_measure_rows(encoder, work->measure.source, work->facts, err);
     if (status != TSR_OK) return status;

@@ -31,7 +31,7 @@ static uint32_t bucket_of(const struct trellis_encoder *encoder, const struct ro
 struct segment trellis_row_choose(const struct trellis_encoder *encoder, const struct row_facts *facts,
                                   uint64_t index) {
     struct segment row = {.code = STEP_CODE_ZERO};
-    if (facts->largest == 0) return row;
+    if (facts->rms == 0) return row;
     if (facts->rms < RMS_LEAST || facts->largest >= PEAK_MOST) {
         row.code = STEP_CODE_RAW;
         return row;
@@ -61,15 +61,16 @@ void trellis_lane_init(struct trellis_lane *lane, void *memory) {
     lane->before = (uint8_t *)(lane->u + TRELLIS_SEGMENT * TRELLIS_LANES);
 }
 
-/* Takes coded rows from row `*at` on into a segment; returns their number. */
-static uint64_t load_segment(const struct trellis_columns *columns, uint64_t *at, struct trellis_lane *lane) {
+/* Takes coded rows from row `*at` on into a segment, less their columns' means; returns their number. */
+static uint64_t load_segment(const struct trellis_columns *columns, const float *means, uint64_t *at,
+                             struct trellis_lane *lane) {
     uint64_t count = 0;
     for (; *at < columns->count && count < TRELLIS_SEGMENT; (*at)++) {
         const struct segment *row = &columns->rows[*at];
         if (!segment_is_coded(row)) continue;
         const float *x = columns->x + *at * columns->stride;
         float *u = lane->u + count * TRELLIS_LANES;
-        for (uint64_t i = 0; i < TRELLIS_LANES; i++) u[i] = i < columns->width ? x[i] * row->inverse : 0;
+        for (uint64_t i = 0; i < TRELLIS_LANES; i++) u[i] = i < columns->width ? (x[i] - means[i]) * row->inverse : 0;
         lane->rows[count++] = trellis_row_code(row);
     }
     return count;
@@ -85,11 +86,15 @@ void trellis_columns_find(const struct trellis_encoder *encoder, const struct tr
                                   .indices = lane->indices,
                                   .choices = lane->choices,
                                   .before = lane->before};
+    const float *known = columns->centred ? NULL : column_means(&encoder->columns, columns->first);
+    float means[TRELLIS_LANES] = {0};
     uint64_t done = 0;
-    for (uint64_t i = 0; i < columns->width; i++)
+    for (uint64_t i = 0; i < columns->width; i++) {
         strip.columns[i] = column_code(&encoder->columns, columns->first + i);
+        if (known) means[i] = known[i];
+    }
     for (uint64_t at = 0; at < columns->count;) {
-        strip.count = load_segment(columns, &at, lane);
+        strip.count = load_segment(columns, means, &at, lane);
         encoder->find(&strip);
         for (uint64_t i = 0; i < strip.count; i++, done++) {
             const uint64_t to = done * columns->index_stride, from = i * TRELLIS_LANES;

@@ -240,6 +240,26 @@ static void unequal_columns_cost_what_they_tell(void) {
     trial_end(&trial);
 }
 
+/* Means of columns are told once, and weights are coded without them; a row of zeros stays one. */
+static void means_of_columns_are_told_once(void) {
+    struct trial trial;
+    double errors[2];
+    begin(&trial, 512, 512, 4, 8);
+    for (int means = 0; means < 2; means++) {
+        double energy = 0;
+        trial_fill(trial.x, trial.count, 35);
+        for (uint64_t i = 0; means && i < trial.count; i++) trial.x[i] += 1.5f * (float)((int)(i % 512 % 7) - 3);
+        for (uint64_t c = 0; c < 512; c++) trial.x[3 * 512 + c] = 0;
+        CU_ASSERT_EQUAL(trial_run(&trial), TSR_OK);
+        CU_ASSERT_DOUBLE_EQUAL(trial_bits(&trial), 4, 0.04);
+        for (uint64_t i = 0; i < trial.count; i++) energy += (double)trial.x[i] * (double)trial.x[i];
+        errors[means] = energy * trial_distortion(trial.x, trial.y, trial.count) * exp2(2 * trial_bits(&trial));
+        for (uint64_t c = 0; c < 512; c++) CU_ASSERT_EQUAL(trial.y[3 * 512 + c], 0);
+    }
+    CU_ASSERT_DOUBLE_EQUAL(errors[1] / errors[0], 1, 0.05);
+    trial_end(&trial);
+}
+
 /* Steps that are all alike are not rounded to an eighth of an octave. */
 static void every_rate_is_met_with_equal_row_weights(void) {
     enum { ROWS_OF_ONE_WEIGHT = 256 };
@@ -346,7 +366,7 @@ static void outliers_are_not_clamped(void) {
 
 /* ---- what every codec must keep ---- */
 
-/* Small, with escapes, a raw row, a zero row and several classes: all parts of a tile. */
+/* Small, with escapes, a raw row, a zero row, several scales and columns with means: all parts of a header and a tile. */
 static void begin_rich(struct trial *trial, uint64_t columns) {
     static const float WEIGHTS[24] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
                                       90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90};
@@ -354,6 +374,7 @@ static void begin_rich(struct trial *trial, uint64_t columns) {
     begin(trial, 24, columns, 3, 8);
     trial->job.hints = &HINTS;
     trial_fill(trial->x, trial->count, 23);
+    for (uint64_t i = 0; i < trial->count; i++) trial->x[i] += 4 * (float)((int)(i % columns % 5) - 2);
     for (uint64_t c = 0; c < columns; c++) trial->x[columns + c] = 0;
     for (uint64_t c = 0; c < columns; c++) trial->x[2 * columns + c] *= 1e-36f;
     for (uint64_t r = 3; r < 24; r += 3) trial->x[r * columns + r] *= 1000;
@@ -364,6 +385,7 @@ static void damaged_bytes_are_refused(void) {
     begin_rich(&trial, 721);
     trial_refuses_damage(&trial, 3);
     CU_ASSERT(trial.payload.header[7] & 1); /* rows have codes */
+    CU_ASSERT(trial.payload.header[7] & 4); /* columns have means */
     trial_end(&trial);
 }
 
@@ -420,6 +442,7 @@ static const struct unit_test TESTS[] = {
     {"gaussian_weights_take_their_entropy", gaussian_weights_take_their_entropy},
     {"weights_of_a_model_take_their_entropy", weights_of_a_model_take_their_entropy},
     {"unequal_columns_cost_what_they_tell", unequal_columns_cost_what_they_tell},
+    {"means_of_columns_are_told_once", means_of_columns_are_told_once},
     {"every_rate_is_met_with_equal_row_weights", every_rate_is_met_with_equal_row_weights},
     {"states_that_are_no_power_of_two_are_refused", states_that_are_no_power_of_two_are_refused},
     {"row_weights_set_the_steps", row_weights_set_the_steps},
