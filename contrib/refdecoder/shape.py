@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scalar and trellis (bitstream 2) share: distributions of a few numbers a scale (plugins/trellis/README.md, "Scales and
+"""What scalar and trellis share from their bitstream 2 on: distributions of a few numbers a scale (plugins/trellis/README.md, "Scales and
 distributions"), by doubles with + - * / alone in the order of the README, and codes of columns."""
 import struct
 
