@@ -108,7 +108,8 @@ static tsr_status take_probe(struct searching *s, bool uniform, double bits, str
 
 /* ---- size is limited ---- */
 
-/* The best output of this kind whose bytes fit. Bits are moved by what the bytes are off. */
+/* The best output of this kind whose bytes fit. Bits are moved by what the bytes are off, and down by a grain at least where these
+ * are too many: less would be rounded away. */
 static tsr_status fit(struct searching *s, bool uniform, double bits, double allowed, struct probe **best,
                       tsr_error *err) {
     const struct plan_budget *told = &s->in->plan->budget;
@@ -120,7 +121,8 @@ static tsr_status fit(struct searching *s, bool uniform, double bits, double all
         bool fits = (double)probe->bytes <= allowed * BYTES_OVER;
         if (fits && (!*best || probe->bytes > (*best)->bytes)) *best = probe;
         if (fits && (isinf(allowed) || (double)probe->bytes >= allowed * BYTES_UNDER)) return TSR_OK;
-        bits += (allowed * 0.9995 - (double)probe->bytes) * 8 / (double)told->weights;
+        bits = probe->allocation.bits + (allowed * 0.9995 - (double)probe->bytes) * 8 / (double)told->weights;
+        if (!fits) bits = fmin(bits, probe->allocation.bits - 1 / BITS_GRAIN);
     }
     if (*best) return TSR_OK;
     return tsr_fail(err, TSR_E_CONFIG, "budget: %.0f bytes, the smallest output that was made has %llu", allowed,
