@@ -21,6 +21,8 @@
 #define SAMPLE_BLOCKS 32
 #define WIDE_ROWS 4
 #define ENTROPY_VALUES (UINT64_C(1) << 16)
+#define ROWS_OF_COLUMNS 32      /* from which on a sample tells what its columns have in common */
+#define DEVIATION_LEAST 0x1p-20 /* of a column, over the RMS of its rows */
 
 /* Ranges of 0..total-1 that are taken: `edge` at each end and `wanted` between them in `count` blocks. */
 struct blocks {
@@ -199,11 +201,18 @@ void sample_row(const struct sample *sample, const uint8_t *bytes, uint64_t row,
 
 /* Mean squares of the rows, and values divided by the RMS of their row. */
 struct spread {
-    double *energies;  /* [rows] */
-    float *normalised; /* [count], at most ENTROPY_VALUES, then as many of scratch */
+    double *energies;     /* [rows] */
+    struct moment *told;  /* [columns]: what an encoder could tell of all rows at once */
+    float *normalised;    /* [count], at most ENTROPY_VALUES, then as many of scratch */
+    uint64_t *column;     /* [count] */
     uint64_t count, active_rows;
     double energy;  /* mean over active rows */
     double log_rms; /* mean over active rows, in bits */
+};
+
+/* Of a column's normalised values: sums, then mean and deviation. */
+struct moment {
+    double first, second;
 };
 
 static void measure_row(const float *values, uint64_t columns, uint64_t step, uint64_t row, struct spread *spread) {
@@ -215,9 +224,33 @@ static void measure_row(const float *values, uint64_t columns, uint64_t step, ui
     spread->active_rows++;
     spread->energy += energy;
     spread->log_rms += 0.5 * log2(energy);
-    for (uint64_t c = row % step; c < columns && spread->count < ENTROPY_VALUES; c += step) {
-        if (isfinite(values[c])) spread->normalised[spread->count++] = (float)(values[c] / sqrt(energy));
+    for (uint64_t c = 0; c < columns; c++) {
+        double value = isfinite(values[c]) ? values[c] / sqrt(energy) : 0;
+        spread->told[c].first += value;
+        spread->told[c].second += value * value;
     }
+    for (uint64_t c = row % step; c < columns && spread->count < ENTROPY_VALUES; c += step) {
+        if (!isfinite(values[c])) continue;
+        spread->column[spread->count] = c;
+        spread->normalised[spread->count++] = (float)(values[c] / sqrt(energy));
+    }
+}
+
+/* Differential entropy of the normalised values once the mean and the deviation of each column are known. Changes them. */
+static double entropy_by_columns(struct spread *spread, uint64_t columns) {
+    double logs = 0, rows = (double)spread->active_rows;
+    for (uint64_t c = 0; c < columns; c++) {
+        struct moment *of = &spread->told[c];
+        of->first /= rows;
+        of->second = sqrt(fmax(of->second / rows - of->first * of->first, DEVIATION_LEAST * DEVIATION_LEAST));
+        logs += log2(of->second);
+    }
+    for (uint64_t i = 0; i < spread->count; i++) {
+        const struct moment *of = &spread->told[spread->column[i]];
+        spread->normalised[i] = (float)((spread->normalised[i] - of->first) / of->second);
+    }
+    return logs / (double)columns +
+           bound_differential_entropy(spread->normalised, spread->count, spread->normalised + ENTROPY_VALUES);
 }
 
 static double combine(const struct sample *sample, struct spread *spread, double bits, bool all_bounds) {
@@ -226,17 +259,24 @@ static double combine(const struct sample *sample, struct spread *spread, double
     if (!all_bounds || spread->active_rows == 0) return error;
     double active = (double)spread->active_rows, entropy;
     entropy = bound_differential_entropy(spread->normalised, spread->count, spread->normalised + ENTROPY_VALUES);
+    if (spread->active_rows >= ROWS_OF_COLUMNS) entropy = fmin(entropy, entropy_by_columns(spread, sample->columns));
     double active_bits = bits * (double)sample->rows / active;
     return fmin(error, bound_entropy_power(entropy + spread->log_rms / active, spread->energy / active, active_bits));
+}
+
+static bool spread_allocate(const struct sample *sample, struct spread *spread) {
+    spread->energies = mem_alloc_array(max_u64(sample->rows, 1), sizeof *spread->energies);
+    spread->told = mem_alloc_zero(max_u64(sample->columns, 1), sizeof *spread->told);
+    spread->normalised = mem_alloc_array(2 * ENTROPY_VALUES, sizeof *spread->normalised);
+    spread->column = mem_alloc_array(ENTROPY_VALUES, sizeof *spread->column);
+    return spread->energies && spread->told && spread->normalised && spread->column;
 }
 
 tsr_status sample_bound(const struct sample *sample, double bits, bool all_bounds, double *error, tsr_error *err) {
     uint64_t weights = sample->rows * sample->columns, step = weights / ENTROPY_VALUES + 1;
     struct spread spread = {0};
     float *values = mem_alloc_array(max_u64(sample->columns, 1), sizeof *values);
-    spread.energies = mem_alloc_array(max_u64(sample->rows, 1), sizeof *spread.energies);
-    spread.normalised = mem_alloc_array(2 * ENTROPY_VALUES, sizeof *spread.normalised);
-    tsr_status st = values && spread.energies && spread.normalised ? TSR_OK : plan_no_memory(err);
+    tsr_status st = values && spread_allocate(sample, &spread) ? TSR_OK : plan_no_memory(err);
     *error = 0;
     if (!st && weights) {
         for (uint64_t r = 0; r < sample->rows; r++) {
@@ -247,6 +287,8 @@ tsr_status sample_bound(const struct sample *sample, double bits, bool all_bound
     }
     mem_free(values);
     mem_free(spread.energies);
+    mem_free(spread.told);
     mem_free(spread.normalised);
+    mem_free(spread.column);
     return st;
 }

@@ -7,6 +7,7 @@
 #include <base/rng.h>
 #include <math.h>
 #include <policy/bound.h>
+#include <policy/plan_sample.h>
 
 static void gaussian_bound_has_its_known_values(void) {
     static const double table[][3] = {/* bits, D, cosine */
@@ -100,11 +101,40 @@ static void entropy_power_of_a_gaussian_is_its_bound(void) {
     CU_ASSERT_TRUE(bound_entropy_power(h - 0.2, 7, 2.5) < bound_gaussian(2.5));
 }
 
+/* ---- of a sample ---- */
+
+/* Smallest D at 4 bits by all bounds; Gaussian rows with means of columns that are so many deviations. */
+static double floor_of(double means) {
+    enum { ROWS = 256, COLUMNS = 96 };
+    static float values[ROWS * COLUMNS];
+    struct rng rng = {11};
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        double sum = -6;
+        for (int k = 0; k < 12; k++) sum += rng_real(&rng);
+        values[i] = (float)(sum + means * (i % COLUMNS % 5 - 2) / sqrt(2));
+    }
+    const struct sample sample = {.rows = ROWS,
+                                  .columns = COLUMNS,
+                                  .bits = 32,
+                                  .tensor = {.struct_size = sizeof(tsr_tensor), .dtype = TSR_DTYPE_F32},
+                                  .bytes = (uint8_t *)values};
+    double error = 0;
+    CU_ASSERT_EQUAL(sample_bound(&sample, 4, true, &error, NULL), TSR_OK);
+    return error;
+}
+
+/* Told once for all rows, means cost nothing: what is left is 1 / (1 + means^2) of the energy. */
+static void means_of_columns_are_below_no_bound(void) {
+    CU_ASSERT_DOUBLE_EQUAL(floor_of(0) * exp2(8), 1, 0.1);
+    CU_ASSERT_DOUBLE_EQUAL(floor_of(3) * exp2(8) * 10, 1, 0.1);
+}
+
 static const struct unit_test TESTS[] = {
     {"gaussian_bound_has_its_known_values", gaussian_bound_has_its_known_values},
     {"water_filling_is_the_numeric_optimum", water_filling_is_the_numeric_optimum},
     {"water_filling_of_equal_rows_is_gaussian", water_filling_of_equal_rows_is_gaussian},
     {"entropy_of_samples_is_near_the_truth", entropy_of_samples_is_near_the_truth},
     {"entropy_power_of_a_gaussian_is_its_bound", entropy_power_of_a_gaussian_is_its_bound},
+    {"means_of_columns_are_below_no_bound", means_of_columns_are_below_no_bound},
 };
 UNIT_MAIN(TESTS)
