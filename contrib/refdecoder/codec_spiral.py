@@ -9,23 +9,11 @@ from codec_scalar import INDEX_MAX, RAW
 from errors import require
 from rans import Model, decode_split, unpack_bits
 from reader import Bits, Reader, read_rice, unzigzag
+from series import log2
 
 ID, VERSIONS, GIVES = "org.tessera.spiral", (1,), "f32"
 GOLDEN_TURN = 0x61C8864680B583EB
 ESCAPE_UNIT = np.float32(float.fromhex("0x1.c5bf8ap+0"))
-
-
-def log2(value):
-    """By the series of the README: the same doubles everywhere."""
-    mantissa, exponent = math.frexp(value)
-    mantissa, exponent = 2 * mantissa, float(exponent - 1)
-    if mantissa > 1.4142135623730951:
-        mantissa, exponent = mantissa / 2, exponent + 1
-    t = (mantissa - 1) / (mantissa + 1)
-    square, total = t * t, 0.0
-    for k in range(17, 0, -2):
-        total = total * square + 1.0 / k
-    return exponent + 2 * t * total * 1.4426950408889634
 
 
 def cosine_sine(turn):
