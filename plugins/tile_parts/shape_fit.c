@@ -21,7 +21,7 @@ struct fit {
     double counts[2][SHAPE_LIMIT_MAX + 2]; /* of magnitudes in one scale; the last: beyond all */
     double depth[2][SHAPE_LIMIT_MAX + 1];  /* of the power that is tried, less that of the first point */
     double coded[2];                         /* magnitudes from 1 on */
-    double roots[ROOTS];                     /* 2^(i / ROOTS) */
+    double roots[ROOTS + 1];                 /* 2^(i / ROOTS); of the last, as a part of one may be rounded up to it */
     uint32_t most;                           /* magnitude that matters */
     uint32_t frequencies[SHAPE_SYMBOLS_MAX];
 };
@@ -190,7 +190,7 @@ tsr_status shape_fit(const tsr_host *host, const uint32_t *const *symbols, struc
     for (uint32_t m = 1; m <= SHAPE_LIMIT_MAX; m++) {
         for (uint32_t q = 0; q < 2; q++) fit->logs[q][m] = exact_log2((double)index_point(q, m));
     }
-    for (uint32_t i = 0; i < ROOTS; i++) fit->roots[i] = exact_exp2((double)i / ROOTS);
+    for (uint32_t i = 0; i <= ROOTS; i++) fit->roots[i] = exact_exp2((double)i / ROOTS);
     for (uint32_t list = 0; list < SHAPE_LISTS; list++) shape->codes[list][0] = GAUSSIAN[list];
     for (uint32_t s = 0; s < shape->scales; s++) {
         load(fit, symbols + shape->quantisers * s);
