@@ -4,6 +4,8 @@
  * not what an encoder writes is TSR_E_CORRUPT. One F32 multiplication a weight, no libm. */
 #include "scalar_decode.h"
 
+#include "escape.h"
+
 static tsr_status work_init(struct scalar_tile *work, tsr_error *err) {
     const struct scalar_decoder *decoder = work->decoder;
     const uint64_t weights = work->tile->rows * work->tile->columns;
@@ -65,14 +67,11 @@ static tsr_status read_symbols(const struct scalar_tile *work, const uint8_t *st
 
 bool scalar_take_escape(const struct scalar_tile *work, uint64_t at, struct input *rest, int32_t *index) {
     const struct scalar_decoder *decoder = work->decoder;
-    const uint32_t stored = input_varint(rest);
-    if (decoder->version == 1) {
-        *index = unzigzag(stored);
-    } else {
-        const uint32_t magnitude = stored / 2 + decoder->model.limits[work->contexts ? work->contexts[at] : 0] + 1;
-        *index = stored % 2 ? -(int32_t)magnitude : (int32_t)magnitude;
-    }
-    return !rest->short_of && *index <= SCALAR_INDEX_MAX && *index >= -SCALAR_INDEX_MAX;
+    const uint32_t stored = input_varint(rest), limit = decoder->model.limits[work->contexts ? work->contexts[at] : 0];
+    const int64_t found = decoder->version == 1 ? unzigzag(stored) : escape_index(stored, limit);
+    if (rest->short_of || found > SCALAR_INDEX_MAX || found < -SCALAR_INDEX_MAX) return false;
+    *index = (int32_t)found;
+    return true;
 }
 
 /* Values of the escapes among symbols [at, at + count). */

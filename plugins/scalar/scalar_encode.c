@@ -4,10 +4,10 @@
  * scalar_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
 #include "scalar_encode.h"
 
+#include "escape.h"
 #include "sink.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /* Working memory for one tile, all of it the worker's scratch. */
 struct tile_work {
@@ -182,9 +182,8 @@ static void write_escapes(const struct tile_work *work, uint64_t index, uint64_t
     const float *x = work->x + index / work->row_segments * work->tile->columns + first;
     for (uint64_t i = 0; left > 0 && i < count; i++) {
         if (work->symbols[at + i] != 2 * encoder->model.middle + 1) continue;
-        const int32_t escaped = index_of(x[i], &quantiser);
         const uint32_t limit = encoder->model.limits[work->contexts ? work->contexts[at + i] : 0];
-        sink_varint(sink, 2 * ((uint32_t)abs(escaped) - limit - 1) + (escaped < 0));
+        sink_varint(sink, escape_code(index_of(x[i], &quantiser), limit));
         left--;
     }
 }

@@ -3,6 +3,7 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm but floor. */
 #include "scalar_rate.h"
 
+#include "escape.h"
 #include "scalar_tables.h"
 #include "scales.h"
 #include "shape_fit.h"

@@ -3,6 +3,8 @@
  * See scalar_tables.h. All decisions here end in stored bytes, so they use no libm. */
 #include "scalar_tables.h"
 
+#include "escape.h"
+
 enum { SYMBOL_BITS = 5 /* about what the model stores for each symbol */, MIDDLE = SHAPE_LIMIT_MAX };
 
 double scalar_entropy_bits(double count, double total) {
@@ -34,7 +36,7 @@ static uint32_t choose_limit(const uint32_t *symbols, uint32_t probability_bits,
         kept += symbol_bits(symbols[MIDDLE + m], total, slot);
         if (m > 0) kept += symbol_bits(symbols[MIDDLE - m], total, slot);
         const uint32_t far = m + 65 <= SHAPE_LIMIT_MAX ? m + 65 : SHAPE_LIMIT_MAX + 1;
-        const double cost = kept + scalar_entropy_bits(tail[m + 1], total) + 8 * tail[m + 1] + 8 * tail[far];
+        const double cost = kept + scalar_entropy_bits(tail[m + 1], total) + ESCAPE_BITS * tail[m + 1] + (ESCAPE_FAR_BITS - ESCAPE_BITS) * tail[far];
         if (m == 0 || cost < *best) {
             *best = cost;
             limit = m;

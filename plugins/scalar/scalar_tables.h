@@ -31,11 +31,4 @@ tsr_status scalar_tables_create(struct scalar_encoder *encoder, const struct sca
 /* Bits of `count` events among `total` at their own frequency. */
 double scalar_entropy_bits(double count, double total);
 
-/* What an escape takes outside the model, for a magnitude so far beyond its limit; and beyond all that are counted. */
-enum { ESCAPE_FAR_BITS = 16 };
-
-static inline double escape_bits(uint32_t beyond) {
-    return beyond <= 64 ? 8 : ESCAPE_FAR_BITS;
-}
-
 #endif

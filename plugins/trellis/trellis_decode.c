@@ -6,6 +6,8 @@
  * libm. */
 #include "trellis_decode.h"
 
+#include "escape.h"
+
 /* What a tile is being decoded with; the arrays are the worker's scratch. */
 struct tile_work {
     const struct trellis_decoder *decoder;
@@ -67,17 +69,12 @@ static bool read_rows(struct tile_work *work, struct bits *bits, uint64_t centre
     return bits_end(bits);
 }
 
-static int32_t within(struct tile_work *work, int32_t index) {
-    if (index > TRELLIS_INDEX_MAX || index < -TRELLIS_INDEX_MAX) work->rest.short_of = true;
-    return work->rest.short_of ? 0 : index;
-}
-
 static int32_t take_index(struct tile_work *work, uint32_t context) {
     const uint32_t stored = input_varint(&work->rest);
-    if (work->decoder->version == 1) return within(work, unzigzag(stored));
-    if (stored / 2 > TRELLIS_INDEX_MAX) return within(work, TRELLIS_INDEX_MAX + 1);
-    const int32_t magnitude = (int32_t)(stored / 2 + work->decoder->model.limits[context] + 1);
-    return within(work, stored % 2 ? -magnitude : magnitude);
+    const uint32_t limit = work->decoder->model.limits[context];
+    const int64_t index = work->decoder->version == 1 ? unzigzag(stored) : escape_index(stored, limit);
+    if (index > TRELLIS_INDEX_MAX || index < -TRELLIS_INDEX_MAX) work->rest.short_of = true;
+    return work->rest.short_of ? 0 : (int32_t)index;
 }
 
 /* Contexts of columns [first, first + count) of one row. */

@@ -4,6 +4,7 @@
  * trellis_bitstream.h from top to bottom. Reads the encoder only: any number of tiles at a time. */
 #include "trellis_encode.h"
 
+#include "escape.h"
 #include "sink.h"
 
 #include <math.h>
@@ -62,7 +63,7 @@ static void write_rest(const struct trellis_tile_work *work, uint64_t count, str
     const uint64_t columns = work->tile->columns;
     for (uint64_t i = 0; i < count; i++) {
         const uint32_t magnitude = (uint32_t)abs(work->indices[i]), limit = work->encoder->model.limits[work->contexts[i]];
-        if (magnitude > limit) sink_varint(sink, 2 * (magnitude - limit - 1) + (work->indices[i] < 0));
+        if (magnitude > limit) sink_varint(sink, escape_code(work->indices[i], limit));
     }
     for (uint64_t r = 0; r < work->tile->rows; r++) {
         for (uint64_t c = 0; work->rows[r].code == STEP_CODE_RAW && c < columns; c++) {

@@ -3,6 +3,7 @@
  * The arithmetic of rates. All decisions here end in stored bytes, so they use no libm. */
 #include "trellis_rate.h"
 
+#include "escape.h"
 #include "shape_fit.h"
 
 #include <math.h>
@@ -27,7 +28,6 @@ enum {
     SCALE_BITS = 17,               /* about what the shape of one scale takes */
     OFFSET_COUNT_LEAST = 64,
     OFFSET_LEAST = 2,
-    ESCAPE_BITS = 8, /* and as many more beyond the 64 magnitudes behind the limit */
     MIDDLE = SHAPE_LIMIT_MAX
 };
 
@@ -148,12 +148,12 @@ static double take_frequencies(struct trellis_encoder *encoder, uint32_t context
                                const uint32_t *f) {
     const uint32_t limit = encoder->model.limits[context];
     const double whole = encoder->shape.probability_bits;
-    const double escape = whole - exact_log2((double)f[2 * limit + 1]) + ESCAPE_BITS;
+    const double escape = whole - exact_log2((double)f[2 * limit + 1]);
     float *costs = trellis_costs(encoder, true, context / 2, context % 2);
-    double sum = (escape + 2 * ESCAPE_BITS) * tally->symbols[SHAPE_SYMBOLS_MAX - 1];
+    double sum = (escape + 3 * ESCAPE_BITS) * tally->symbols[SHAPE_SYMBOLS_MAX - 1];
     for (uint32_t m = 0; m < TRELLIS_COSTS; m++) {
         double both = (double)tally->symbols[MIDDLE + m] + (m ? (double)tally->symbols[MIDDLE - m] : 0);
-        double bits = m > limit ? escape + (m - limit <= 64 ? 0 : ESCAPE_BITS)
+        double bits = m > limit ? escape + escape_bits(m - limit)
                                 : whole - exact_log2((double)f[limit + m]);
         costs[m] = (float)(LAMBDA * bits);
         sum += both * bits;

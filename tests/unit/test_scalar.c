@@ -4,6 +4,8 @@
 #include "../../plugins/scalar/scalar_kernel.h"
 #include "../entropy_trial.h"
 
+#include <escape.h>
+
 extern const tsr_plugin tsr_plugin_scalar;
 
 enum { BITS, STEP, DEAD_ZONE, CENTROIDS, GROUP, ROW_ERROR_MAX, PARAM_COUNT };
@@ -286,6 +288,18 @@ static void extreme_rows_are_exact_or_close(void) {
 }
 
 /* Symbols beyond the alphabet are escapes: nothing is clamped. */
+static void escapes_are_numbered_from_their_limit(void) {
+    static const int32_t INDICES[] = {1, -1, 5, -2048, 1 << 24, -(1 << 24)};
+    for (unsigned i = 0; i < sizeof INDICES / sizeof INDICES[0]; i++) {
+        CU_ASSERT_EQUAL(escape_index(escape_code(INDICES[i], 0), 0), INDICES[i]);
+    }
+    CU_ASSERT_EQUAL(escape_code(300, 299), 0);
+    CU_ASSERT_EQUAL(escape_code(-301, 299), 3);
+    /* Damaged codes leave 32 bits. */
+    CU_ASSERT_EQUAL(escape_index(UINT32_MAX, 2047), -INT64_C(2147485695));
+    CU_ASSERT_EQUAL(escape_index(UINT32_MAX - 1, 0), INT64_C(2147483648));
+}
+
 static void outliers_are_not_clamped(void) {
     struct trial trial;
     begin(&trial, 16, 4096, 3);
@@ -396,6 +410,7 @@ static const struct unit_test TESTS[] = {
     {"weights_of_one_sign_cost_no_sign", weights_of_one_sign_cost_no_sign},
     {"odd_shapes_come_back", odd_shapes_come_back},
     {"extreme_rows_are_exact_or_close", extreme_rows_are_exact_or_close},
+    {"escapes_are_numbered_from_their_limit", escapes_are_numbered_from_their_limit},
     {"outliers_are_not_clamped", outliers_are_not_clamped},
     {"bytes_are_the_same_from_three_workers", bytes_are_the_same_from_three_workers},
     {"damaged_bytes_are_refused", damaged_bytes_are_refused},
