@@ -199,10 +199,15 @@ void sample_row(const struct sample *sample, const uint8_t *bytes, uint64_t row,
 
 /* ---- bounds ---- */
 
+/* Of a column's normalised values: sums, then mean and deviation. */
+struct moment {
+    double first, second;
+};
+
 /* Mean squares of the rows, and values divided by the RMS of their row. */
 struct spread {
     double *energies;     /* [rows] */
-    struct moment *told;  /* [columns]: what an encoder could tell of all rows at once */
+    struct moment *told;  /* [columns]: what an encoder could tell of all rows at once; NULL: not wanted */
     float *normalised;    /* [count], at most ENTROPY_VALUES, then as many of scratch */
     uint64_t *column;     /* [count] */
     uint64_t count, active_rows;
@@ -210,10 +215,13 @@ struct spread {
     double log_rms; /* mean over active rows, in bits */
 };
 
-/* Of a column's normalised values: sums, then mean and deviation. */
-struct moment {
-    double first, second;
-};
+static void tell_columns(struct moment *told, const float *values, uint64_t columns, double rms) {
+    for (uint64_t c = 0; c < columns; c++) {
+        double value = isfinite(values[c]) ? values[c] / rms : 0;
+        told[c].first += value;
+        told[c].second += value * value;
+    }
+}
 
 static void measure_row(const float *values, uint64_t columns, uint64_t step, uint64_t row, struct spread *spread) {
     double energy = 0;
@@ -224,15 +232,12 @@ static void measure_row(const float *values, uint64_t columns, uint64_t step, ui
     spread->active_rows++;
     spread->energy += energy;
     spread->log_rms += 0.5 * log2(energy);
-    for (uint64_t c = 0; c < columns; c++) {
-        double value = isfinite(values[c]) ? values[c] / sqrt(energy) : 0;
-        spread->told[c].first += value;
-        spread->told[c].second += value * value;
-    }
+    const double rms = sqrt(energy);
+    if (spread->told) tell_columns(spread->told, values, columns, rms);
     for (uint64_t c = row % step; c < columns && spread->count < ENTROPY_VALUES; c += step) {
         if (!isfinite(values[c])) continue;
         spread->column[spread->count] = c;
-        spread->normalised[spread->count++] = (float)(values[c] / sqrt(energy));
+        spread->normalised[spread->count++] = (float)(values[c] / rms);
     }
 }
 
@@ -253,10 +258,10 @@ static double entropy_by_columns(struct spread *spread, uint64_t columns) {
            bound_differential_entropy(spread->normalised, spread->count, spread->normalised + ENTROPY_VALUES);
 }
 
-static double combine(const struct sample *sample, struct spread *spread, double bits, bool all_bounds) {
+static double combine(const struct sample *sample, struct spread *spread, double bits) {
     double error = bound_water_filling(spread->energies, NULL, sample->rows, bits);
     error = fmin(error, bound_gaussian(bits));
-    if (!all_bounds || spread->active_rows == 0) return error;
+    if (!spread->told || spread->active_rows == 0) return error;
     double active = (double)spread->active_rows, entropy;
     entropy = bound_differential_entropy(spread->normalised, spread->count, spread->normalised + ENTROPY_VALUES);
     if (spread->active_rows >= ROWS_OF_COLUMNS) entropy = fmin(entropy, entropy_by_columns(spread, sample->columns));
@@ -264,26 +269,26 @@ static double combine(const struct sample *sample, struct spread *spread, double
     return fmin(error, bound_entropy_power(entropy + spread->log_rms / active, spread->energy / active, active_bits));
 }
 
-static bool spread_allocate(const struct sample *sample, struct spread *spread) {
+static bool spread_allocate(const struct sample *sample, bool all_bounds, struct spread *spread) {
     spread->energies = mem_alloc_array(max_u64(sample->rows, 1), sizeof *spread->energies);
-    spread->told = mem_alloc_zero(max_u64(sample->columns, 1), sizeof *spread->told);
+    if (all_bounds) spread->told = mem_alloc_zero(max_u64(sample->columns, 1), sizeof *spread->told);
     spread->normalised = mem_alloc_array(2 * ENTROPY_VALUES, sizeof *spread->normalised);
     spread->column = mem_alloc_array(ENTROPY_VALUES, sizeof *spread->column);
-    return spread->energies && spread->told && spread->normalised && spread->column;
+    return spread->energies && (spread->told || !all_bounds) && spread->normalised && spread->column;
 }
 
 tsr_status sample_bound(const struct sample *sample, double bits, bool all_bounds, double *error, tsr_error *err) {
     uint64_t weights = sample->rows * sample->columns, step = weights / ENTROPY_VALUES + 1;
     struct spread spread = {0};
     float *values = mem_alloc_array(max_u64(sample->columns, 1), sizeof *values);
-    tsr_status st = values && spread_allocate(sample, &spread) ? TSR_OK : plan_no_memory(err);
+    tsr_status st = values && spread_allocate(sample, all_bounds, &spread) ? TSR_OK : plan_no_memory(err);
     *error = 0;
     if (!st && weights) {
         for (uint64_t r = 0; r < sample->rows; r++) {
             sample_row(sample, sample->bytes, r, values);
             measure_row(values, sample->columns, step, r, &spread);
         }
-        *error = combine(sample, &spread, bits, all_bounds);
+        *error = combine(sample, &spread, bits);
     }
     mem_free(values);
     mem_free(spread.energies);
