@@ -10,7 +10,6 @@ struct block_state {
     tsr_tile tile;
     struct segment *segments; /* [rows][row_segments] */
     uint64_t row_segments;
-    float *points; /* [lists][2 * middle + 2]: what decoders make of symbols */
     float *x;      /* [rows][columns]: the tile, then what quantise was given */
 };
 
@@ -22,15 +21,13 @@ static struct block_state *state_create(const struct scalar_encoder *encoder, co
     const uint64_t row_segments = scalar_segments(tile->columns, encoder->settings.group);
     const uint64_t head = (sizeof(struct block_state) + 63) / 64 * 64;
     const uint64_t segments = (tile->rows * row_segments * sizeof(struct segment) + 63) / 64 * 64;
-    const uint64_t points = (uint64_t)shape_groups(&encoder->shape) * (2 * encoder->model.middle + 2) * sizeof(float);
-    uint8_t *memory = encoder->host->alloc(encoder->host, head + segments + points +
-                                                              tile->rows * tile->columns * sizeof(float));
+    uint8_t *memory =
+        encoder->host->alloc(encoder->host, head + segments + tile->rows * tile->columns * sizeof(float));
     if (!memory) return NULL;
     struct block_state *state = (struct block_state *)(void *)memory;
     *state = (struct block_state){.tile = *tile, .row_segments = row_segments};
     state->segments = (struct segment *)(void *)(memory + head);
-    state->points = (float *)(void *)(memory + head + segments);
-    state->x = state->points + points / sizeof(float);
+    state->x = (float *)(void *)(memory + head + segments);
     return state;
 }
 
@@ -48,7 +45,7 @@ static void choose_segments(const struct scalar_encoder *encoder, struct block_s
 
 tsr_status scalar_block_begin(const struct scalar_encoder *encoder, const tsr_tile *tile, const float *x, void **state,
                               tsr_error *err) {
-    const uint64_t weights = tile->rows * tile->columns, alphabet = 2 * (uint64_t)encoder->model.middle + 2;
+    const uint64_t weights = tile->rows * tile->columns;
     *state = NULL;
     if (scalar_block_width(encoder) == 0)
         return tsr_fail(err, TSR_E_UNSUPPORTED, "scalar: a bound on errors of rows has no blocks");
@@ -58,10 +55,6 @@ tsr_status scalar_block_begin(const struct scalar_encoder *encoder, const tsr_ti
     }
     memcpy(made->x, x, (size_t)weights * sizeof *x);
     choose_segments(encoder, made);
-    for (uint32_t i = 0; i < shape_groups(&encoder->shape); i++) {
-        const struct scalar_offsets *offsets = &encoder->offsets[i];
-        scalar_fill_points(made->points + i * alphabet, encoder->model.middle, offsets->values, offsets->count);
-    }
     *state = made;
     return TSR_OK;
 }
@@ -74,13 +67,13 @@ static float within_reach(const struct scalar_encoder *encoder, const struct seg
 }
 
 /* The segment is coded; `column` is the code of its column. */
-static float reconstruct(const struct scalar_encoder *encoder, const struct block_state *state,
-                         const struct segment *segment, int32_t column, float value) {
+static float reconstruct(const struct scalar_encoder *encoder, const struct segment *segment, int32_t column,
+                         float value) {
     const float step = step_code_value(segment->code, encoder->mantissa_bits);
     const uint32_t scale = shape_scale(&encoder->shape, scalar_row_code(encoder, segment), column);
     const uint32_t magnitude = (uint32_t)(fabsf(value) * segment->inverse + scalar_rounding(encoder));
     const uint32_t middle = encoder->model.middle, list = scalar_bucket_list(encoder, segment->bucket);
-    const float *points = state->points + (uint64_t)list * (2 * middle + 2) + middle;
+    const float *points = encoder->points + (uint64_t)list * (2 * middle + 2) + middle;
     const float point = (magnitude <= encoder->model.limits[scale] ? points[magnitude] : (float)magnitude) * step;
     return value < 0 && magnitude > 0 ? -point : point;
 }
@@ -95,7 +88,7 @@ void scalar_block_quantise(const struct scalar_encoder *encoder, void *opaque, u
         const float value = within_reach(encoder, segment, values[r]);
         state->x[r * state->tile.columns + index] = value;
         reconstruction[r] = segment->code == STEP_CODE_RAW ? value : 0;
-        if (segment_is_coded(segment)) reconstruction[r] = reconstruct(encoder, state, segment, column, value);
+        if (segment_is_coded(segment)) reconstruction[r] = reconstruct(encoder, segment, column, value);
     }
 }
 

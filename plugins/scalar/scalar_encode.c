@@ -144,7 +144,8 @@ static void quantise_segment(struct tile_work *work, uint64_t index) {
                             : scalar_segment_choose(encoder, x, work->tile->first_row + row, first, count);
     if (!segment_is_coded(segment)) return;
     if (contexts)
-        scalar_contexts(encoder, segment, first, count, (int32_t)encoder->shape.scales - 1, contexts);
+        scalar_contexts(encoder, scalar_row_code(encoder, segment), first, count,
+                        (int32_t)encoder->shape.scales - 1, contexts);
     quantise(encoder, segment, &span);
     if (encoder->settings.error_bound > 0) refine(encoder, segment, &span);
     if (segment_is_coded(segment)) work->symbol_count += count;

@@ -52,7 +52,7 @@ struct scalar_encoder {
     struct shape shape;
     struct shape_model model;
     struct scalar_offsets offsets[SCALAR_LISTS_MAX];
-    float *points; /* [lists][2 * middle + 2], scalar_fill_points; only with an error bound */
+    float *points; /* [lists][2 * middle + 2], scalar_fill_points */
 };
 
 /* Everything but escapes, for x[count] of tensor row `row` from `column` on. */
@@ -79,10 +79,9 @@ static inline uint32_t scalar_bucket_list(const struct scalar_encoder *encoder, 
     return shape_group(&encoder->shape, shape_scale(&encoder->shape, (int32_t)bucket, -encoder->first));
 }
 
-/* Contexts of a segment's columns from `column` on, within 0..last. */
-static inline void scalar_contexts(const struct scalar_encoder *encoder, const struct segment *segment,
-                                   uint64_t column, uint64_t count, int32_t last, uint8_t *contexts) {
-    const int32_t row = scalar_row_code(encoder, segment);
+/* Contexts of columns from `column` on in a row of this code, within 0..last. */
+static inline void scalar_contexts(const struct scalar_encoder *encoder, int32_t row, uint64_t column,
+                                   uint64_t count, int32_t last, uint8_t *contexts) {
     if (encoder->columns.codes)
         encoder->kernels->contexts(encoder->columns.codes + column, count, row, last, contexts);
     else

@@ -63,13 +63,13 @@ static void use_tables(struct slot *slot, int32_t first, int32_t last) {
 static void choose_tables(const struct pass *pass, struct slot *slot, const struct segment *segment, uint64_t column,
                           uint64_t count) {
     const struct scalar_encoder *encoder = pass->measure->encoder;
-    const int32_t row = scalar_row_code(encoder, segment);
+    const int32_t row = (int32_t)segment->bucket - encoder->columns.centre; /* of bins, which begin at 0 */
     if (pass->bins == 1) {
         use_tables(slot, 0, 1);
         return;
     }
     use_tables(slot, within_bins(row + encoder->columns.low), within_bins(row + encoder->columns.high));
-    scalar_contexts(encoder, segment, column, count, SCALAR_BINS - 1, slot->tables);
+    scalar_contexts(encoder, row, column, count, SCALAR_BINS - 1, slot->tables);
 }
 
 static void count_symbols(struct slot *slot, uint64_t count) {
@@ -227,18 +227,16 @@ void scalar_room_free(const tsr_host *host, struct scalar_room *room) {
     host->free(host, room);
 }
 
-/* After a pass that failed, slots may have been left in use. */
-static void clear_slots(struct scalar_room *room, uint32_t bins, uint64_t columns) {
+/* The two tables of the only bin. */
+static void take_turns(struct scalar_room *room, uint64_t columns) {
     for (uint64_t i = 0; i < WAVE && room->slots[i]; i++) {
-        struct slot *slot = room->slots[i];
-        memset(slot->used, 0, sizeof slot->used);
-        for (uint64_t c = 0; bins == 1 && c < columns; c++) slot->tables[c] = c % 2;
+        for (uint64_t c = 0; c < columns; c++) room->slots[i]->tables[c] = c % 2;
     }
 }
 
 tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scalar_counts *counts, tsr_error *err) {
     const struct scalar_encoder *encoder = measure->encoder;
-    struct scalar_room *room = measure->room;
+    struct scalar_room *room = measure->room; /* no table of which is in use */
     struct pass pass = {.measure = measure,
                         .cut = cut_make(encoder->tensor, measure->sample, CUT_SIZES),
                         .bins = encoder->rows_coded || encoder->columns.codes ? SCALAR_BINS : 1};
@@ -247,7 +245,7 @@ tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scala
     memset(&counts->sums, 0, sizeof counts->sums);
     counts->bins = pass.bins;
     memset(counts->bin_weights, 0, sizeof counts->bin_weights);
-    clear_slots(room, pass.bins, pass.cut.block_columns);
+    if (pass.bins == 1) take_turns(room, pass.cut.block_columns);
     for (; pass.first < blocks && status == TSR_OK; pass.first += WAVE) {
         uint64_t wave = blocks - pass.first < WAVE ? blocks - pass.first : WAVE;
         status = encoder->host->parallel_for(encoder->host, wave, measure_block, &pass, err);

@@ -49,7 +49,7 @@ struct scalar_measure {
     bool energy_only; /* weighted_energy and weights, nothing else */
 };
 
-/* TSR_E_CANCELLED, or what the source says. */
+/* TSR_E_CANCELLED, or what the source says; the room is of no use then. */
 tsr_status scalar_measure_run(const struct scalar_measure *measure, struct scalar_counts *counts, tsr_error *err);
 
 /* True when the sample would be the whole tensor. */

@@ -121,7 +121,6 @@ static tsr_status measure_tensor(struct preparation *work, tsr_error *err) {
                                            .source = work->source,
                                            .room = work->room,
                                            .overshoot = all && encoder->settings.centroids};
-    encoder->first = 0;
     tsr_status status = scalar_measure_run(&measure, &work->counts, err);
     if (status != TSR_OK) return status;
     if (measure.overshoot) *work->points = work->counts.sums.points;
@@ -219,10 +218,9 @@ static tsr_status refine_steps(struct preparation *work, tsr_error *err) {
     return TSR_OK;
 }
 
-/* With an error bound, encode decodes what it is about to write. */
+/* For encode with an error bound and for blocks, which decode what they are about to write. */
 static tsr_status make_points(struct scalar_encoder *encoder, tsr_error *err) {
     const uint64_t alphabet = 2 * encoder->model.middle + 2, lists = shape_groups(&encoder->shape);
-    if (encoder->settings.error_bound == 0) return TSR_OK;
     encoder->points = encoder->host->alloc(encoder->host, lists * alphabet * sizeof(float));
     if (!encoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
     for (uint32_t i = 0; i < lists; i++) {
