@@ -192,13 +192,6 @@ static tsr_status sample_points(struct preparation *work, tsr_error *err) {
     return status;
 }
 
-/* Shorter segments get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step)
- * costs only about d^2 nats whatever the length. */
-static uint32_t choose_mantissa_bits(const struct scalar_encoder *encoder) {
-    uint64_t columns = scalar_segment_columns(encoder->tensor->columns, encoder->settings.group, 0);
-    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
-}
-
 /* Rows whose weights are alike have steps that are, and codes of those take no more bits with all of their mantissa. Without
  * it, rounding would move all steps at once, and the rate by an eighth of a bit. */
 static tsr_status refine_steps(struct preparation *work, tsr_error *err) {
@@ -237,10 +230,9 @@ void scalar_encoder_clear(struct scalar_encoder *encoder) {
     columns_clear(encoder->host, &encoder->columns);
 }
 
-/* Quarters of an octave where the codes are paid for by the weights. */
-static uint32_t choose_unit(const struct scalar_encoder *encoder) {
-    const double weights = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
-    return weights >= 1 << 18 ? 0 : weights >= 1 << 14 ? 1 : 2;
+/* Of a row's first segment. */
+static uint64_t segment_columns(const struct scalar_encoder *encoder) {
+    return scalar_segment_columns(encoder->tensor->columns, encoder->settings.group, 0);
 }
 
 /* Codes of rows where a sample says that they tell more than they take. */
@@ -248,13 +240,12 @@ static tsr_status choose_rows(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
     const struct scalar_measure measure = {
         .encoder = encoder, .source = work->source, .room = work->room, .sample = true};
-    const uint64_t columns = scalar_segment_columns(encoder->tensor->columns, encoder->settings.group, 0);
     int32_t mean = SCALAR_BUCKET_MEAN;
     encoder->rows_coded = true;
     tsr_status status = scalar_measure_run(&measure, &work->counts, err);
     if (status != TSR_OK) return status;
     encoder->rows_coded = scales_rows_pay(work->counts.sums.segments, SCALAR_BINS, encoder->shape.unit,
-                                          (double)columns, &mean);
+                                          (double)segment_columns(encoder), &mean);
     encoder->row_units = mean - SCALAR_BUCKET_MEAN;
     return TSR_OK;
 }
@@ -263,8 +254,8 @@ static tsr_status prepare(struct preparation *work, tsr_error *err) {
     struct scalar_encoder *encoder = work->encoder;
     for (int32_t b = 0; b < SCALAR_BINS; b++) encoder->row_stored[b] = (uint8_t)zigzag(b - SCALAR_BUCKET_MEAN);
     encoder->shape.quantisers = 1;
-    encoder->shape.unit = choose_unit(encoder);
-    encoder->mantissa_bits = choose_mantissa_bits(encoder);
+    encoder->shape.unit = shape_unit_for((double)encoder->tensor->rows * (double)encoder->tensor->columns);
+    encoder->mantissa_bits = row_step_mantissa_bits(segment_columns(encoder));
     encoder->scale = encoder->settings.step > 0 ? encoder->settings.step : exact_exp2(work->search.at);
     const struct columns_wanted wanted = {.unit = encoder->shape.unit, .group = encoder->settings.group};
     tsr_status status = columns_choose(encoder->host, encoder->tensor, work->source, wanted, &encoder->columns, err);

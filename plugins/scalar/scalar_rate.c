@@ -45,7 +45,7 @@ double scalar_rate_estimate(const struct scalar_encoder *encoder, const struct s
         whole += SCALE_BITS;
         for (uint32_t s = 0; s < SCALAR_SYMBOLS_MAX; s++) {
             const double count = (double)counts->symbols[b][s];
-            bits.weights += scalar_entropy_bits(count, total);
+            bits.weights += exact_entropy_bits(count, total);
             if (count > 0 && part < 1) bits.weights += SAMPLE_BIAS;
             if (s == SCALAR_SYMBOLS_MAX - 1) bits.weights += ESCAPE_FAR_BITS * count;
         }

@@ -7,10 +7,6 @@
 
 enum { SYMBOL_BITS = 5 /* about what the model stores for each symbol */, MIDDLE = SHAPE_LIMIT_MAX };
 
-double scalar_entropy_bits(double count, double total) {
-    return count > 0 ? count * (exact_log2(total) - exact_log2(count)) : 0;
-}
-
 /* tail[m]: how many have a magnitude of m or more; those beyond all symbols are the last entry. */
 static void sum_tail(const uint32_t *symbols, double *tail) {
     tail[SHAPE_LIMIT_MAX + 1] = symbols[SCALAR_SYMBOLS_MAX - 1];
@@ -23,7 +19,7 @@ static void sum_tail(const uint32_t *symbols, double *tail) {
  * from the others all the same. */
 static double symbol_bits(double count, double total, double slot) {
     const double taken = count < slot ? (slot - count) * 1.4426950408889634 : 0;
-    return scalar_entropy_bits(count, total) + SYMBOL_BITS + taken;
+    return exact_entropy_bits(count, total) + SYMBOL_BITS + taken;
 }
 
 /* Where the tail begins to be cheaper as escapes, and the bits that all symbols cost then. */
@@ -36,7 +32,7 @@ static uint32_t choose_limit(const uint32_t *symbols, uint32_t probability_bits,
         kept += symbol_bits(symbols[MIDDLE + m], total, slot);
         if (m > 0) kept += symbol_bits(symbols[MIDDLE - m], total, slot);
         const uint32_t far = m + 65 <= SHAPE_LIMIT_MAX ? m + 65 : SHAPE_LIMIT_MAX + 1;
-        const double cost = kept + scalar_entropy_bits(tail[m + 1], total) + ESCAPE_BITS * tail[m + 1] + (ESCAPE_FAR_BITS - ESCAPE_BITS) * tail[far];
+        const double cost = kept + exact_entropy_bits(tail[m + 1], total) + ESCAPE_BITS * tail[m + 1] + (ESCAPE_FAR_BITS - ESCAPE_BITS) * tail[far];
         if (m == 0 || cost < *best) {
             *best = cost;
             limit = m;

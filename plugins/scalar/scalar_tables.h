@@ -28,7 +28,4 @@ struct scalar_tables scalar_tables_plan(const struct scalar_tallies *tallies, ui
 tsr_status scalar_tables_create(struct scalar_encoder *encoder, const struct scalar_tallies *tallies,
                                 const struct scalar_tables *tables, double *bits, tsr_error *err);
 
-/* Bits of `count` events among `total` at their own frequency. */
-double scalar_entropy_bits(double count, double total);
-
 #endif

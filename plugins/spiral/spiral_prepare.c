@@ -190,13 +190,10 @@ static tsr_status set_weighted_rms(struct preparation *work, tsr_error *err) {
     return status;
 }
 
-/* Shorter rows get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step) costs
- * only about d^2 nats whatever the length. With a fixed number of points nothing is won by coarse steps but their bits.
- */
+/* With a fixed number of points nothing is won by coarse steps but their bits. */
 static uint32_t choose_mantissa_bits(const struct spiral_encoder *encoder) {
-    uint64_t columns = encoder->tensor->columns;
     if (encoder->settings.points) return encoder->settings.points < 64 ? 5 : 7;
-    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
+    return row_step_mantissa_bits(encoder->tensor->columns);
 }
 
 static tsr_status prepare_points(struct preparation *work, tsr_error *err) {

@@ -21,11 +21,6 @@ enum {
     OFFSET_BITS = 16
 };
 
-/* Bits of `count` events among `total` at their own frequency. */
-static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
-}
-
 static uint64_t tile_count(const struct spiral_encoder *encoder) {
     return encoder->tensor->rows * encoder->tensor->columns / (UINT64_C(1) << 18) + 1;
 }
@@ -77,10 +72,10 @@ static void cut_class(const struct spiral_encoder *encoder, const struct class_c
     for (uint32_t m = 1; m <= most && total > 0; m++) {
         uint64_t count = class->counts[m - 1];
         inside += count;
-        kept += entropy_bits(count, total);
+        kept += exact_entropy_bits((double)count, (double)total);
         if ((double)count < slot) kept += (slot - (double)count) * 1.4426950408889634;
         uint64_t outside = total - inside;
-        double tickets = kept + entropy_bits(outside, total) + ESCAPE_BITS * (double)outside +
+        double tickets = kept + exact_entropy_bits((double)outside, (double)total) + ESCAPE_BITS * (double)outside +
                          FAR_ESCAPE_BITS * (double)(outside < far ? outside : far);
         if (m == 1 || tickets + m * table_bits < best) {
             best = tickets + m * table_bits;

@@ -23,7 +23,10 @@ enum {
     LONG_ROW = 1 << 22,
     BLOCKS = 64, /* of whole rows, spread over the tensor */
     BLOCK_WEIGHTS = 1 << 14,
-    MEAN_CODE_MOST = 32767
+    MEAN_CODE_MOST = 32767,
+    CENTRE_BITS = 8, /* as stored, and those below */
+    UNIT_BITS = 32,
+    RICE_PARAMETER_BITS = 4
 };
 
 static uint64_t least(uint64_t a, uint64_t b) {
@@ -101,6 +104,37 @@ static tsr_status measure(struct look *look, tsr_error *err) {
     return status;
 }
 
+/* ---- lists of whole numbers, one a column ---- */
+
+typedef int32_t number_of(const struct column_codes *columns, uint64_t column);
+
+static int32_t mean_code(const struct column_codes *columns, uint64_t column) {
+    return nearest((double)columns->means[column] / (double)columns->unit);
+}
+
+static int32_t code_distance(const struct column_codes *columns, uint64_t column) {
+    return columns->codes[column] - columns->centre;
+}
+
+/* Bits of the list by the Rice parameter with the fewest. */
+static uint64_t plan_list(const struct column_codes *columns, uint64_t count, number_of *number, uint32_t *best_rice) {
+    uint64_t best = UINT64_MAX;
+    for (uint32_t rice = 0; rice <= RICE_MAX; rice++) {
+        uint64_t bits = 0;
+        for (uint64_t c = 0; c < count; c++) bits += rice_bits(zigzag(number(columns, c)), rice);
+        if (bits >= best) continue;
+        best = bits;
+        *best_rice = rice;
+    }
+    return best;
+}
+
+static void write_list(const struct column_codes *columns, uint64_t count, number_of *number, uint32_t rice,
+                       struct sink_bits *bits) {
+    bits_put(bits, rice, RICE_PARAMETER_BITS);
+    for (uint64_t c = 0; c < count; c++) bits_put_rice(bits, zigzag(number(columns, c)), rice);
+}
+
 /* ---- means ---- */
 
 /* What is left of a column's square once a mean is taken off. */
@@ -128,26 +162,10 @@ static double mean_worth(const struct look *look, const struct moments *of, doub
     return (double)look->tensor->rows * exact_log2(ratio) / 2;
 }
 
-static int32_t mean_code(const struct column_codes *columns, uint64_t column) {
-    return nearest((double)columns->means[column] / (double)columns->unit);
-}
-
-static void plan_means(struct column_codes *columns, uint64_t count, uint64_t *best) {
-    *best = UINT64_MAX;
-    for (uint32_t rice = 0; rice <= RICE_MAX; rice++) {
-        uint64_t bits = 36;
-        for (uint64_t c = 0; c < count; c++) bits += rice_bits(zigzag(mean_code(columns, c)), rice);
-        if (bits >= *best) continue;
-        *best = bits;
-        columns->mean_rice = rice;
-    }
-}
-
 /* Takes means off the moments' squares where they pay. */
 static void choose_means(const tsr_host *host, const struct look *look, struct column_codes *columns) {
     const uint64_t count = look->tensor->columns;
     double worth = 0;
-    uint64_t bits;
     columns->unit = mean_unit(look);
     for (uint64_t c = 0; c < count; c++) {
         const struct moments *of = &look->moments[c];
@@ -157,7 +175,8 @@ static void choose_means(const tsr_host *host, const struct look *look, struct c
         columns->means[c] = own > MEAN_BITS_LEAST ? (float)code * columns->unit : 0;
         worth += own > MEAN_BITS_LEAST ? own : 0;
     }
-    plan_means(columns, count, &bits);
+    const uint64_t bits =
+        UNIT_BITS + RICE_PARAMETER_BITS + plan_list(columns, count, mean_code, &columns->mean_rice);
     if (worth > (double)bits) {
         for (uint64_t c = 0; c < count; c++)
             look->moments[c].square = around(&look->moments[c], (double)columns->means[c]);
@@ -188,18 +207,6 @@ static double set_codes(struct column_codes *columns, const struct moments *mome
     return (square - sum * sum / (double)count) * octaves * octaves;
 }
 
-static uint64_t plan_codes(struct column_codes *columns, uint64_t count) {
-    uint64_t best = UINT64_MAX;
-    for (uint32_t rice = 0; rice <= RICE_MAX; rice++) {
-        uint64_t bits = 12;
-        for (uint64_t c = 0; c < count; c++) bits += rice_bits(zigzag(columns->codes[c] - columns->centre), rice);
-        if (bits >= best) continue;
-        best = bits;
-        columns->rice = rice;
-    }
-    return best;
-}
-
 static void drop_codes(const tsr_host *host, struct column_codes *columns) {
     host->free(host, columns->codes);
     host->free(host, columns->gain);
@@ -214,7 +221,7 @@ static void choose_codes(const tsr_host *host, const struct look *look, struct c
     const double chance = (double)count * 1.04 / (double)look->seen;
     const double told =
         ROW_STEP_LOSS * (double)look->tensor->rows * (set_codes(columns, look->moments, count, octaves) - chance);
-    const uint64_t bits = plan_codes(columns, count);
+    const uint64_t bits = CENTRE_BITS + RICE_PARAMETER_BITS + plan_list(columns, count, code_distance, &columns->rice);
     for (uint64_t c = 0; c < count; c++) columns->gain[c] = (float)exact_exp2(-2 * columns->codes[c] * octaves);
     if (told >= (double)bits)
         columns->bits += bits;
@@ -255,18 +262,16 @@ void columns_clear(const tsr_host *host, struct column_codes *columns) {
 
 void columns_write_codes(const struct column_codes *columns, uint64_t count, struct sink_bits *bits) {
     if (!columns->codes) return;
-    bits_put(bits, (uint8_t)columns->centre, 8);
-    bits_put(bits, columns->rice, 4);
-    for (uint64_t c = 0; c < count; c++) bits_put_rice(bits, zigzag(columns->codes[c] - columns->centre), columns->rice);
+    bits_put(bits, (uint8_t)columns->centre, CENTRE_BITS);
+    write_list(columns, count, code_distance, columns->rice, bits);
 }
 
 void columns_write_means(const struct column_codes *columns, uint64_t count, struct sink_bits *bits) {
     uint32_t unit;
     if (!columns->means) return;
     memcpy(&unit, &columns->unit, sizeof unit);
-    bits_put(bits, unit, 32);
-    bits_put(bits, columns->mean_rice, 4);
-    for (uint64_t c = 0; c < count; c++) bits_put_rice(bits, zigzag(mean_code(columns, c)), columns->mean_rice);
+    bits_put(bits, unit, UNIT_BITS);
+    write_list(columns, count, mean_code, columns->mean_rice, bits);
 }
 
 static tsr_status cut_short(uint64_t count, const struct bits *bits, const char *codec, tsr_error *err) {
@@ -277,8 +282,8 @@ static tsr_status cut_short(uint64_t count, const struct bits *bits, const char 
 
 tsr_status columns_read_codes(const tsr_host *host, uint64_t count, struct bits *bits, struct column_codes *columns,
                               const char *codec, tsr_error *err) {
-    columns->centre = (int8_t)bits_get(bits, 8);
-    columns->rice = bits_get(bits, 4);
+    columns->centre = (int8_t)bits_get(bits, CENTRE_BITS);
+    columns->rice = bits_get(bits, RICE_PARAMETER_BITS);
     tsr_status status = cut_short(count, bits, codec, err);
     if (status != TSR_OK) return status;
     columns->codes = host->alloc(host, count);
@@ -294,9 +299,9 @@ tsr_status columns_read_codes(const tsr_host *host, uint64_t count, struct bits 
 
 tsr_status columns_read_means(const tsr_host *host, uint64_t count, struct bits *bits, struct column_codes *columns,
                               const char *codec, tsr_error *err) {
-    const uint32_t unit = bits_get(bits, 32);
+    const uint32_t unit = bits_get(bits, UNIT_BITS);
     memcpy(&columns->unit, &unit, sizeof unit);
-    columns->mean_rice = bits_get(bits, 4);
+    columns->mean_rice = bits_get(bits, RICE_PARAMETER_BITS);
     tsr_status status = cut_short(count, bits, codec, err);
     if (status != TSR_OK) return status;
     if (!(columns->unit > 0 && columns->unit < MEAN_UNIT_MOST))

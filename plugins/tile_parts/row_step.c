@@ -32,6 +32,14 @@ double exact_exp2(double value) {
     return sum * power;
 }
 
+double exact_entropy_bits(double count, double total) {
+    return count > 0 ? count * (exact_log2(total) - exact_log2(count)) : 0;
+}
+
+uint32_t row_step_mantissa_bits(uint64_t columns) {
+    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
+}
+
 struct row_facts row_look(const float *row, const float *gain, const float *means, uint64_t columns) {
     double lanes[4] = {0}, spreads[4] = {0};
     float largest = 0;

@@ -24,6 +24,13 @@ struct row_facts {
 /* Of each column, or NULL: gain[columns], 1 / scale^2, and means[columns]. */
 struct row_facts row_look(const float *row, const float *gain, const float *means, uint64_t columns);
 
+/* Bits of `count` events among `total` at their own frequency. */
+double exact_entropy_bits(double count, double total);
+
+/* Shorter rows get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step) costs
+ * only about d^2 nats whatever the length. `columns` is what shares a step. */
+uint32_t row_step_mantissa_bits(uint64_t columns);
+
 /* Nearest code of step_code.h. */
 uint32_t row_step_code(double step, uint32_t mantissa_bits);
 

@@ -46,6 +46,11 @@ struct shape {
     uint8_t codes[SHAPE_LISTS][SHAPE_SCALES_MAX];
 };
 
+/* The unit where codes of rows and columns are paid for by the weights. */
+static inline uint32_t shape_unit_for(double weights) {
+    return weights >= 1 << 18 ? 0 : weights >= 1 << 14 ? 1 : 2;
+}
+
 static inline uint32_t shape_scale(const struct shape *shape, int32_t row, int32_t column) {
     const int32_t sum = row + column, last = (int32_t)shape->scales - 1;
     return (uint32_t)(sum < 0 ? 0 : sum > last ? last : sum);

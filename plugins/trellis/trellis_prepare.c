@@ -168,13 +168,6 @@ static void set_weighted_rms(struct preparation *work) {
     encoder->weighted_rms = rows ? sqrt(sum / (double)rows) : 0;
 }
 
-/* Shorter rows get coarser steps: their RMS scatters more, so codes cost more, while a deviation d of ln(step) costs
- * only about d^2 nats whatever the length. */
-static uint32_t choose_mantissa_bits(const struct trellis_encoder *encoder) {
-    const uint64_t columns = encoder->tensor->columns;
-    return columns <= 64 ? 2 : columns <= 512 ? 3 : columns <= 2048 ? 4 : 5;
-}
-
 /* Rows whose weights are alike have steps that are, and codes of those take no more bits with all of their mantissa. Without
  * it, rounding would move all steps at once, and the rate by an eighth of a bit. */
 static void refine_steps(struct preparation *work) {
@@ -187,12 +180,6 @@ static void refine_steps(struct preparation *work) {
     encoder->mantissa_bits = STEP_MANTISSA_MOST;
     set_scale(work, work->search.at);
     if ((double)work->side_bits > most) encoder->mantissa_bits = coarse;
-}
-
-/* Quarters of an octave where the codes are paid for by the weights. */
-static uint32_t choose_unit(const struct trellis_encoder *encoder) {
-    const double weights = (double)encoder->tensor->rows * (double)encoder->tensor->columns;
-    return weights >= 1 << 18 ? 0 : weights >= 1 << 14 ? 1 : 2;
 }
 
 void trellis_encoder_clear(struct trellis_encoder *encoder) {
@@ -218,8 +205,8 @@ static tsr_status allocate(struct preparation *work, tsr_error *err) {
 
 static tsr_status prepare(struct preparation *work, tsr_error *err) {
     struct trellis_encoder *encoder = work->encoder;
-    encoder->mantissa_bits = choose_mantissa_bits(encoder);
-    encoder->shape.unit = choose_unit(encoder);
+    encoder->mantissa_bits = row_step_mantissa_bits(encoder->tensor->columns);
+    encoder->shape.unit = shape_unit_for((double)encoder->tensor->rows * (double)encoder->tensor->columns);
     encoder->shape.scales = 1;
     encoder->shape.quantisers = 2;
     tsr_status status = allocate(work, err);

@@ -31,11 +31,6 @@ enum {
     MIDDLE = SHAPE_LIMIT_MAX
 };
 
-/* Bits of `count` events among `total` at their own frequency. */
-static double entropy_bits(uint64_t count, uint64_t total) {
-    return count == 0 ? 0 : (double)count * (exact_log2((double)total) - exact_log2((double)count));
-}
-
 static double tensor_weights(const struct trellis_encoder *encoder) {
     return (double)encoder->tensor->rows * (double)encoder->tensor->columns;
 }
@@ -132,8 +127,8 @@ struct trellis_bits trellis_rate_estimate(const struct trellis_encoder *encoder,
     for (uint32_t s = 0; s < encoder->shape.scales; s++) {
         for (uint32_t q = 0; q < 2 && counts->scale_weights[s] > 0; q++) {
             const struct trellis_tally *tally = &counts->tallies[s][q];
-            const uint64_t total = tally_total(tally);
-            for (uint32_t i = 0; i < SHAPE_SYMBOLS_MAX; i++) bits[s] += entropy_bits(tally->symbols[i], total);
+            const double total = (double)tally_total(tally);
+            for (uint32_t i = 0; i < SHAPE_SYMBOLS_MAX; i++) bits[s] += exact_entropy_bits(tally->symbols[i], total);
         }
     }
     return (struct trellis_bits){mean_bits(encoder, bits, counts->scale_weights),
