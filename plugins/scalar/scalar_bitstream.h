@@ -44,6 +44,7 @@
 #define SCALAR_BITSTREAM_H
 
 #include "numbers.h"
+#include "offsets.h"
 #include "shape.h"
 #include "step_code.h"
 
@@ -55,7 +56,6 @@ enum {
     SCALAR_BITSTREAM_VERSION = 2,
     SCALAR_CLASSES_MAX = 16, /* of version 1 */
     SCALAR_LISTS_MAX = SHAPE_SCALES_MAX, /* of offsets */
-    SCALAR_OFFSETS_MAX = 15
 };
 
 enum scalar_flag { SCALAR_ROWS_CODED = 1, SCALAR_COLUMNS_CODED = 2, SCALAR_TABLES = 4 };
@@ -63,12 +63,12 @@ enum scalar_flag { SCALAR_ROWS_CODED = 1, SCALAR_COLUMNS_CODED = 2, SCALAR_TABLE
 /* A segment's indices stay below this magnitude: exact in F32, and its escape fits a varint. */
 #define SCALAR_INDEX_MAX (1 << 24)
 
-/* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. offsets are those of magnitudes 1..count. */
-static inline void scalar_fill_points(float *points, uint32_t middle, const int8_t *offsets, uint32_t count) {
+/* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. */
+static inline void scalar_fill_points(float *points, uint32_t middle, const struct offsets *offsets) {
     points[middle] = 0;
     points[2 * middle + 1] = 0;
     for (uint32_t m = 1; m <= middle; m++) {
-        float point = (float)m + (m <= count ? (float)offsets[m - 1] / 256 : 0);
+        float point = (float)m + (m <= offsets->count ? (float)offsets->values[m - 1] / 256 : 0);
         points[middle + m] = point;
         points[middle - m] = -point;
     }

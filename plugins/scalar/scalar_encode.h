@@ -28,11 +28,6 @@ struct scalar_settings {
     bool centroids;
 };
 
-struct scalar_offsets {
-    uint32_t count;
-    int8_t values[SCALAR_OFFSETS_MAX]; /* of magnitudes 1.. */
-};
-
 struct scalar_encoder {
     const tsr_host *host;
     const tsr_entropy *entropy;
@@ -51,7 +46,7 @@ struct scalar_encoder {
     bool tables;                     /* stand for the shape's distributions */
     struct shape shape;
     struct shape_model model;
-    struct scalar_offsets offsets[SCALAR_LISTS_MAX];
+    struct offsets offsets[SCALAR_LISTS_MAX];
     float *points; /* [lists][2 * middle + 2], scalar_fill_points */
 };
 

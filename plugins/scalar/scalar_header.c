@@ -17,13 +17,9 @@ static tsr_status read_points(struct scalar_decoder *decoder, struct input *inpu
     decoder->points = decoder->host->alloc(decoder->host, bytes);
     if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
     for (uint32_t i = 0; i < decoder->lists; i++) {
-        uint32_t count = input_byte(input);
-        const uint8_t *offsets = input_take(input, count);
-        if (!offsets || count > SCALAR_OFFSETS_MAX)
-            return scalar_corrupt(err, "header: damaged reconstruction points");
-        int8_t signed_offsets[SCALAR_OFFSETS_MAX];
-        memcpy(signed_offsets, offsets, count);
-        scalar_fill_points(decoder->points + (uint64_t)i * alphabet, decoder->model.middle, signed_offsets, count);
+        struct offsets offsets;
+        if (!offsets_read(input, &offsets)) return scalar_corrupt(err, "header: damaged reconstruction points");
+        scalar_fill_points(decoder->points + (uint64_t)i * alphabet, decoder->model.middle, &offsets);
     }
     return TSR_OK;
 }
@@ -95,7 +91,7 @@ static tsr_status read_second_version(struct scalar_decoder *decoder, uint64_t c
     if (flags & SCALAR_TABLES && !read_limits(decoder, input)) return scalar_corrupt(err, "header: limit above 2047");
     struct input offsets = *input; /* points need the limits for their length */
     decoder->lists = shape_groups(&decoder->shape);
-    for (uint32_t i = 0; i < decoder->lists; i++) (void)input_take(input, input_byte(input));
+    offsets_skip(input, decoder->lists);
     if (input->short_of) return scalar_corrupt(err, "header: cut short");
     tsr_status status = read_bits(decoder, columns, flags, input, err);
     if (status != TSR_OK) return status;

@@ -81,7 +81,7 @@ static void add_overshoot(struct slot *slot, const struct segment *segment, cons
     for (uint64_t i = 0; i < count; i++) {
         int32_t index = (int32_t)slot->buffer[i] - SHAPE_LIMIT_MAX;
         int32_t magnitude = index < 0 ? -index : index;
-        if (magnitude < 1 || magnitude > SCALAR_OFFSETS_MAX) continue;
+        if (magnitude < 1 || magnitude > OFFSETS_MAX) continue;
         points->overshoot[segment->bucket][magnitude - 1] +=
             (double)(fabsf(x[i]) * segment->inverse) - (double)magnitude;
         points->counts[segment->bucket][magnitude - 1]++;
@@ -159,7 +159,7 @@ static void add_sums(const struct scalar_sums *from, struct scalar_sums *to) {
     for (uint32_t b = 0; b < SCALAR_BINS; b++) {
         if (from->segments[b] == 0) continue;
         to->segments[b] += from->segments[b];
-        for (uint32_t m = 0; m < SCALAR_OFFSETS_MAX; m++) {
+        for (uint32_t m = 0; m < OFFSETS_MAX; m++) {
             to->points.overshoot[b][m] += from->points.overshoot[b][m];
             to->points.counts[b][m] += from->points.counts[b][m];
         }

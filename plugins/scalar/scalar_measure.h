@@ -13,8 +13,8 @@ enum {
 
 /* Sums from which reconstruction points are made, by bucket and magnitude 1... */
 struct scalar_points {
-    double overshoot[SCALAR_BINS][SCALAR_OFFSETS_MAX]; /* of |x| / step - magnitude */
-    uint64_t counts[SCALAR_BINS][SCALAR_OFFSETS_MAX];
+    double overshoot[SCALAR_BINS][OFFSETS_MAX]; /* of |x| / step - magnitude */
+    uint64_t counts[SCALAR_BINS][OFFSETS_MAX];
 };
 
 /* Sums over the measured segments. */

@@ -60,7 +60,7 @@ static uint64_t header_bound(const struct scalar_encoder *encoder) {
     const uint64_t shape = encoder->tables ? encoder->shape.scales * UINT64_C(2) : (shape_bits(&encoder->shape) + 7) / 8;
     const uint64_t model =
         encoder->tables ? encoder->shape.scales * encoder->entropy->model_bound(2 * encoder->model.middle + 2) : 0;
-    return HEADER_FIXED + VARINT_MAX + shape_groups(&encoder->shape) * (1 + SCALAR_OFFSETS_MAX) + encoder->columns.bits / 8 +
+    return HEADER_FIXED + VARINT_MAX + shape_groups(&encoder->shape) * (1 + OFFSETS_MAX) + encoder->columns.bits / 8 +
            1 + shape + model;
 }
 
@@ -73,11 +73,7 @@ static void put_numbers(const struct scalar_encoder *encoder, struct sink *sink)
     sink_number(sink, (uint8_t)(SCALAR_BUCKET_MEAN - encoder->columns.centre - encoder->first), 1);
     sink_varint(sink, (uint32_t)encoder->settings.group);
     for (uint32_t s = 0; encoder->tables && s < shape->scales; s++) sink_varint(sink, encoder->model.limits[s]);
-    for (uint32_t i = 0; i < shape_groups(shape); i++) {
-        const struct scalar_offsets *offsets = &encoder->offsets[i];
-        sink_number(sink, offsets->count, 1);
-        for (uint32_t m = 0; m < offsets->count; m++) sink_number(sink, (uint8_t)offsets->values[m], 1);
-    }
+    offsets_write(encoder->offsets, shape_groups(shape), sink);
 }
 
 /* Into zeroed bytes. */
@@ -217,8 +213,7 @@ static tsr_status make_points(struct scalar_encoder *encoder, tsr_error *err) {
     encoder->points = encoder->host->alloc(encoder->host, lists * alphabet * sizeof(float));
     if (!encoder->points) return tsr_fail(err, TSR_E_NOMEM, "scalar: no memory for reconstruction points");
     for (uint32_t i = 0; i < lists; i++) {
-        const struct scalar_offsets *offsets = &encoder->offsets[i];
-        scalar_fill_points(encoder->points + i * alphabet, encoder->model.middle, offsets->values, offsets->count);
+        scalar_fill_points(encoder->points + i * alphabet, encoder->model.middle, &encoder->offsets[i]);
     }
     return TSR_OK;
 }

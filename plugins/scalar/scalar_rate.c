@@ -135,18 +135,16 @@ static tsr_status choose_model(struct scalar_encoder *encoder, const struct scal
 /* ---- points ---- */
 
 static void set_offsets(struct scalar_encoder *encoder, const struct scalar_points *points, uint32_t list) {
-    struct scalar_offsets *offsets = &encoder->offsets[list];
+    struct offsets *offsets = &encoder->offsets[list];
     offsets->count = 0;
-    for (uint32_t m = 0; encoder->settings.centroids && m < SCALAR_OFFSETS_MAX && m < encoder->model.middle; m++) {
+    for (uint32_t m = 0; encoder->settings.centroids && m < OFFSETS_MAX && m < encoder->model.middle; m++) {
         double sum = 0, count = 0;
         for (uint32_t b = 0; b < SCALAR_BINS; b++) {
             if (scalar_bucket_list(encoder, b) != list) continue;
             sum += points->overshoot[b][m];
             count += (double)points->counts[b][m];
         }
-        double offset = count > 0 ? sum / count * 256 : 0;
-        offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
-        offsets->values[m] = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
+        offsets->values[m] = offset_nearest(count > 0 ? sum / count * 256 : 0);
         if (offsets->values[m] != 0) offsets->count = m + 1;
     }
 }

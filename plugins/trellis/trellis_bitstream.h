@@ -44,6 +44,7 @@
 #define TRELLIS_BITSTREAM_H
 
 #include "numbers.h"
+#include "offsets.h"
 #include "step_code.h"
 #include "shape.h"
 
@@ -52,8 +53,7 @@
 enum {
     TRELLIS_BITSTREAM_VERSION = 3,
     TRELLIS_CLASSES_MAX = 16, /* of version 1 */
-    TRELLIS_HEADER_FIXED = 9,
-    TRELLIS_OFFSETS_MAX = 15
+    TRELLIS_HEADER_FIXED = 9
 };
 
 enum trellis_flag { TRELLIS_ROWS_CODED = 1, TRELLIS_COLUMNS_CODED = 2, TRELLIS_MEANS = 4 };
@@ -68,13 +68,12 @@ static inline float trellis_value(uint32_t quantiser, int32_t index) {
     return index < 0 ? -point : point;
 }
 
-/* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. offsets are those of magnitudes 1..count. */
-static inline void trellis_fill_points(float *points, uint32_t quantiser, uint32_t middle, const int8_t *offsets,
-                                       uint32_t count) {
+/* points[2M+2]: what a symbol stands for, in steps; 0 for the escape. */
+static inline void trellis_fill_points(float *points, uint32_t quantiser, uint32_t middle, const struct offsets *offsets) {
     points[middle] = 0;
     points[2 * middle + 1] = 0;
     for (uint32_t m = 1; m <= middle; m++) {
-        float point = (float)index_point(quantiser, m) + (m <= count ? (float)offsets[m - 1] / 128 : 0);
+        float point = (float)index_point(quantiser, m) + (m <= offsets->count ? (float)offsets->values[m - 1] / 128 : 0);
         points[middle + m] = point;
         points[middle - m] = -point;
     }

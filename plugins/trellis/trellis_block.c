@@ -14,7 +14,7 @@ struct block_state {
 
 /* Offset of point `magnitude` as decoders add it. */
 static float point_of(const struct trellis_encoder *encoder, uint32_t scale, uint32_t quantiser, int32_t index) {
-    const struct trellis_offsets *offsets = &encoder->offsets[2 * shape_group(&encoder->shape, scale) + quantiser];
+    const struct offsets *offsets = &encoder->offsets[2 * shape_group(&encoder->shape, scale) + quantiser];
     const uint32_t magnitude = (uint32_t)(index < 0 ? -index : index);
     if (magnitude == 0 || magnitude > offsets->count || magnitude > encoder->model.limits[2 * scale + quantiser])
         return trellis_value(quantiser, index);

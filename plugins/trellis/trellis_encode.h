@@ -25,11 +25,6 @@ struct trellis_settings {
     uint32_t states;
 };
 
-struct trellis_offsets {
-    uint32_t count;
-    int8_t values[TRELLIS_OFFSETS_MAX]; /* of magnitudes 1.. */
-};
-
 struct trellis_encoder {
     const tsr_host *host;
     const tsr_entropy *entropy;
@@ -49,7 +44,7 @@ struct trellis_encoder {
     int32_t row_centre;
     uint8_t row_class[TRELLIS_ROW_BUCKETS]; /* what is written for a bucket: zigzag of the distance to the centre */
     struct shape_model model;
-    struct trellis_offsets offsets[2 * SHAPE_SCALES_MAX]; /* [group][quantiser] */
+    struct offsets offsets[2 * SHAPE_SCALES_MAX]; /* [group][quantiser] */
     float *costs;        /* [2][scale][quantiser][TRELLIS_COSTS]: what paths go by in prepare, and then in encode */
 };
 

@@ -17,12 +17,9 @@ static tsr_status read_points(struct trellis_decoder *decoder, struct input *inp
     decoder->points = decoder->host->alloc(decoder->host, (uint64_t)lists * alphabet * sizeof *decoder->points);
     if (!decoder->points) return tsr_fail(err, TSR_E_NOMEM, "trellis: no memory for reconstruction points");
     for (uint32_t i = 0; i < lists; i++) {
-        uint32_t count = input_byte(input);
-        const uint8_t *offsets = input_take(input, count);
-        if (!offsets || count > TRELLIS_OFFSETS_MAX) return trellis_corrupt(err, "header: damaged reconstruction points");
-        int8_t signed_offsets[TRELLIS_OFFSETS_MAX];
-        memcpy(signed_offsets, offsets, count);
-        trellis_fill_points(decoder->points + (uint64_t)i * alphabet, i % 2, decoder->model.middle, signed_offsets, count);
+        struct offsets offsets;
+        if (!offsets_read(input, &offsets)) return trellis_corrupt(err, "header: damaged reconstruction points");
+        trellis_fill_points(decoder->points + (uint64_t)i * alphabet, i % 2, decoder->model.middle, &offsets);
     }
     return TSR_OK;
 }
@@ -67,7 +64,7 @@ static tsr_status read_rest(struct trellis_decoder *decoder, uint64_t columns, u
                             tsr_error *err) {
     struct input offsets = *input;
     const uint32_t groups = shape_groups(&decoder->shape);
-    for (uint32_t i = 0; i < 2 * groups; i++) (void)input_take(input, input_byte(input));
+    offsets_skip(input, 2 * groups);
     if (input->short_of) return trellis_corrupt(err, "header: cut short");
     struct bits bits = {input->bytes, 0, input->size * 8, false};
     tsr_status status = TSR_OK;

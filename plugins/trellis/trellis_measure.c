@@ -66,7 +66,7 @@ static void tally_path(const struct trellis_encoder *encoder, struct slot *slot,
         bool fits = magnitude <= SHAPE_LIMIT_MAX;
         tally->symbols[fits ? (uint32_t)(SHAPE_LIMIT_MAX + index) : SHAPE_SYMBOLS_MAX - 1]++;
         slot->scale_weights[scale]++;
-        if (magnitude >= 1 && magnitude <= TRELLIS_OFFSETS_MAX) {
+        if (magnitude >= 1 && magnitude <= OFFSETS_MAX) {
             float difference = slot->u[at] - trellis_value(quantiser, index);
             tally->overshoot[magnitude - 1] += index < 0 ? -(double)difference : (double)difference;
         }
@@ -122,7 +122,7 @@ static void take_slot(struct slot *slot, struct trellis_counts *counts) {
         for (uint32_t q = 0; q < 2; q++) {
             struct trellis_tally *from = &slot->tallies[b][q], *to = &counts->tallies[b][q];
             for (uint32_t s = 0; s < SHAPE_SYMBOLS_MAX; s++) to->symbols[s] += from->symbols[s];
-            for (uint32_t m = 0; m < TRELLIS_OFFSETS_MAX; m++) to->overshoot[m] += from->overshoot[m];
+            for (uint32_t m = 0; m < OFFSETS_MAX; m++) to->overshoot[m] += from->overshoot[m];
             memset(from, 0, sizeof *from);
         }
     }

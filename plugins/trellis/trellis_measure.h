@@ -10,7 +10,7 @@
 /* Of one scale and quantiser; symbols are those of middle SHAPE_LIMIT_MAX. */
 struct trellis_tally {
     uint32_t symbols[SHAPE_SYMBOLS_MAX];
-    double overshoot[TRELLIS_OFFSETS_MAX]; /* sums of |x| / step - point, of magnitudes 1.. */
+    double overshoot[OFFSETS_MAX]; /* sums of |x| / step - point, of magnitudes 1.. */
 };
 
 struct trellis_counts {

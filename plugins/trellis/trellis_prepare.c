@@ -87,7 +87,7 @@ static tsr_status search_rate(struct preparation *work, tsr_error *err) {
 }
 
 static uint64_t header_bound(const struct trellis_encoder *encoder) {
-    const uint64_t offsets = UINT64_C(2) * shape_groups(&encoder->shape) * (1 + TRELLIS_OFFSETS_MAX);
+    const uint64_t offsets = UINT64_C(2) * shape_groups(&encoder->shape) * (1 + OFFSETS_MAX);
     return TRELLIS_HEADER_FIXED + offsets + (encoder->columns.bits + shape_bits(&encoder->shape) + 7) / 8;
 }
 
@@ -103,11 +103,7 @@ static uint64_t make_header(const struct trellis_encoder *encoder, uint8_t *byte
     sink_number(&sink, (encoder->rows_coded ? TRELLIS_ROWS_CODED : 0) | (encoder->columns.codes ? TRELLIS_COLUMNS_CODED : 0) |
                            (encoder->columns.means ? TRELLIS_MEANS : 0), 1);
     sink_number(&sink, (uint8_t)encoder->row_centre, 1);
-    for (uint32_t i = 0; i < 2 * shape_groups(shape); i++) {
-        const struct trellis_offsets *offsets = &encoder->offsets[i];
-        sink_number(&sink, offsets->count, 1);
-        for (uint32_t m = 0; m < offsets->count; m++) sink_number(&sink, (uint8_t)offsets->values[m], 1);
-    }
+    offsets_write(encoder->offsets, 2 * shape_groups(shape), &sink);
     struct sink_bits bits = {bytes + sink.at, 0};
     columns_write_codes(&encoder->columns, encoder->tensor->columns, &bits);
     columns_write_means(&encoder->columns, encoder->tensor->columns, &bits);

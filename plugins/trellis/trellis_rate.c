@@ -192,9 +192,9 @@ static tsr_status choose_shape(struct trellis_encoder *encoder, const struct tre
 /* Points move to the mean of what was coded by them. */
 static void set_offsets(struct trellis_encoder *encoder, const struct trellis_counts *counts, uint32_t group,
                         uint32_t quantiser) {
-    struct trellis_offsets *offsets = &encoder->offsets[2 * group + quantiser];
+    struct offsets *offsets = &encoder->offsets[2 * group + quantiser];
     offsets->count = 0;
-    for (uint32_t m = 1; m <= TRELLIS_OFFSETS_MAX; m++) {
+    for (uint32_t m = 1; m <= OFFSETS_MAX; m++) {
         double count = 0, sum = 0;
         for (uint32_t s = 0; s < encoder->shape.scales; s++) {
             const struct trellis_tally *tally = &counts->tallies[s][quantiser];
@@ -202,9 +202,7 @@ static void set_offsets(struct trellis_encoder *encoder, const struct trellis_co
             count += (double)tally->symbols[MIDDLE + m] + (double)tally->symbols[MIDDLE - m];
             sum += tally->overshoot[m - 1];
         }
-        double offset = count >= OFFSET_COUNT_LEAST ? sum / count * 128 : 0;
-        offset = offset < -127 ? -127 : offset > 127 ? 127 : offset;
-        const int8_t rounded = (int8_t)(offset < 0 ? offset - 0.5 : offset + 0.5);
+        const int8_t rounded = offset_nearest(count >= OFFSET_COUNT_LEAST ? sum / count * 128 : 0);
         offsets->values[m - 1] = rounded;
         if (rounded > OFFSET_LEAST || rounded < -OFFSET_LEAST) offsets->count = m;
     }
