@@ -99,4 +99,28 @@ static inline void trial_fill_from_model(struct trial *trial) {
     safetensors_close(&file);
 }
 
+/* The codec's own way to begin a trial. */
+typedef void trial_opener(struct trial *trial, uint64_t rows, uint64_t columns, double bits);
+
+static inline void trial_gaussian_weights_take_their_entropy(trial_opener *open) {
+    for (int unequal = 0; unequal < 2; unequal++) {
+        struct trial trial;
+        open(&trial, 512, 1024, unequal ? 3 : 4);
+        trial_fill(trial.x, trial.count, 30);
+        if (unequal) trial_unequal_columns(&trial);
+        trial_takes_its_entropy(&trial);
+        trial_end(&trial);
+    }
+}
+
+static inline void trial_weights_of_a_model_take_their_entropy(trial_opener *open) {
+    for (double bits = 2; bits <= 6; bits += 2) {
+        struct trial trial;
+        open(&trial, TRIAL_MODEL_ROWS, TRIAL_MODEL_COLUMNS, bits);
+        trial_fill_from_model(&trial);
+        trial_takes_its_entropy(&trial);
+        trial_end(&trial);
+    }
+}
+
 #endif

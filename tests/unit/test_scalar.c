@@ -204,24 +204,11 @@ static void weights_of_rows_keep_the_rate(void) {
 /* ---- what is coded against its own entropy ---- */
 
 static void gaussian_weights_take_their_entropy(void) {
-    for (int unequal = 0; unequal < 2; unequal++) {
-        struct trial trial;
-        begin(&trial, 512, 1024, unequal ? 3 : 4);
-        trial_fill(trial.x, trial.count, 30);
-        if (unequal) trial_unequal_columns(&trial);
-        trial_takes_its_entropy(&trial);
-        trial_end(&trial);
-    }
+    trial_gaussian_weights_take_their_entropy(begin);
 }
 
 static void weights_of_a_model_take_their_entropy(void) {
-    for (double bits = 2; bits <= 6; bits += 2) {
-        struct trial trial;
-        begin(&trial, TRIAL_MODEL_ROWS, TRIAL_MODEL_COLUMNS, bits);
-        trial_fill_from_model(&trial);
-        trial_takes_its_entropy(&trial);
-        trial_end(&trial);
-    }
+    trial_weights_of_a_model_take_their_entropy(begin);
 }
 
 static void unequal_columns_cost_what_they_tell(void) {

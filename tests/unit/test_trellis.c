@@ -212,25 +212,16 @@ static void bits_are_met_within_one_percent(void) {
 
 /* ---- what is coded against its own entropy ---- */
 
+static void begin_of_eight(struct trial *trial, uint64_t rows, uint64_t columns, double bits) {
+    begin(trial, rows, columns, bits, 8);
+}
+
 static void gaussian_weights_take_their_entropy(void) {
-    for (int unequal = 0; unequal < 2; unequal++) {
-        struct trial trial;
-        begin(&trial, 512, 1024, unequal ? 3 : 4, 8);
-        trial_fill(trial.x, trial.count, 30);
-        if (unequal) trial_unequal_columns(&trial);
-        trial_takes_its_entropy(&trial);
-        trial_end(&trial);
-    }
+    trial_gaussian_weights_take_their_entropy(begin_of_eight);
 }
 
 static void weights_of_a_model_take_their_entropy(void) {
-    for (double bits = 2; bits <= 6; bits += 2) {
-        struct trial trial;
-        begin(&trial, TRIAL_MODEL_ROWS, TRIAL_MODEL_COLUMNS, bits, 8);
-        trial_fill_from_model(&trial);
-        trial_takes_its_entropy(&trial);
-        trial_end(&trial);
-    }
+    trial_weights_of_a_model_take_their_entropy(begin_of_eight);
 }
 
 static void unequal_columns_cost_what_they_tell(void) {
