@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reads headers: those of version 3, of version 2, which had no means, and of version 1, which had tables by class of rows
- * instead of shapes. Every number
- * is checked before it is used. */
+ * instead of shapes. Every number is checked before it is used. */
 #include "trellis_decode.h"
 
 #include "whole_model.h"
